@@ -1,0 +1,1 @@
+"""nfactor: actors on trio, and network functions whose flows survive migration and crashes."""

@@ -1,0 +1,420 @@
+"""A reliable link to one peer, for one lane, without any input or output of its own.
+
+It turns datagrams that may be lost, repeated, reordered, late or damaged into messages that arrive in order and at most
+once, and it can tell of every message that it took whether it is known to have arrived. It is a plain object in the
+manner of h11 and quinn-proto: ``now`` is an argument, and everything that comes out is drained::
+
+    link.send(payload, now)        a message goes in (False: refused, the queue is full)
+    link.receive(datagram, now)    a datagram came
+    link.poll(now)                 datagrams to send; call it after each of the above and at ``next_time()``
+    link.take()                    messages that arrived
+    link.ended()                   sessions that ended since, each with the messages that are now in doubt
+
+**Sessions.** Each end has an *identity*: its node's incarnation, which must be greater on every start of the node, and
+an epoch, raised when this end gives a session up. A session is a pair of identities, each end enters a pair at most
+once, and the numbers of segments begin at nought in each: so nothing can arrive twice, whatever the network repeats. An
+end enters a session only on a frame that names its own present identity, which proves that the peer has lately heard
+it; data flows only inside a session. So the first message to a peer costs one more round trip, and a frame of a dead
+incarnation can neither be taken for a live one nor disturb a live session. Whoever gets a frame that does not know its
+identity answers with one that names both.
+
+Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
+"""
+
+import enum
+
+import attrs
+
+from nfactor.actors.frame import (
+    FRAME_OCTETS,
+    LANES_MAX,
+    NOBODY,
+    SEGMENT_OCTETS,
+    SEGMENT_OCTETS_MAX,
+    Frame,
+    FrameError,
+    Identity,
+    build,
+    expand,
+    parse,
+)
+from nfactor.actors.inbox import Inbox
+from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
+from nfactor.errors import CallerError
+
+_EPOCH_MAX = 0xFFFF
+_INCARNATION_MAX = 0xFFFFFFFF
+_SEGMENT_OCTETS_MIN = 16
+
+
+class State(enum.Enum):
+    """Where a link stands."""
+
+    CLOSED = "closed"
+    """No session, and nothing to send."""
+    OPENING = "opening"
+    """No session, but messages wait for one."""
+    OPEN = "open"
+    """In a session."""
+
+
+class Source(enum.Enum):
+    """The sender of a frame, compared with the greatest identity of the peer that was ever seen."""
+
+    OLDER = "older"
+    SAME = "same"
+    NEWER = "newer"
+
+
+class Effect(enum.Flag):
+    """What a frame does, in this order."""
+
+    END = enum.auto()
+    """The session is over: what is not acknowledged is in doubt."""
+    LEARN = enum.auto()
+    """This is the peer's identity from now on."""
+    ENTER = enum.auto()
+    """A new session begins, with this sender."""
+    TAKE = enum.auto()
+    """Acknowledgements and segments count."""
+    ANSWER = enum.auto()
+    """The sender does not know us: say who we are."""
+    DROP = enum.auto()
+    """Stale, counted."""
+
+
+# (state, sender, does the frame name our present identity?) -> (effects, next state). Every combination is here.
+STEPS: dict[tuple[State, Source, bool], tuple[Effect, State]] = {
+    (State.CLOSED, Source.OLDER, False): (Effect.DROP, State.CLOSED),
+    (State.CLOSED, Source.OLDER, True): (Effect.DROP, State.CLOSED),
+    (State.CLOSED, Source.SAME, False): (Effect.ANSWER, State.CLOSED),
+    (State.CLOSED, Source.SAME, True): (Effect.ENTER | Effect.TAKE, State.OPEN),
+    (State.CLOSED, Source.NEWER, False): (Effect.LEARN | Effect.ANSWER, State.CLOSED),
+    (State.CLOSED, Source.NEWER, True): (Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
+    (State.OPENING, Source.OLDER, False): (Effect.DROP, State.OPENING),
+    (State.OPENING, Source.OLDER, True): (Effect.DROP, State.OPENING),
+    (State.OPENING, Source.SAME, False): (Effect.ANSWER, State.OPENING),
+    (State.OPENING, Source.SAME, True): (Effect.ENTER | Effect.TAKE, State.OPEN),
+    (State.OPENING, Source.NEWER, False): (Effect.LEARN | Effect.ANSWER, State.OPENING),
+    (State.OPENING, Source.NEWER, True): (Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
+    (State.OPEN, Source.OLDER, False): (Effect.DROP, State.OPEN),
+    (State.OPEN, Source.OLDER, True): (Effect.DROP, State.OPEN),
+    (State.OPEN, Source.SAME, False): (Effect.ANSWER, State.OPEN),
+    (State.OPEN, Source.SAME, True): (Effect.TAKE, State.OPEN),
+    (State.OPEN, Source.NEWER, False): (Effect.END | Effect.LEARN | Effect.ANSWER, State.CLOSED),
+    (State.OPEN, Source.NEWER, True): (Effect.END | Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
+}
+
+
+@attrs.frozen
+class Ended:
+    """A session ended, or could not be had."""
+
+    reason: str
+    """``restarted``: the peer is in a newer session; ``silent``: nothing was acknowledged for too long;
+    ``unreachable``: it never answered; ``oversized``: it sent a message over the limit."""
+    in_doubt: list[bytes]
+    """The messages that may or may not have arrived, in the order of sending."""
+
+
+@attrs.frozen
+class LinkStatistics:
+    """Counts since the link was made."""
+
+    state: str
+    taken: int
+    """Messages that ``send`` took: acknowledged, in doubt, queued or in flight."""
+    refused: int
+    """Messages that ``send`` refused because the queue was full."""
+    delivered: int
+    """Messages that came from the peer."""
+    acknowledged: int
+    in_doubt: int
+    queued: int
+    in_flight: int
+    """Segments under way."""
+    sessions: int
+    """Sessions entered."""
+    resent: int
+    """Segments sent again."""
+    duplicates: int
+    """Segments that came again."""
+    ahead: int
+    """Segments dropped because they were too far ahead of a gap."""
+    stale: int
+    """Frames of an older session."""
+    corrupt: int
+    """Datagrams whose checksum does not match."""
+    malformed: int
+    """Datagrams that are no frames."""
+    round_trip_s: float | None
+    """Smoothed round trip in this session."""
+
+
+class Link:
+    """One lane to one peer; see the module's docstring for the protocol and for who calls what."""
+
+    def __init__(self, incarnation: int, mtu: int, *, lane: int = 0, limits: LinkLimits | None = None) -> None:
+        if not 0 < incarnation <= _INCARNATION_MAX:
+            raise CallerError(f"incarnation {incarnation} of a node: use 1 to {_INCARNATION_MAX}, greater on each start")
+        if mtu < FRAME_OCTETS + SEGMENT_OCTETS + _SEGMENT_OCTETS_MIN:
+            raise CallerError(f"an MTU of {mtu} octets has no room for a frame")
+        assert 0 <= lane < LANES_MAX, lane
+        self._lane = lane
+        self._mtu = mtu
+        self._limits = limits or LinkLimits()
+        self._local = Identity(incarnation, 0)
+        self._peer = NOBODY
+        self._state = State.CLOSED
+        segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
+        self._outbox = Outbox(self._limits, segment_octets_max)
+        self._inbox = self._new_inbox()
+        self._owes_frame = False
+        self._hello_at = 0.0
+        self._progress_at = 0.0
+        self._heard_at = 0.0
+        self._arrived: list[bytes] = []
+        self._ended: list[Ended] = []
+        self._counts = dict.fromkeys(("taken", "refused", "delivered", "in_doubt", "sessions"), 0)
+        self._counts.update(dict.fromkeys(("duplicates", "ahead", "stale", "corrupt", "malformed"), 0))
+        self.expects_answer = False
+        """The user waits for the peer: probe it while it is silent."""
+
+    # ---- what the user asks ----
+
+    @property
+    def state(self) -> State:
+        """Where the link stands."""
+        return self._state
+
+    @property
+    def session(self) -> tuple[Identity, Identity] | None:
+        """The session that the link is in: never the same one twice."""
+        return (self._local, self._peer) if self._state is State.OPEN else None
+
+    @property
+    def has_room(self) -> bool:
+        """``send`` would take a message."""
+        return self._outbox.queued < self._limits.queue_max
+
+    @property
+    def idle(self) -> bool:
+        """Every message that was taken is acknowledged or in doubt."""
+        return not self._outbox.pending
+
+    def statistics(self) -> LinkStatistics:
+        """Counts so far."""
+        outbox, counts = self._outbox, dict(self._counts)
+        counts["duplicates"] += self._inbox.duplicates
+        counts["ahead"] += self._inbox.refused
+        return LinkStatistics(
+            state=self._state.value,
+            acknowledged=outbox.acknowledged,
+            queued=outbox.queued,
+            in_flight=outbox.in_flight,
+            resent=outbox.resent,
+            round_trip_s=outbox.round_trip.smoothed,
+            **counts,
+        )
+
+    # ---- in ----
+
+    def send(self, payload: bytes, now: float, *, beyond_queue_max: bool = False) -> bool:
+        """Take a message (not empty); False, and counted, when the queue is full.
+
+        ``beyond_queue_max`` is for answers, whose number the asker bounds.
+        """
+        assert payload, "an empty message"
+        if len(payload) > self._limits.message_octets_max:
+            raise CallerError(
+                f"a message of {len(payload)} octets is over message_octets_max={self._limits.message_octets_max}"
+            )
+        if not beyond_queue_max and not self.has_room:
+            self._counts["refused"] += 1
+            return False
+        self._counts["taken"] += 1
+        self._put(payload, now)
+        return True
+
+    def _put(self, payload: bytes, now: float) -> None:
+        if not self._outbox.pending:
+            self._progress_at = now
+        self._outbox.put(payload)
+        if self._state is State.CLOSED:
+            self._state = State.OPENING
+            self._hello_at = now
+
+    def receive(self, datagram: bytes, now: float) -> None:
+        """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
+        try:
+            frame = parse(datagram)
+        except FrameError as error:
+            self._counts[error.reason] += 1
+            return
+        if frame.lane != self._lane:
+            self._counts["malformed"] += 1
+            return
+        if frame.source == self._peer:
+            source = Source.SAME
+        else:
+            source = Source.NEWER if frame.source > self._peer else Source.OLDER
+        effects, state = STEPS[self._state, source, frame.target == self._local]
+        self._step(frame, effects, state, now)
+
+    def _step(self, frame: Frame, effects: Effect, state: State, now: float) -> None:
+        if Effect.DROP in effects:
+            self._counts["stale"] += 1
+            return
+        if Effect.END in effects:
+            self._end("restarted")
+        if Effect.LEARN in effects:
+            self._peer = frame.source
+        self._state = state
+        if Effect.ENTER in effects:
+            self._enter(now)
+        if Effect.ANSWER in effects or frame.opening:
+            self._owes_frame = True
+        if Effect.TAKE in effects:
+            self._take_frame(frame, now)
+
+    def note_incarnation(self, incarnation: int) -> None:
+        """Another lane has learnt that the peer has started again."""
+        if incarnation > self._peer.incarnation:
+            if self._state is State.OPEN:
+                self._end("restarted")
+                self._state = State.CLOSED
+            self._peer = Identity(incarnation, 0)
+
+    @property
+    def peer_incarnation(self) -> int:
+        """The peer's greatest incarnation that was seen; 0: none."""
+        return self._peer.incarnation
+
+    # ---- sessions ----
+
+    def _new_inbox(self) -> Inbox:
+        return Inbox(self._limits.in_flight_max, self._limits.message_octets_max)
+
+    def _enter(self, now: float) -> None:
+        assert self._peer != NOBODY
+        self._counts["sessions"] += 1
+        self._counts["duplicates"] += self._inbox.duplicates
+        self._counts["ahead"] += self._inbox.refused
+        self._inbox = self._new_inbox()
+        self._outbox.restart()
+        self._progress_at = self._heard_at = now
+
+    def _end(self, reason: str) -> None:
+        doubtful = self._outbox.abandon()
+        self._counts["in_doubt"] += len(doubtful)
+        self._ended.append(Ended(reason, doubtful))
+
+    def _give_up(self, reason: str) -> None:
+        self._end(reason)
+        if self._state is State.OPEN:
+            # The peer may still be in the session; only a new identity makes certain that nothing of it counts.
+            # Epochs never run out in practice; if they do, this end stays silent rather than repeat one.
+            if self._local.epoch == _EPOCH_MAX:
+                raise CallerError("a link has ended 65,535 sessions: start the node again with a greater incarnation")
+            self._local = Identity(self._local.incarnation, self._local.epoch + 1)
+        self._outbox.round_trip.progress()
+        self._state = State.CLOSED
+
+    def _take_frame(self, frame: Frame, now: float) -> None:
+        assert self._state is State.OPEN
+        self._heard_at = now
+        if self._outbox.acknowledge(expand(frame.ack, self._outbox.base), frame.sack, now):
+            self._progress_at = now
+        if not frame.segments:
+            return
+        self._owes_frame = True
+        messages = self._inbox.receive(expand(frame.seq, self._inbox.expected), frame.segments)
+        if messages is None:
+            self._give_up("oversized")
+            return
+        self._counts["delivered"] += len(messages)
+        self._arrived.extend(messages)
+
+    # ---- out ----
+
+    def take(self) -> list[bytes]:
+        """The messages that have arrived since the last call."""
+        messages, self._arrived = self._arrived, []
+        return messages
+
+    def ended(self) -> list[Ended]:
+        """The sessions that have ended since the last call, oldest first; drain it before ``take``."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def next_time(self) -> float | None:
+        """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
+        if self._owes_frame or (self._state is State.OPEN and self._outbox.sendable):
+            return 0.0
+        times = []
+        if self._outbox.pending:
+            times.append(self._progress_at + self._limits.give_up_s)
+        if self._state is State.OPENING:
+            times.append(self._hello_at)
+        elif self._state is State.OPEN:
+            if self._outbox.resend_at is not None:
+                times.append(self._outbox.resend_at)
+            if self.expects_answer and not self._outbox.pending:
+                times.append(self._heard_at + self._limits.probe_after_s)
+        return min(times, default=None)
+
+    def poll(self, now: float) -> list[bytes]:
+        """The datagrams to send now."""
+        if self._outbox.pending and now >= self._progress_at + self._limits.give_up_s:
+            self._give_up("silent" if self._state is State.OPEN else "unreachable")
+        if self._state is State.OPEN:
+            self._probe(now)
+            segments = self._outbox.due(now)
+            segments.extend(self._outbox.cut(now))
+            if segments:
+                self._owes_frame = False
+                return self._pack(segments)
+        elif self._state is State.OPENING and now >= self._hello_at:
+            self._hello_at = now + self._outbox.round_trip.time_out()
+            self._outbox.round_trip.timed_out()
+            self._owes_frame = True
+        if not self._owes_frame:
+            return []
+        self._owes_frame = False
+        return [self._frame(0, [])]
+
+    def _probe(self, now: float) -> None:
+        silent = self.expects_answer and not self._outbox.pending
+        if silent and now >= self._heard_at + self._limits.probe_after_s:
+            self._put(b"", now)
+
+    def _frame(self, seq: int, run: list[InFlight]) -> bytes:
+        is_open = self._state is State.OPEN
+        return build(
+            Frame(
+                lane=self._lane,
+                opening=not is_open,
+                source=self._local,
+                target=self._peer,
+                seq=seq,
+                ack=self._inbox.expected if is_open else 0,
+                sack=self._inbox.sack() if is_open else 0,
+                segments=[(segment.more, segment.octets()) for segment in run],
+            )
+        )
+
+    def _pack(self, segments: list[InFlight]) -> list[bytes]:
+        """Consecutive segments share a datagram while there is room."""
+        datagrams: list[bytes] = []
+        run: list[InFlight] = []
+        octets = FRAME_OCTETS
+        for segment in segments:
+            size = SEGMENT_OCTETS + segment.end - segment.start
+            if run and (segment.seq != run[-1].seq + 1 or octets + size > self._mtu):
+                datagrams.append(self._frame(run[0].seq, run))
+                run, octets = [], FRAME_OCTETS
+            run.append(segment)
+            octets += size
+        datagrams.append(self._frame(run[0].seq, run))
+        assert all(len(datagram) <= self._mtu for datagram in datagrams)
+        return datagrams

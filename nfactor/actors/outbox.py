@@ -1,0 +1,236 @@
+"""The sending half of a link session: what waits, what is under way, when to send it again.
+
+Messages wait in a bounded queue, are cut into segments of at most one datagram, and stay *in flight* until the peer has
+acknowledged them. A segment is sent again when the time-out passes, or at once when three later ones have arrived
+(then it is lost rather than late). Only the segments that a ``sack`` can speak about are ever sent again: what lies
+further ahead may well have arrived. Rejected: going back to the first gap and sending everything again, which after one
+loss in a full window repeats a thousand segments.
+"""
+
+from collections import deque
+
+import attrs
+
+from nfactor.actors.frame import SACK_SEGMENTS
+
+_REORDER_SEGMENTS = 3
+"""This many later segments must have arrived before a missing one is called lost."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkLimits:
+    """Every limit of a link, with its unit."""
+
+    in_flight_max: int = attrs.field(default=1024, validator=attrs.validators.ge(1))
+    """Segments that are sent and not yet acknowledged; also how far ahead of a gap segments are kept."""
+    queue_max: int = attrs.field(default=4096, validator=attrs.validators.ge(1))
+    """Messages that wait behind those in flight; more are refused."""
+    message_octets_max: int = attrs.field(default=64 * 1024 * 1024, validator=attrs.validators.ge(1))
+    """The longest message."""
+    resend_after_s: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+    """First time-out, before any round trip was measured."""
+    resend_after_min_s: float = attrs.field(default=0.01, validator=attrs.validators.gt(0))
+    """Shortest time-out."""
+    resend_after_max_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+    """Longest time-out."""
+    give_up_s: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
+    """The peer is down when nothing was acknowledged for so long although something should have been."""
+    probe_after_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+    """While an answer is awaited from a silent peer, ask so often whether it is still there."""
+
+
+class RoundTrip:
+    """The time-out for a resend: smoothed round trip plus four times its deviation, doubled on each time-out."""
+
+    __slots__ = ("_deviation", "_factor", "_limits", "smoothed")
+
+    def __init__(self, limits: LinkLimits) -> None:
+        self._limits = limits
+        self._deviation = 0.0
+        self._factor = 1.0
+        self.smoothed: float | None = None
+
+    def sample(self, seconds: float) -> None:
+        """A segment that was sent once has been acknowledged after so long."""
+        if self.smoothed is None:
+            self.smoothed, self._deviation = seconds, seconds / 2
+        else:
+            self._deviation += (abs(seconds - self.smoothed) - self._deviation) / 4
+            self.smoothed += (seconds - self.smoothed) / 8
+
+    def progress(self) -> None:
+        """Something was acknowledged: time-outs are short again."""
+        self._factor = 1.0
+
+    def timed_out(self) -> None:
+        """Nothing came in time: wait longer next time."""
+        self._factor = min(self._factor * 2, 64.0)
+
+    def time_out(self) -> float:
+        """Seconds to wait for an acknowledgement."""
+        limits = self._limits
+        base = limits.resend_after_s if self.smoothed is None else self.smoothed + 4 * self._deviation
+        return min(max(base, limits.resend_after_min_s) * self._factor, limits.resend_after_max_s)
+
+
+@attrs.define(slots=True, eq=False)
+class InFlight:
+    """One segment under way."""
+
+    seq: int
+    payload: bytes
+    """The whole message."""
+    start: int
+    end: int
+    sent_at: float
+    sends: int = 0
+    arrived: bool = False
+    """The peer has it, but not all before it."""
+
+    @property
+    def more(self) -> bool:
+        """The message goes on in the next segment."""
+        return self.end < len(self.payload)
+
+    def octets(self) -> bytes:
+        """This segment's part of the message."""
+        return self.payload if self.end - self.start == len(self.payload) else self.payload[self.start : self.end]
+
+
+class Outbox:
+    """Queue, flight and resend timer of one session."""
+
+    def __init__(self, limits: LinkLimits, segment_octets_max: int) -> None:
+        assert segment_octets_max > 0
+        self._limits = limits
+        self._segment_octets_max = segment_octets_max
+        self._queue: deque[bytes] = deque()
+        self._flight: dict[int, InFlight] = {}
+        self._cut = 0
+        self._lost: list[InFlight] = []
+        self.base = 0
+        self.next_seq = 0
+        self.resend_at: float | None = None
+        self.round_trip = RoundTrip(limits)
+        self.acknowledged = 0
+        self.resent = 0
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Segments under way."""
+        return len(self._flight)
+
+    @property
+    def pending(self) -> bool:
+        """Something waits or is under way."""
+        return bool(self._queue or self._flight)
+
+    @property
+    def sendable(self) -> bool:
+        """``due`` or ``cut`` would give something at once."""
+        return bool(self._lost) or (bool(self._queue) and len(self._flight) < self._limits.in_flight_max)
+
+    def put(self, payload: bytes) -> None:
+        """Queue a message (the link has checked the bound)."""
+        self._queue.append(payload)
+
+    def restart(self) -> None:
+        """A session begins: numbers begin at nought; what waits stays."""
+        assert not self._flight and self._cut == 0, "a session begins with something of the last one under way"
+        self.base = self.next_seq = 0
+        self.resend_at = None
+        self.round_trip = RoundTrip(self._limits)
+
+    def abandon(self) -> list[bytes]:
+        """A session is over: every message that is not known to have arrived, in the order of sending."""
+        doubtful = [segment.payload for segment in self._flight.values() if not segment.more]
+        doubtful.extend(self._queue)
+        self._flight.clear()
+        self._queue.clear()
+        self._lost.clear()
+        self._cut = 0
+        self.resend_at = None
+        return [payload for payload in doubtful if payload]
+
+    def cut(self, now: float) -> list[InFlight]:
+        """New segments, as many as the window has room for."""
+        fresh: list[InFlight] = []
+        while self._queue and len(self._flight) < self._limits.in_flight_max:
+            payload = self._queue[0]
+            end = min(self._cut + self._segment_octets_max, len(payload))
+            segment = InFlight(self.next_seq, payload, self._cut, end, now, 1)
+            self._flight[self.next_seq] = segment
+            self.next_seq += 1
+            fresh.append(segment)
+            if segment.more:
+                self._cut = end
+            else:
+                self._cut = 0
+                self._queue.popleft()
+        if fresh and self.resend_at is None:
+            self.resend_at = now + self.round_trip.time_out()
+        return fresh
+
+    def due(self, now: float) -> list[InFlight]:
+        """Segments to send again, in order."""
+        again, self._lost = [segment for segment in self._lost if segment.seq in self._flight], []
+        if self.resend_at is not None and now >= self.resend_at:
+            again = self._timed_out(now)
+            self.round_trip.timed_out()
+            self.resend_at = now + self.round_trip.time_out()
+        for segment in again:
+            segment.sent_at = now
+            segment.sends += 1
+        self.resent += len(again)
+        return again
+
+    def _timed_out(self, now: float) -> list[InFlight]:
+        sent_before = now - self.round_trip.time_out()
+        segments = []
+        for seq in range(self.base, min(self.base + SACK_SEGMENTS + 1, self.next_seq)):
+            segment = self._flight[seq]
+            # The first one goes in any case: its acknowledgement tells what became of the others.
+            if not segment.arrived and (segment.sent_at <= sent_before or seq == self.base):
+                segments.append(segment)
+        return segments
+
+    def acknowledge(self, ack: int, sack: int, now: float) -> bool:
+        """The peer waits for segment ``ack`` and has those of ``sack``; True if that is news."""
+        if not self.base <= ack <= self.next_seq:
+            return False
+        progress = ack > self.base
+        newest: InFlight | None = None
+        for seq in range(self.base, ack):
+            segment = self._flight.pop(seq)
+            if not segment.arrived:
+                newest = segment
+            if not segment.more and segment.payload:
+                self.acknowledged += 1
+        self.base = ack
+        if sack:
+            newest = self._mark(ack, sack) or newest
+        if newest is not None and newest.sends == 1:
+            self.round_trip.sample(max(now - newest.sent_at, 0.0))
+        if progress:
+            self.round_trip.progress()
+            self.resend_at = now + self.round_trip.time_out() if self._flight else None
+        return progress
+
+    def _mark(self, ack: int, sack: int) -> InFlight | None:
+        """Note what has arrived beyond a gap, and what is lost for certain; the newest that arrived."""
+        newest: InFlight | None = None
+        highest = ack + sack.bit_length()
+        for seq in range(ack, min(highest + 1, self.next_seq)):
+            segment = self._flight[seq]
+            if seq > ack and sack >> (seq - ack - 1) & 1:
+                if not segment.arrived:
+                    segment.arrived = True
+                    newest = segment
+            elif segment.sends == 1 and highest - seq >= _REORDER_SEGMENTS and segment not in self._lost:
+                self._lost.append(segment)
+        return newest

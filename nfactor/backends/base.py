@@ -1,0 +1,105 @@
+"""The two interfaces to swap: a transport for messages, a port for packets.
+
+Both are narrow on purpose (httpcore's backends, quinn's runtime): ``send`` never waits and refuses what it cannot take,
+``receive`` takes what is there, and one ``await`` says that something may be there. Everything that promises more than
+this (order, acknowledgement, fragments) is built above, once, in ``nfactor.actors.link``. A backend is an object that
+the caller passes; there is no registry and nothing is sniffed.
+"""
+
+from abc import ABC, abstractmethod
+
+import attrs
+
+from nfactor.packet.burst import Burst
+
+
+@attrs.frozen
+class TransportStatistics:
+    """Counts since the transport was opened."""
+
+    sent: int
+    """Datagrams taken by ``send``."""
+    refused: int
+    """Datagrams that ``send`` did not take (queue full, unknown peer, over the MTU)."""
+    received: int
+    """Datagrams handed out by ``receive``."""
+
+
+class Transport(ABC):
+    """Datagrams to named peers. May lose, duplicate and reorder; never corrupts silently what it delivers in memory."""
+
+    name: str
+    """This end's own name: what a peer passes as ``peer`` to reach it."""
+    mtu: int
+    """The largest datagram, in octets."""
+
+    @abstractmethod
+    def send(self, peer: str, datagram: bytes) -> bool:
+        """Hand over one datagram; never waits. False: not taken, and counted as refused."""
+
+    @abstractmethod
+    def receive(self) -> tuple[str, bytes] | None:
+        """The next ``(peer, datagram)`` that has arrived, or None."""
+
+    @abstractmethod
+    async def wait_readable(self) -> None:
+        """Return when ``receive`` may have something (perhaps at once, perhaps in vain)."""
+
+    @abstractmethod
+    def statistics(self) -> TransportStatistics:
+        """Counts so far."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything; idempotent. Sends are refused from now on, ``wait_readable`` raises
+        ``trio.ClosedResourceError``."""
+
+
+@attrs.frozen
+class PortStatistics:
+    """Counts of packets since the port was opened."""
+
+    sent: int
+    """Packets taken by ``send``."""
+    refused: int
+    """Packets that ``send`` did not take; they are still the caller's."""
+    received: int
+    """Packets handed out by ``receive``."""
+    lost: int
+    """Packets that this port took or that came for it, and that it then dropped (receive queue full, no such target)."""
+    queued: int
+    """Packets that have arrived and wait for ``receive``."""
+
+
+class Port(ABC):
+    """Bursts of Ethernet frames. May lose, never duplicates; first in, first out between two queues."""
+
+    address: bytes
+    """This port's MAC address, 6 octets."""
+    mtu: int
+    """The largest frame, in octets, Ethernet header included."""
+
+    @abstractmethod
+    def send(self, burst: Burst) -> int:
+        """Hand over frames, which go where their target address says; never waits.
+
+        Returns how many were taken, counted from the front; the rest was refused, counted, and stays the caller's.
+        Frames that were taken must not be touched any more.
+        """
+
+    @abstractmethod
+    def receive(self) -> Burst | None:
+        """The next frames that have arrived, at most ``BURST_PACKETS_MAX``, or None. They belong to the caller."""
+
+    @abstractmethod
+    async def wait_readable(self) -> None:
+        """Return when ``receive`` may have something (perhaps at once, perhaps in vain)."""
+
+    @abstractmethod
+    def statistics(self) -> PortStatistics:
+        """Counts so far."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything; idempotent. Sends are refused from now on, ``wait_readable`` raises
+        ``trio.ClosedResourceError``."""

@@ -1,0 +1,72 @@
+"""``nfactor demo``: a capture that the project recorded itself, through two runtimes between which flows migrate.
+
+No arguments and no root: the same path as ``nfactor replay``, with somebody watching.
+"""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from nfactor.cli.functions import chain_factory
+from nfactor.cli.options import ReplayOptions
+from nfactor.cli.replay import Captures, Results, run
+from nfactor.cli.report import FlowRows
+from nfactor.cli.summary import print_summary
+from nfactor.cluster.messages import MigrationEnded
+from nfactor.packet.capture import open_capture
+
+RUNTIMES = 2
+MIGRATIONS = 12
+"""Migrations that are begun while the capture runs."""
+
+
+def demo() -> int:
+    """The command. Returns the exit status."""
+    resources = files("nfactor.cli") / "captures"
+    with as_file(resources / "demo.pcap") as capture, as_file(resources / "demo.rules") as rules:
+        return _demo(capture, rules)
+
+
+def _demo(capture: Path, rules: Path) -> int:
+    console = Console()
+    packets = _count(capture)
+    options = ReplayOptions(
+        captures=(capture,),
+        chain=("firewall", "monitor"),
+        rules={"firewall": rules},
+        runtimes=RUNTIMES,
+        migrate_every=max(1, packets // (MIGRATIONS + 1)),
+    )
+    make_chain = chain_factory(options.chain, options.rules)
+    console.print(f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, firewall → monitor")
+    flows = FlowRows()
+    bar = Progress(
+        TextColumn("packets"), BarColumn(), MofNCompleteColumn(), console=console, disable=not console.is_terminal
+    )
+    with open_capture(capture) as reader, bar:
+        task = bar.add_task("packets", total=packets)
+        source = Captures([reader])
+
+        def watch(event: MigrationEnded) -> None:
+            console.print(
+                f"  packet {source.packets:>6,}: {event.flows:,} flows moved from {event.source} to {event.target} "
+                f"while {event.buffered:,} of their packets waited there"
+                + (f"; {event.failed:,} stayed" if event.failed else "")
+            )
+
+        outcome = run(
+            options, make_chain, source, Results(flows, None, watch), lambda: bar.update(task, completed=source.packets)
+        )
+    print_summary(console, outcome, len(flows))
+    flows.close()
+    return 0
+
+
+def _count(capture: Path) -> int:
+    with open_capture(capture) as reader:
+        count = 0
+        while (burst := reader.read_burst(256)) is not None:
+            count += len(burst)
+    return count

@@ -1,0 +1,57 @@
+"""Network functions by the names that the command line uses, and the chain that is built from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.nf import NF
+from nfactor.errors import CallerError
+from nfactor.functions.firewall import Firewall, RuleSet, parse_rules
+from nfactor.functions.monitor import Monitor
+
+LATER = ("balancer", "http", "ids", "nat")
+"""Names that DESIGN section 12 promises and that this version does not have yet."""
+
+
+def _firewall(rules: Path | None) -> Callable[[], NF]:
+    parsed = RuleSet() if rules is None else parse_rules(_lines(rules), str(rules))
+    return lambda: Firewall(parsed)
+
+
+def _monitor(rules: Path | None) -> Callable[[], NF]:
+    if rules is not None:
+        raise CallerError("--rules monitor=…: the monitor takes no rules")
+    return Monitor
+
+
+FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {"firewall": _firewall, "monitor": _monitor}
+"""By name: takes the rule file, and gives what makes an NF of those rules for each runtime."""
+
+
+def chain_factory(names: Sequence[str], rules: Mapping[str, Path]) -> Callable[[], Chain]:
+    """What makes the chain of those NFs for each runtime. All files are read here, and every mistake is found here.
+
+    Raises ``CallerError`` (``RuleError`` for a bad line of a rule file).
+    """
+    for name in names:
+        if name in LATER:
+            raise CallerError(f"--chain: {name} is not in this version yet; there are {', '.join(FUNCTIONS)}")
+        if name not in FUNCTIONS:
+            raise CallerError(f"--chain: {name!r} is no network function; there are {', '.join(FUNCTIONS)}")
+    for name in rules:
+        if name not in names:
+            raise CallerError(f"--rules {name}=…: {name!r} is not in the chain {','.join(names)}")
+    makers = [FUNCTIONS[name](rules.get(name)) for name in names]
+    Chain.of([make() for make in makers])
+    return lambda: Chain.of([make() for make in makers])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(f"{path}: cannot read the rules: {_why(error)}") from None
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no UTF-8 text"

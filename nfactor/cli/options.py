@@ -1,0 +1,134 @@
+"""The options of the command line: what can be said, and one clear line for what cannot.
+
+An option that DESIGN section 12 promises and that this version does not have yet is taken, so that the answer to it can
+say so, instead of "unrecognised".
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+
+from nfactor.errors import CallerError
+
+RUNTIMES_MAX = 256
+"""Runtimes that one process starts, at most."""
+LATER_COMMANDS = ("simulate", "up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
+"""Commands of DESIGN section 12 that this version does not have yet."""
+
+
+@attrs.frozen
+class ReplayOptions:
+    """``nfactor replay``, checked."""
+
+    captures: tuple[Path, ...]
+    chain: tuple[str, ...]
+    rules: dict[str, Path]
+    runtimes: int = 1
+    migrate_every: int = 0
+    five_tuple: bool = False
+    seed: int = 0
+    flows_max: int = 1_000_000
+    out: Path | None = None
+    report: Path | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a mistake, without the usage text around it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CallerError(f"{message} (see {self.prog} --help)")
+
+
+def parse(arguments: Sequence[str]) -> ReplayOptions | None:
+    """Options of ``replay``, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
+    if arguments and arguments[0] in LATER_COMMANDS:
+        raise CallerError(f"{arguments[0]}: not in this version yet; there are demo and replay")
+    said = _parser().parse_args(arguments)
+    return None if said.command == "demo" else _replay_options(said)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    parser = _Parser(prog="nfactor", description="Network functions whose flows survive migration and crashes.")
+    parser.add_argument("--version", action="version", version=f"nfactor {version('nfactor')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands.add_parser("demo", help="a real capture through migrating flows; no arguments, no root")
+    replay = commands.add_parser("replay", help="carry captures through a cluster and account for every packet")
+    replay.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng files, in order")
+    replay.add_argument("--chain", default="firewall,monitor", help="network functions in order (%(default)s)")
+    replay.add_argument("--rules", action="append", default=[], metavar="NF=FILE", help="rules for one of them")
+    replay.add_argument("--runtimes", default="1", metavar="N", help="runtimes to spread the flows over (%(default)s)")
+    replay.add_argument("--migrate-every", default="0", metavar="N", help="migrate flows after each N input packets")
+    replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
+    replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
+    replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
+    replay.add_argument("--out", type=Path, metavar="OUT.pcap", help="write the packets that come out")
+    replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
+    later = replay.add_argument_group("not in this version yet, beyond their defaults")
+    later.add_argument("--switches", default="1", metavar="M")
+    later.add_argument("--replication", default="none", metavar="none|strict|strict-hold|every=K")
+    later.add_argument("--kill-runtime-at", default=None, metavar="N")
+    later.add_argument("--engine", default="auto", metavar="auto|reference|compiled")
+    later.add_argument("--world", default="memory", metavar="memory|processes")
+    later.add_argument("--config", default=None, metavar="FILE.toml")
+    return parser
+
+
+_LATER = (
+    # option, what it may be in this version
+    ("switches", ("1",)),
+    ("replication", ("none",)),
+    ("kill_runtime_at", (None,)),
+    ("engine", ("auto", "reference")),
+    ("world", ("memory",)),
+    ("config", (None,)),
+)
+
+
+def _replay_options(said: argparse.Namespace) -> ReplayOptions:
+    for name, today in _LATER:
+        value = getattr(said, name)
+        if value not in today:
+            instead = " or ".join(word for word in today if word) or "no such option"
+            raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet (today: {instead})")
+    if said.flow_key not in ("auto", "five-tuple"):
+        raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
+    options = ReplayOptions(
+        captures=tuple(said.captures),
+        chain=tuple(name.strip() for name in said.chain.split(",")),
+        rules=_rules(said.rules),
+        runtimes=_number("--runtimes", said.runtimes, 1, RUNTIMES_MAX),
+        migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),
+        five_tuple=said.flow_key == "five-tuple",
+        seed=_number("--seed", said.seed, 0, (1 << 64) - 1),
+        flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
+        out=said.out,
+        report=said.report,
+    )
+    if options.migrate_every and options.runtimes < 2:
+        raise CallerError("--migrate-every needs at least --runtimes 2: there is nowhere to migrate to")
+    if options.out is not None and options.report is not None and options.out.absolute() == options.report.absolute():
+        raise CallerError(f"--out and --report are both {options.out}")
+    return options
+
+
+def _number(option: str, text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdecimal() and low <= int(text) <= high):
+        raise CallerError(f"{option} {text}: must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _rules(said: Sequence[str]) -> dict[str, Path]:
+    rules: dict[str, Path] = {}
+    for item in said:
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise CallerError(f"--rules {item}: write NF=FILE, for example firewall=rules.txt")
+        if name in rules:
+            raise CallerError(f"--rules {name}=… stands twice")
+        rules[name] = Path(path)
+    return rules

@@ -1,0 +1,31 @@
+"""What ``demo`` and ``replay`` print at the end: where every packet went, and the sum that proves it."""
+
+from rich.console import Console
+from rich.table import Table
+
+from nfactor.cluster.replay import Outcome
+
+
+def print_summary(console: Console, outcome: Outcome, flows: int | None) -> None:
+    """Packets per node, migrations, and the accounting identity. ``flows`` None: no monitor was in the chain."""
+    table = Table(title="packets per node", title_justify="left", pad_edge=False)
+    for heading in ("node", "received", "sent on", "dropped", "held at once"):
+        table.add_column(heading, justify="left" if heading == "node" else "right")
+    for node in outcome.nodes:
+        dropped = sum(node.dropped.values())
+        table.add_row(node.node, *(f"{count:,}" for count in (node.received, node.sent, dropped, node.buffered_max)))
+    console.print(table)
+    if flows is not None:
+        console.print(f"flows: {flows:,}")
+    counts = outcome.migrations
+    if counts.started:
+        console.print(
+            f"migrations: {counts.completed:,} completed, {counts.failed:,} failed, {counts.flows:,} flows moved; "
+            f"at most {outcome.buffered_max:,} packets waited at a target"
+        )
+    for reason, count in sorted(outcome.dropped.items()):
+        console.print(f"dropped as {reason}: {count:,}")
+    console.print(
+        f"accounting: {outcome.packets_in:,} in + {outcome.created:,} created = {outcome.packets_out:,} out + "
+        f"{outcome.absorbed:,} absorbed + {sum(outcome.dropped.values()):,} dropped + {outcome.buffered:,} buffered"
+    )

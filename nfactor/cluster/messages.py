@@ -1,0 +1,364 @@
+"""Every message that crosses between the nodes of a cluster, in one place, with its tag.
+
+The names of the paper's Table 2 are kept for the coordinator's calls. Keys travel as the concatenation of 48-octet flow
+keys, epochs and counts as little-endian ``uint32``, statuses as one octet each (``nfactor.dataplane.engine.Status``), flow
+records as the concatenation of equal-sized records: a message about a million flows is a handful of byte strings.
+"""
+
+import numpy as np
+
+from nfactor.actors import Messages, message
+from nfactor.dataplane.engine import Counts, Epochs, Records, Statuses
+
+# ---------------------------------------------------------------- the view of the cluster
+
+
+@message(tag=10)
+class Member:
+    """One node as the others know it."""
+
+    name: str
+    kind: str
+    """``runtime`` or ``switch``."""
+    address: bytes
+    """MAC of the port through which runtimes and switches reach it."""
+    index: int
+    """Its number among its kind."""
+
+
+@message(tag=11)
+class NotifyClusterCfg:
+    """Coordinator → every node: who is in the cluster. Reply: ``Done``."""
+
+    term: int
+    """Rises with every view; a node ignores a lower one."""
+    members: tuple[Member, ...]
+
+
+@message(tag=12)
+class Done:
+    """It was done; there is nothing to say about it."""
+
+
+# ---------------------------------------------------------------- load and migration
+
+
+@message(tag=20)
+class PollWorkload:
+    """Coordinator → runtime. Reply: ``Workload``."""
+
+
+@message(tag=21)
+class Workload:
+    """How busy a runtime is."""
+
+    flows: int
+    packets: int
+    migrating: int
+    """Sets of flows that are on their way out of this runtime now."""
+
+
+@message(tag=22)
+class SetMigrationTarget:
+    """Coordinator → source runtime: move up to ``flows`` flows to ``target``. Reply: ``Migrating``, at once."""
+
+    target: str
+    flows: int
+
+
+@message(tag=23)
+class Migrating:
+    """How many flows the source picked; 0 if none was free to go."""
+
+    flows: int
+
+
+@message(tag=24)
+class MigrationEnded:
+    """Source runtime → coordinator → outside: what became of a set of flows."""
+
+    migration: int
+    source: str
+    target: str
+    flows: int
+    """Flows that the target owns now."""
+    failed: int
+    """Flows that stayed at the source."""
+    buffered: int
+    """Packets of the set that waited at the target."""
+
+
+@message(tag=25)
+class Migrate:
+    """Outside → coordinator: start a migration of up to ``flows`` flows, wherever it helps. Reply: ``Migrating``."""
+
+    flows: int
+
+
+@message(tag=26)
+class ReadMigrations:
+    """Anyone → coordinator. Reply: ``MigrationCounts``."""
+
+
+@message(tag=27)
+class MigrationCounts:
+    """Migrations since the coordinator began."""
+
+    started: int
+    """Sets that a source set out with."""
+    ended: int
+    completed: int
+    """Sets of which at least one flow arrived."""
+    failed: int
+    """Sets of which none did."""
+    flows: int
+    """Flows that arrived, summed over all sets."""
+
+
+@message(tag=30)
+class PrepareFlows:
+    """Step 1, source → target: buffer packets of these flows, which will come. Reply: ``FlowStatuses``."""
+
+    migration: int
+    keys: bytes
+    epochs: bytes
+
+
+@message(tag=31)
+class RedirectFlows:
+    """Step 2, source → switch: the flows' packets go to ``target`` from now on. Reply: ``FlowStatuses``, and a marker on
+    the data path to the source."""
+
+    migration: int
+    source: str
+    target: str
+    keys: bytes
+    epochs: bytes
+
+
+@message(tag=32)
+class InstallFlows:
+    """Step 3, source → target: the states. Flows of this migration that are not among them will not come. Reply:
+    ``FlowsInstalled``."""
+
+    migration: int
+    keys: bytes
+    epochs: bytes
+    records: bytes
+
+
+@message(tag=33)
+class FlowsInstalled:
+    """The target owns the flows whose status is OK."""
+
+    statuses: bytes
+    buffered: int
+    """Packets of the set that had waited."""
+
+
+@message(tag=34)
+class CancelFlows:
+    """Source → target: nothing will come of this migration."""
+
+    migration: int
+
+
+@message(tag=35)
+class FlowStatuses:
+    """One status per key, in the order of the request."""
+
+    statuses: bytes
+
+
+@message(tag=36)
+class ExpireFlows:
+    """Runtime → switch: these flows have had so many packets and are idle; may they end? Reply: ``FlowStatuses``."""
+
+    runtime: str
+    keys: bytes
+    packets: bytes
+
+
+# ---------------------------------------------------------------- inside a runtime
+
+
+@message(tag=40)
+class PickFlows:
+    """Liaison → flow table: pin up to ``flows`` flows for a migration. Reply: ``PickedFlows``."""
+
+    flows: int
+
+
+@message(tag=41)
+class PickedFlows:
+    """The flows and their present epochs."""
+
+    keys: bytes
+    epochs: bytes
+
+
+@message(tag=42)
+class KeepFlows:
+    """Liaison → flow table: pinned flows stay after all."""
+
+    keys: bytes
+
+
+@message(tag=43)
+class DepartFlows:
+    """Liaison → flow table: take pinned flows out. Reply: ``DepartedFlows``."""
+
+    keys: bytes
+
+
+@message(tag=44)
+class DepartedFlows:
+    """Their records."""
+
+    records: bytes
+
+
+@message(tag=45)
+class BuryFlows:
+    """Liaison → flow table: the tombstones have stood long enough."""
+
+    keys: bytes
+
+
+@message(tag=46)
+class MarkerSeen:
+    """Flow table → liaison: a switch's marker came on the data path."""
+
+    migration: int
+
+
+@message(tag=49)
+class ReadFlow:
+    """Anyone → one flow actor: its record, which stays where it is. Reply: ``FlowRecord``."""
+
+
+@message(tag=50)
+class FlowRecord:
+    """The record of one flow; empty if the flow is not here."""
+
+    record: bytes
+
+
+# ---------------------------------------------------------------- accounting, and what comes out besides packets
+
+
+@message(tag=60)
+class ReadCounters:
+    """Anyone → any node. Reply: ``NodeCounters``."""
+
+
+@message(tag=61)
+class NodeCounters:
+    """One node's side of the accounting identity (DESIGN section 10), in packets."""
+
+    node: str
+    received: int
+    created: int
+    sent: int
+    absorbed: int
+    dropped: dict[str, int]
+    buffered: int
+    buffered_max: int
+
+
+@message(tag=62)
+class PacketFates:
+    """Node → outside: packets that will not come out, by reason; marks as little-endian ``uint64``."""
+
+    node: str
+    reasons: tuple[str, ...]
+    counts: tuple[int, ...]
+    """How many of ``marks`` belong to each reason, in order."""
+    marks: bytes
+
+
+@message(tag=63)
+class EmittedRecords:
+    """Runtime → outside: records that NFs emitted, of one class, in order."""
+
+    node: str
+    record: str
+    """Name of the record class."""
+    version: str
+    """Version of its schema; the receiver refuses another."""
+    payload: bytes
+    """The records, concatenated."""
+
+
+@message(tag=64)
+class EndFlows:
+    """Outside → runtime: end up to ``flows`` flows, as if they had expired. Reply: ``FlowsEnded``."""
+
+    flows: int
+
+
+@message(tag=65)
+class FlowsEnded:
+    """How many flows ended, how many are left, and how many records the runtime has emitted in its life."""
+
+    ended: int
+    left: int
+    records: int
+
+
+MESSAGES = Messages(
+    Member,
+    NotifyClusterCfg,
+    Done,
+    PollWorkload,
+    Workload,
+    SetMigrationTarget,
+    Migrating,
+    MigrationEnded,
+    Migrate,
+    ReadMigrations,
+    MigrationCounts,
+    PrepareFlows,
+    RedirectFlows,
+    InstallFlows,
+    FlowsInstalled,
+    CancelFlows,
+    FlowStatuses,
+    ExpireFlows,
+    PickFlows,
+    PickedFlows,
+    KeepFlows,
+    DepartFlows,
+    DepartedFlows,
+    BuryFlows,
+    MarkerSeen,
+    ReadFlow,
+    FlowRecord,
+    ReadCounters,
+    NodeCounters,
+    PacketFates,
+    EmittedRecords,
+    EndFlows,
+    FlowsEnded,
+)
+"""The codec of a cluster: pass it to every node."""
+
+
+def pack_u32(values: Epochs | Counts) -> bytes:
+    """Little-endian, whatever the machine."""
+    return values.astype("<u4").tobytes()
+
+
+def unpack_u32(octets: bytes) -> Epochs:
+    """The inverse of ``pack_u32``."""
+    return np.frombuffer(octets, "<u4").astype(np.uint32)
+
+
+def unpack_statuses(octets: bytes) -> Statuses:
+    """``uint8[n]``."""
+    return np.frombuffer(octets, np.uint8)
+
+
+def unpack_records(octets: bytes, record_size: int) -> Records:
+    """``uint8[n, record_size]``."""
+    return np.frombuffer(octets, np.uint8).reshape(-1, record_size)

@@ -1,0 +1,25 @@
+"""Names of nodes and of the actors on them: what a ref is made of."""
+
+from typing import Final
+
+COORDINATOR: Final = "coordinator"
+"""The coordinator's node, and the actor on it."""
+OUTSIDE: Final = "outside"
+"""The node where packets come from and go to."""
+
+LIAISON: Final = "liaison"
+"""On a runtime: takes control calls and drives migrations. On a switch: owns the flow table as well."""
+FLOWS: Final = "flows"
+"""On a runtime: the table of its flow actors."""
+COLLECTOR: Final = "collector"
+"""On the outside: is told fates, records and events."""
+
+
+def runtime_name(index: int) -> str:
+    """``runtime-0``."""
+    return f"runtime-{index}"
+
+
+def switch_name(index: int) -> str:
+    """``switch-0``."""
+    return f"switch-{index}"

@@ -1,0 +1,148 @@
+"""The flow table of a virtual switch: which runtime owns which flow, and since which ownership epoch.
+
+New flows go round robin over the runtimes (paper section 3.4); a known flow goes where its entry says. Only two things
+change an entry: a redirect with a higher epoch, and a runtime's word that the flow has ended. The second is checked by
+counting: the switch forgets a flow only when the runtime has seen exactly as many of its packets as were sent, so that
+no packet under way finds its flow without an owner, or with two.
+"""
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
+from nfactor.errors import CallerError, MalformedPacket
+from nfactor.packet.burst import Burst
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.fields import MALFORMED_REASONS, Packet
+from nfactor.packet.headers import parse
+
+SETTLE_S = 1.0
+"""A packet that was sent this long ago has arrived or is lost."""
+DOUBTS_MAX = 65_536
+"""Flows that the switch remembers having refused to forget."""
+
+
+class _Entry:
+    """One flow: its owner, the epoch of that ownership, and how many packets it was sent (modulo 2^32)."""
+
+    __slots__ = ("epoch", "owner", "packets")
+
+    def __init__(self, owner: int) -> None:
+        self.owner = owner
+        self.epoch = FIRST_EPOCH
+        self.packets = 0
+
+
+@attrs.frozen
+class DispatchStatistics:
+    """Counts of a dispatcher; ``flows`` is now, the rest since the start."""
+
+    flows: int
+    created: int
+    redirected: int
+    forgotten: int
+    refused: int
+    """Packets of new flows that found the table full (the counter of ``flows_max``)."""
+
+
+class Dispatcher:
+    """Owners by flow. Runtimes are small numbers, chosen by the caller."""
+
+    def __init__(self, classifier: FlowClassifier, *, flows_max: int = FLOWS_MAX) -> None:
+        self._classifier = classifier
+        self._flows_max = flows_max
+        self._entries: dict[bytes, _Entry] = {}
+        self._runtimes: list[int] = []
+        self._next = 0
+        self._doubts: dict[bytes, tuple[int, float]] = {}
+        self._created = self._redirected = self._forgotten = self._refused = 0
+        self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
+        """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
+        self._malformed = {reason: -3 - index for index, reason in enumerate(MALFORMED_REASONS)}
+
+    def set_runtimes(self, runtimes: list[int]) -> None:
+        """New flows go to these from now on, in turn; flows that have an owner keep it."""
+        if len(set(runtimes)) != len(runtimes) or min(runtimes, default=0) < 0:
+            raise CallerError(f"runtimes {runtimes}: each must be another number from 0 on")
+        self._runtimes = list(runtimes)
+        self._next = 0
+
+    def owners(self, burst: Burst) -> npt.NDArray[np.int32]:
+        """``int32[n]``: the runtime that owns each packet's flow, or a negative number for a drop (see ``reasons``)."""
+        pkt = Packet(burst.octets())
+        one = self._owner
+        columns = zip(burst.offsets.tolist(), burst.lengths.tolist(), burst.wire_lengths.tolist(), strict=True)
+        return np.array([one(pkt, offset, offset + length, wire) for offset, length, wire in columns], np.int32)
+
+    def _owner(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
+        try:
+            parse(pkt, offset, end, wire_length)
+        except MalformedPacket as error:
+            return self._malformed[error.reason]
+        key, _ = self._classifier.classify(pkt)
+        entry = self._entries.get(key)
+        if entry is None:
+            if len(self._entries) >= self._flows_max:
+                self._refused += 1
+                return -1
+            if not self._runtimes:
+                return -2
+            entry = self._entries[key] = _Entry(self._runtimes[self._next])
+            self._next = (self._next + 1) % len(self._runtimes)
+            self._created += 1
+        entry.packets += 1
+        return entry.owner
+
+    def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int) -> Statuses:
+        """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
+        STALE: the epoch is not higher than the entry's."""
+        statuses = np.zeros(len(keys), np.uint8)
+        for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
+            entry = self._entries.get(key)
+            if entry is None or entry.owner != source:
+                statuses[index] = Status.UNKNOWN
+            elif epoch <= entry.epoch:
+                statuses[index] = Status.STALE
+            else:
+                entry.owner, entry.epoch = target, epoch
+                self._redirected += 1
+        return statuses
+
+    def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
+        """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
+        packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
+        the answer is OK. ``now`` is in seconds, on any clock that does not go back."""
+        statuses = np.zeros(len(keys), np.uint8)
+        for index, (key, count) in enumerate(zip(keys, packets.tolist(), strict=True)):
+            entry = self._entries.get(key)
+            if entry is None or entry.owner != owner:
+                statuses[index] = Status.UNKNOWN
+            elif entry.packets & 0xFFFF_FFFF != count and not self._settled(key, entry.packets, now):
+                statuses[index] = Status.BUSY
+            else:
+                del self._entries[key]
+                self._forgotten += 1
+        return statuses
+
+    def _settled(self, key: bytes, packets: int, now: float) -> bool:
+        """Whether the flow was asked about ``SETTLE_S`` ago and has been sent no packet since."""
+        seen, since = self._doubts.get(key, (-1, now))
+        if seen == packets and now - since >= SETTLE_S:
+            del self._doubts[key]
+            return True
+        if seen != packets:
+            if len(self._doubts) >= DOUBTS_MAX:
+                self._doubts.clear()  # costs those flows another round, nothing else
+            self._doubts[key] = (packets, now)
+        return False
+
+    def statistics(self) -> DispatchStatistics:
+        """Counts so far."""
+        return DispatchStatistics(
+            flows=len(self._entries),
+            created=self._created,
+            redirected=self._redirected,
+            forgotten=self._forgotten,
+            refused=self._refused,
+        )

@@ -1,0 +1,167 @@
+"""The engine interface: what a runtime asks of whatever runs its chain.
+
+An engine owns the flow actors of a runtime, as rows of one table, and nothing else: no clock (time is that of the
+packets), no socket, no message. Everything comes in and goes out in sets: bursts of packets, arrays of keys, arrays of
+records, so that the compiled engine can work at the speed of memory and the reference engine stays its readable equal.
+
+A flow is in one *phase* at a time, and the phase alone decides what happens to its packets::
+
+                      hold                 install
+      (unknown) ───────────────▶ HELD ─────────────────▶ ACTIVE ◀──── first packet of an unknown flow
+                                  │ release                │ ▲
+                                  ▼                    pin │ │ unpin
+                              (unknown)                    ▼ │
+      (unknown) ◀──── forget ──── GONE ◀──── depart ──── LEAVING
+
+ACTIVE and LEAVING flows process packets (a LEAVING one does not expire and joins no second migration); packets of HELD
+flows are handed back to the caller, who keeps them for later; packets of GONE flows are dropped as ``late``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.packet.burst import Burst
+
+FLOWS_MAX = 1_000_000
+"""Rows of a flow table, in every phase together, unless said otherwise."""
+
+FORWARD, REPLY, HELD = 0, 1, 2
+"""What ``process`` says of a packet; codes from 3 on are drops, ``reasons[code]`` says why."""
+
+
+FIRST_EPOCH = 1
+"""The ownership epoch of a flow that has never moved."""
+
+
+class Status(IntEnum):
+    """The answer of a set operation for one key."""
+
+    OK = 0
+    UNKNOWN = 1
+    """No such flow here, or not in a phase that allows this."""
+    EXISTS = 2
+    """The flow is here already."""
+    STALE = 3
+    """A higher ownership epoch is known."""
+    FULL = 4
+    """The table is at ``flows_max``."""
+    BUSY = 5
+    """Something is under way for this flow: a migration, or packets that have not been seen yet."""
+
+
+Keys = Sequence[bytes]
+Statuses = npt.NDArray[np.uint8]
+Epochs = npt.NDArray[np.uint32]
+Records = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.uint32]
+
+
+@attrs.frozen
+class TimeOuts:
+    """After how many seconds without a packet a flow expires. ``never`` for replays that count like other tools."""
+
+    tcp_idle_s: float = 300.0
+    tcp_closed_s: float = 10.0
+    """After a RST, or a FIN in both directions."""
+    udp_idle_s: float = 60.0
+    other_idle_s: float = 60.0
+    never: bool = False
+
+
+@attrs.frozen
+class EngineStatistics:
+    """Counts of an engine; ``flows`` is now, the rest since the start."""
+
+    packets: int
+    flows: int
+    """Rows that process packets now (ACTIVE and LEAVING)."""
+    rows: int
+    """Rows in every phase."""
+    created: int
+    expired: int
+    refused: int
+    """Packets of new flows that found the table full (the counter of ``flows_max``)."""
+    nf_errors: dict[str, int]
+    """Exceptions by NF name."""
+    nf_error_sample: str
+    """Traceback of the first of them, or ""."""
+
+
+class Engine(ABC):
+    """One chain, one table of flows. Every method is synchronous and runs to completion.
+
+    Set operations take keys of 48 octets (``nfactor.packet.flow_key``) and answer with a ``uint8[n]`` of ``Status`` in
+    the same order.
+    """
+
+    reasons: tuple[str, ...]
+    """Names of the codes that ``process`` answers; the first three are the verdicts that are no drops."""
+    record_size: int
+    """Octets of one flow's record."""
+
+    @abstractmethod
+    def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
+        """Run the packets through their flows' chains, in order, rewriting frames in place; ``uint8[n]`` of codes."""
+
+    @abstractmethod
+    def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
+        """Up to that many ACTIVE flows for a migration, youngest first, and their epochs; pins them (LEAVING)."""
+
+    @abstractmethod
+    def unpin(self, keys: Keys) -> Statuses:
+        """LEAVING flows stay after all."""
+
+    @abstractmethod
+    def depart(self, keys: Keys) -> tuple[Records, Statuses]:
+        """Take LEAVING flows out: their records, ``uint8[n, record_size]`` (zeros where the status is not OK).
+
+        They are GONE from now on.
+        """
+
+    @abstractmethod
+    def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
+        """Expect flows of these epochs from elsewhere: their packets come back as HELD until install or release."""
+
+    @abstractmethod
+    def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
+        """Put records of HELD flows in place; they are ACTIVE from now on, with these epochs."""
+
+    @abstractmethod
+    def release(self, keys: Keys) -> Statuses:
+        """Stop holding: the flows did not come."""
+
+    @abstractmethod
+    def forget(self, keys: Keys) -> Statuses:
+        """Remove GONE rows: the tombstones have stood long enough."""
+
+    @abstractmethod
+    def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
+        """Look at the next ``scan_max`` rows: ACTIVE flows whose time-out has passed, and how many packets each has had
+        (modulo 2^32). Nothing is removed: the switch that owns the key has to agree first."""
+
+    @abstractmethod
+    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
+        """Remove ACTIVE flows, after the NFs' ``flow_expires`` and ``deallocate_fs``. With ``packets``, only those that
+        have still had that many (else BUSY)."""
+
+    @abstractmethod
+    def read(self, key: bytes) -> bytes | None:
+        """A copy of one flow's record, which stays where it is; None if it does not process packets here."""
+
+    @abstractmethod
+    def keys(self) -> list[bytes]:
+        """Keys of the flows that process packets now, oldest first."""
+
+    @abstractmethod
+    def take_records(self) -> list[Any]:
+        """What NFs emitted since the last call, in order."""
+
+    @abstractmethod
+    def statistics(self) -> EngineStatistics:
+        """Counts so far."""

@@ -1,0 +1,212 @@
+"""Firewall: stateless rules over addresses, protocol and ports, first match wins, and a default policy.
+
+Rules are text, one a line::
+
+    # ACTION  PROTOCOL  from ADDRESS [port P[-Q]]  to ADDRESS [port P[-Q]]
+    allow tcp from any to 10.0.0.0/8 port 80
+    allow udp from any port 53 to any
+    deny  any from 2001:db8::/32 to any
+    default deny
+
+PROTOCOL is ``any``, ``tcp``, ``udp``, ``icmp``, ``icmpv6``, ``sctp`` or a number; an ADDRESS is ``any``, an address or a
+prefix, IPv4 or IPv6. A rule that names ports matches only packets that have them, so no later fragments. What is not IP
+(ARP …) always passes. Without a ``default`` line the default is ``allow``. Each packet is judged by its own header alone;
+a flow's state only remembers the answer, so that the rules are scanned once per flow and direction.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from nfactor.dataplane import nf
+from nfactor.errors import RuleError
+
+_ALLOW, _DENY = 1, 2
+_RULE, _POLICY = 0, 1  # indices into Firewall.drop_reasons
+
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
+_ANY_PROTOCOL: Final = 256
+_PORTS_MAX: Final = 0xFFFF
+_WITH_PORTS: Final = (6, 17, 132)
+_LOW_64: Final = (1 << 64) - 1
+
+
+@attrs.frozen
+class Endpoint:
+    """One side of a rule. Addresses are two 64-bit halves; an IPv4 address lies in the lower 32 bits of ``low``."""
+
+    version: int = 0
+    """4, 6, or 0 for ``any``."""
+    high: int = 0
+    low: int = 0
+    high_mask: int = 0
+    low_mask: int = 0
+    port_min: int = 0
+    port_max: int = _PORTS_MAX
+
+    def names_ports(self) -> bool:
+        """Whether only some ports match."""
+        return self.port_min > 0 or self.port_max < _PORTS_MAX
+
+
+@attrs.frozen
+class Rule:
+    """One line: if protocol, source and target match, the packet is denied or allowed."""
+
+    deny: bool
+    protocol: int
+    source: Endpoint
+    target: Endpoint
+
+
+@attrs.frozen
+class RuleSet:
+    """Rules in order and what happens when none matches."""
+
+    rules: tuple[Rule, ...] = ()
+    default_deny: bool = False
+
+
+@nf.state
+class FirewallState:
+    """The answer for either direction: 0 not asked yet, 1 allow, 2 + index of the drop reason."""
+
+    ab: nf.u8
+    ba: nf.u8
+
+
+class Firewall(nf.NF):
+    """Drops what the rules deny, counted as ``firewall_rule`` or ``firewall_policy``."""
+
+    State = FirewallState
+    drop_reasons = ("rule", "policy")
+
+    def __init__(self, rules: RuleSet = RuleSet()) -> None:  # noqa: B008 - frozen
+        self.rules = rules
+
+    def process_pkt(self, pkt: nf.Packet, fs: FirewallState) -> int:
+        """FORWARD or a drop; non-IP packets pass."""
+        answer = fs.ba if pkt.direction else fs.ab
+        if answer == 0 or pkt.foreign:
+            answer = self._judge(pkt)
+            if not pkt.foreign:
+                if pkt.direction:
+                    fs.ba = answer
+                else:
+                    fs.ab = answer
+        return nf.FORWARD if answer == _ALLOW else nf.drop(answer - _DENY)
+
+    def _judge(self, pkt: nf.Packet) -> int:
+        if pkt.version == 0:
+            return _ALLOW
+        source, target = _halves(pkt, source=True), _halves(pkt, source=False)
+        with_ports = pkt.l4 >= 0 and pkt.protocol in _WITH_PORTS
+        for rule in self.rules.rules:
+            if (
+                rule.protocol in (_ANY_PROTOCOL, pkt.protocol)
+                and _matches(rule.source, pkt.version, source, pkt.source_port, with_ports)
+                and _matches(rule.target, pkt.version, target, pkt.target_port, with_ports)
+            ):
+                return _DENY + _RULE if rule.deny else _ALLOW
+        return _DENY + _POLICY if self.rules.default_deny else _ALLOW
+
+
+def _halves(pkt: nf.Packet, *, source: bool) -> tuple[int, int]:
+    """The upper and lower 64 bits of an address of the packet."""
+    address = int.from_bytes(pkt.source if source else pkt.target, "big")
+    return address >> 64, address & _LOW_64
+
+
+def _matches(end: Endpoint, version: int, address: tuple[int, int], port: int, with_ports: bool) -> bool:
+    if end.version and (
+        end.version != version or address[0] & end.high_mask != end.high or address[1] & end.low_mask != end.low
+    ):
+        return False
+    return not end.names_ports() or (with_ports and end.port_min <= port <= end.port_max)
+
+
+def parse_rules(lines: Iterable[str], file: str = "rules") -> RuleSet:
+    """Read a rule file's lines. Raises ``RuleError`` naming file, line and what is wrong; nothing is half-read."""
+    rules: list[Rule] = []
+    default_deny: bool | None = None
+    for number, text in enumerate(lines, 1):
+        words = text.split("#", 1)[0].split()
+        if not words:
+            continue
+        try:
+            if words[0] == "default":
+                if default_deny is not None:
+                    raise ValueError("a second `default`")
+                default_deny = _default(words)
+            else:
+                rules.append(_rule(words))
+        except ValueError as error:
+            raise RuleError(file, number, str(error)) from None
+    return RuleSet(tuple(rules), bool(default_deny))
+
+
+def _default(words: Sequence[str]) -> bool:
+    if len(words) != 2:
+        raise ValueError("`default` takes one word, allow or deny")
+    return _action(words[1])
+
+
+def _action(word: str) -> bool:
+    if word not in ("allow", "deny"):
+        raise ValueError(f"{word!r} is no action; write allow or deny")
+    return word == "deny"
+
+
+def _rule(words: Sequence[str]) -> Rule:
+    deny = _action(words[0])
+    if "from" not in words or "to" not in words or words.index("from") > words.index("to"):
+        raise ValueError("a rule is ACTION [PROTOCOL] from ADDRESS [port P[-Q]] to ADDRESS [port P[-Q]]")
+    start, middle = words.index("from"), words.index("to")
+    protocol = _protocol(words[1:start])
+    source, target = _endpoint(words[start + 1 : middle], "from"), _endpoint(words[middle + 1 :], "to")
+    if protocol not in (_ANY_PROTOCOL, *_WITH_PORTS) and (source.names_ports() or target.names_ports()):
+        raise ValueError(f"protocol {words[1]} has no ports")
+    if source.version and target.version and source.version != target.version:
+        raise ValueError("one address is IPv4 and the other IPv6: such a packet does not exist")
+    return Rule(deny, protocol, source, target)
+
+
+def _protocol(words: Sequence[str]) -> int:
+    if not words or list(words) == ["any"]:
+        return _ANY_PROTOCOL
+    if len(words) > 1:
+        raise ValueError(f"{' '.join(words)!r} stands where one protocol is expected")
+    if words[0] in _PROTOCOLS:
+        return _PROTOCOLS[words[0]]
+    if words[0].isascii() and words[0].isdigit() and int(words[0]) < _ANY_PROTOCOL:
+        return int(words[0])
+    raise ValueError(f"{words[0]!r} is no protocol; write any, {', '.join(_PROTOCOLS)} or a number below 256")
+
+
+def _endpoint(words: Sequence[str], side: str) -> Endpoint:
+    if not words:
+        raise ValueError(f"an address (or any) is missing after `{side}`")
+    ports = (0, _PORTS_MAX)
+    if len(words) > 1:
+        if words[1] != "port" or len(words) != 3:
+            raise ValueError(f"{' '.join(words[1:])!r} after the address; write port P or port P-Q")
+        ports = _ports(words[2])
+    if words[0] == "any":
+        return Endpoint(port_min=ports[0], port_max=ports[1])
+    network = ipaddress.ip_network(words[0])
+    address, mask = int(network.network_address), int(network.netmask)
+    return Endpoint(
+        network.version, address >> 64, address & _LOW_64, mask >> 64, mask & _LOW_64, port_min=ports[0], port_max=ports[1]
+    )
+
+
+def _ports(word: str) -> tuple[int, int]:
+    low, dash, high = word.partition("-")
+    if not low.isdecimal() or (dash and not high.isdecimal()):
+        raise ValueError(f"{word!r} is no port or range of ports")
+    first, last = int(low), int(high or low)
+    if not 0 <= first <= last <= _PORTS_MAX:
+        raise ValueError(f"ports {word} are not a range within 0-{_PORTS_MAX}")
+    return first, last

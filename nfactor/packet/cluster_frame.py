@@ -1,0 +1,76 @@
+"""The Ethernet header of ours behind which packets travel inside a cluster.
+
+Every packet of a capture, Ethernet or not, travels as::
+
+    0        6        12     14     16
+    +--------+--------+------+------+----------------------------
+    | target | source | type | link |  the frame as it came ...
+    +--------+--------+------+------+----------------------------
+
+``type`` is an EtherType of ours (the range that IEEE 802 leaves for local experiments), ``link`` the pcap link type of
+the frame behind it, big-endian. The switch and the runtimes address each other in the outer header, as the paper does by
+rewriting MAC addresses, and the packet inside keeps its own addresses, so that it leaves as it came. A frame with any
+other EtherType is a plain Ethernet frame and is read as one: on a wire without room for two more octets, the outer
+header is the packet's own.
+
+Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets.
+"""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.packet.burst import Burst, Octets
+
+ETHERTYPE_PACKET = 0x88B5
+"""A packet behind our header (IEEE 802 local experimental EtherType 1)."""
+ETHERTYPE_MARKER = 0x88B6
+"""A marker of the migration protocol (IEEE 802 local experimental EtherType 2)."""
+HEADER_OCTETS = 16
+"""Our header: two addresses, the EtherType and the link type."""
+LINKTYPE_ETHERNET = 1
+
+NO_ADDRESS = bytes(6)
+_HEADER = struct.Struct(">6s6sHH")
+_MARKER = struct.Struct(">6s6sHHQQ")
+
+
+def header(linktype: int, *, target: bytes = NO_ADDRESS, source: bytes = NO_ADDRESS) -> bytes:
+    """Our 16 octets for a packet of that pcap link type."""
+    return _HEADER.pack(target, source, ETHERTYPE_PACKET, linktype)
+
+
+def marker(*, target: bytes, source: bytes, migration: int, epoch: int) -> Burst:
+    """A burst of one marker frame: the answer of a switch to a redirect, on the data path."""
+    return Burst.from_frames([_MARKER.pack(target, source, ETHERTYPE_MARKER, 0, migration, epoch)])
+
+
+def read_marker(frame: bytes) -> tuple[bytes, int, int] | None:
+    """``(source address, migration, epoch)`` of a marker frame, or None if it is too short to be one."""
+    if len(frame) < _MARKER.size:
+        return None
+    _, source, _, _, migration, epoch = _MARKER.unpack_from(frame)
+    return source, migration, epoch
+
+
+def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:
+    """Write both addresses into every frame of the burst, in place."""
+    burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS] = np.frombuffer(target + source, np.uint8)
+
+
+def turn_back(burst: Burst, *, source: bytes) -> None:
+    """Send every frame to where it came from, in place: its source becomes its target, and ``source`` its source."""
+    taken: Octets = burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS]
+    taken[:, :6] = taken[:, 6:]
+    taken[:, 6:] = np.frombuffer(source, np.uint8)
+    burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS] = taken
+
+
+def marker_indices(burst: Burst) -> npt.NDArray[np.intp]:
+    """Where in the burst the markers stand; empty nearly always."""
+    high, low = burst.data[burst.offsets + 12], burst.data[burst.offsets + 13]
+    return np.flatnonzero((high == ETHERTYPE_MARKER >> 8) & (low == ETHERTYPE_MARKER & 0xFF))
+
+
+_ADDRESS_COLUMNS = np.arange(12)

@@ -1,0 +1,142 @@
+"""A flow key: the 48 octets that both directions of one flow have in common.
+
+In messages keys are the rows of a ``uint8[n, 48]`` array, in Python they are ``bytes``, in compiled code twelve words;
+all are the same octets, numbers big-endian::
+
+    0          16         32      34      36    37    38    40     42    46    47  48
+    +----------+----------+-------+-------+-----+-----+-----+------+-----+-----+---+
+    | a        | b        | port  | port  | IP  | ver | VLAN| inner| VNI | kind| 0 |
+    | address  | address  | of a  | of b  | prot|     |     | VLAN |     |     |   |
+    +----------+----------+-------+-------+-----+-----+-----+------+-----+-----+---+
+
+Of both ends the one with the smaller (address, port) is ``a``, and a packet's direction is 0 if it goes from ``a``. An
+IPv4 address fills the first four octets of its field. Ports are 0 for protocols that have none. A frame that is not IP
+has version 0, its MAC addresses as addresses (zeros where the link has none) and its EtherType as *both* ports, where it
+cannot disturb the order. ``VNI`` is the VXLAN network or the GRE key. ``kind`` says in bits what else sets a flow apart:
+inside a tunnel, or a packet of a protocol with ports that does not tell them, which may share no row with port 0.
+
+``five_tuple`` makes the key of the outermost header alone; ``classifier`` makes the key that follows fragments,
+tunnels and ICMP errors.
+"""
+
+import ipaddress
+import struct
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from nfactor.packet import fields
+from nfactor.packet.burst import Octets
+from nfactor.packet.cluster_frame import LINKTYPE_ETHERNET
+from nfactor.packet.fields import TRANSPORT_HEADERS, Packet
+
+KEY_OCTETS = 48
+"""The length of a flow key."""
+
+KEY_PROTOCOL = 36
+"""Where the IP protocol stands in a key."""
+
+PLAIN = 0
+FRAGMENT = 1
+"""Kind: the ports are not told (a later fragment, or a header that was cut off)."""
+VXLAN = 2
+"""Kind: the flow runs inside VXLAN; the VNI is the network."""
+GRE = 4
+"""Kind: the flow runs inside GRE; the VNI is the GRE key, or 0."""
+
+_KEY = struct.Struct(">16s16sHHBBHHIBx")
+_PROTOCOLS = {
+    fields.ICMP: "icmp",
+    2: "igmp",
+    fields.TCP: "tcp",
+    fields.UDP: "udp",
+    fields.DCCP: "dccp",
+    fields.GRE: "gre",
+    50: "esp",
+    51: "ah",
+    fields.ICMPV6: "icmpv6",
+    89: "ospf",
+    fields.SCTP: "sctp",
+    fields.UDP_LITE: "udplite",
+}
+_ETHERTYPES = {0x0806: "arp", 0: "non-ip"}
+
+
+def five_tuple(packet: Packet) -> tuple[bytes, int]:
+    """The key by the outermost header, without VLANs, and the packet's direction: a flow as other tools count it."""
+    return key_of(packet, 0, 0, 0, PLAIN)
+
+
+def key_of(packet: Packet, vlan: int, inner_vlan: int, vni: int, kind: int) -> tuple[bytes, int]:
+    """The key by the headers that ``packet`` tells, in that surrounding, and the packet's direction."""
+    version, protocol = packet.version, packet.protocol
+    if version:
+        a, b = packet.source, packet.target
+        a_port, b_port = packet.source_port, packet.target_port
+        if protocol in TRANSPORT_HEADERS and packet.l4 < 0 and not (a_port or b_port):
+            kind |= FRAGMENT
+    else:
+        a, b = _mac_addresses(packet)
+        a_port = b_port = packet.ethertype
+    if (a, a_port) <= (b, b_port):
+        return _KEY.pack(a, b, a_port, b_port, protocol, version, vlan, inner_vlan, vni, kind), 0
+    return _KEY.pack(b, a, b_port, a_port, protocol, version, vlan, inner_vlan, vni, kind), 1
+
+
+def _mac_addresses(packet: Packet) -> tuple[bytes, bytes]:
+    """Source and target address of an Ethernet frame; empty for other links and for stumps."""
+    start = packet.start
+    if packet.linktype != LINKTYPE_ETHERNET or packet.end - start < 12:
+        return b"", b""
+    return packet.data[start + 6 : start + 12].tobytes(), packet.data[start : start + 6].tobytes()
+
+
+@attrs.frozen
+class FlowKey:
+    """A flow key for people: names and text instead of numbers and octets."""
+
+    protocol: str
+    """``tcp``, ``udp``, ``icmp`` ... or the IP protocol's number; ``tcp-fragment`` where ports are not told; ``arp`` or
+    ``ethertype-0x88cc`` for what is not IP."""
+    a: str
+    a_port: int
+    b: str
+    b_port: int
+    vlan: int = 0
+    inner_vlan: int = 0
+    vni: int = 0
+    tunnel: str = ""
+    """``vxlan`` or ``gre`` if the flow runs inside one."""
+
+    @classmethod
+    def decode(cls, key: bytes) -> "FlowKey":
+        """What the 48 octets say."""
+        assert len(key) == KEY_OCTETS
+        a, b, a_port, b_port, protocol, version, vlan, inner_vlan, vni, kind = _KEY.unpack(key)
+        if version:
+            name = _PROTOCOLS.get(protocol, str(protocol)) + ("-fragment" if kind & FRAGMENT else "")
+        else:
+            name = _ETHERTYPES.get(a_port, f"ethertype-0x{a_port:04x}")
+            a_port = b_port = 0
+        tunnel = "vxlan" if kind & VXLAN else "gre" if kind & GRE else ""
+        ends = (_address(a, version), a_port, _address(b, version), b_port)
+        return cls(name, *ends, vlan, inner_vlan, vni, tunnel)
+
+
+def _address(field: bytes, version: int) -> str:
+    if version == 4:
+        return str(ipaddress.IPv4Address(field[:4]))
+    return str(ipaddress.IPv6Address(field)) if version == 6 else field[:6].hex(":")
+
+
+def keys_array(keys: Sequence[bytes]) -> Octets:
+    """The keys as rows of a ``uint8[n, 48]`` array."""
+    return np.frombuffer(bytearray().join(keys), np.uint8).reshape(-1, KEY_OCTETS)
+
+
+def keys_list(keys: Octets | bytes) -> list[bytes]:
+    """The rows of an array of keys, or of its octets, as ``bytes``."""
+    octets = keys if isinstance(keys, bytes) else keys.tobytes()
+    assert len(octets) % KEY_OCTETS == 0
+    return [octets[start : start + KEY_OCTETS] for start in range(0, len(octets), KEY_OCTETS)]
