@@ -1,0 +1,19 @@
+"""Actors on trio: bounded mailboxes, supervision, reliable messages between nodes."""
+
+from nfactor.actors.actor import Actor as Actor, Context as Context, handles as handles
+from nfactor.actors.instrument import DeadLetter as DeadLetter, Instrument as Instrument
+from nfactor.actors.link import Ended as Ended, Link as Link, LinkStatistics as LinkStatistics
+from nfactor.actors.mailbox import MailboxStatistics as MailboxStatistics
+from nfactor.actors.message import Messages as Messages, message as message
+from nfactor.actors.node import Node as Node, NodeStatistics as NodeStatistics, open_node as open_node
+from nfactor.actors.outbox import LinkLimits as LinkLimits
+from nfactor.actors.peer import PeerStatistics as PeerStatistics
+from nfactor.actors.ref import Ref as Ref
+from nfactor.actors.supervisor import (
+    Restart as Restart,
+    Strategy as Strategy,
+    Supervisor as Supervisor,
+    SupervisorStatistics as SupervisorStatistics,
+    open_supervisor as open_supervisor,
+)
+from nfactor.actors.table import ActorTable as ActorTable, handles_keyed as handles_keyed

@@ -21,8 +21,6 @@ identity answers with one that names both.
 Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
 """
 
-import enum
-
 import attrs
 
 from nfactor.actors.frame import (
@@ -40,70 +38,12 @@ from nfactor.actors.frame import (
 )
 from nfactor.actors.inbox import Inbox
 from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
+from nfactor.actors.session import STEPS, Effect, Source, State
 from nfactor.errors import CallerError
 
 _EPOCH_MAX = 0xFFFF
 _INCARNATION_MAX = 0xFFFFFFFF
 _SEGMENT_OCTETS_MIN = 16
-
-
-class State(enum.Enum):
-    """Where a link stands."""
-
-    CLOSED = "closed"
-    """No session, and nothing to send."""
-    OPENING = "opening"
-    """No session, but messages wait for one."""
-    OPEN = "open"
-    """In a session."""
-
-
-class Source(enum.Enum):
-    """The sender of a frame, compared with the greatest identity of the peer that was ever seen."""
-
-    OLDER = "older"
-    SAME = "same"
-    NEWER = "newer"
-
-
-class Effect(enum.Flag):
-    """What a frame does, in this order."""
-
-    END = enum.auto()
-    """The session is over: what is not acknowledged is in doubt."""
-    LEARN = enum.auto()
-    """This is the peer's identity from now on."""
-    ENTER = enum.auto()
-    """A new session begins, with this sender."""
-    TAKE = enum.auto()
-    """Acknowledgements and segments count."""
-    ANSWER = enum.auto()
-    """The sender does not know us: say who we are."""
-    DROP = enum.auto()
-    """Stale, counted."""
-
-
-# (state, sender, does the frame name our present identity?) -> (effects, next state). Every combination is here.
-STEPS: dict[tuple[State, Source, bool], tuple[Effect, State]] = {
-    (State.CLOSED, Source.OLDER, False): (Effect.DROP, State.CLOSED),
-    (State.CLOSED, Source.OLDER, True): (Effect.DROP, State.CLOSED),
-    (State.CLOSED, Source.SAME, False): (Effect.ANSWER, State.CLOSED),
-    (State.CLOSED, Source.SAME, True): (Effect.ENTER | Effect.TAKE, State.OPEN),
-    (State.CLOSED, Source.NEWER, False): (Effect.LEARN | Effect.ANSWER, State.CLOSED),
-    (State.CLOSED, Source.NEWER, True): (Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
-    (State.OPENING, Source.OLDER, False): (Effect.DROP, State.OPENING),
-    (State.OPENING, Source.OLDER, True): (Effect.DROP, State.OPENING),
-    (State.OPENING, Source.SAME, False): (Effect.ANSWER, State.OPENING),
-    (State.OPENING, Source.SAME, True): (Effect.ENTER | Effect.TAKE, State.OPEN),
-    (State.OPENING, Source.NEWER, False): (Effect.LEARN | Effect.ANSWER, State.OPENING),
-    (State.OPENING, Source.NEWER, True): (Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
-    (State.OPEN, Source.OLDER, False): (Effect.DROP, State.OPEN),
-    (State.OPEN, Source.OLDER, True): (Effect.DROP, State.OPEN),
-    (State.OPEN, Source.SAME, False): (Effect.ANSWER, State.OPEN),
-    (State.OPEN, Source.SAME, True): (Effect.TAKE, State.OPEN),
-    (State.OPEN, Source.NEWER, False): (Effect.END | Effect.LEARN | Effect.ANSWER, State.CLOSED),
-    (State.OPEN, Source.NEWER, True): (Effect.END | Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
-}
 
 
 @attrs.frozen
@@ -156,7 +96,9 @@ class Link:
 
     def __init__(self, incarnation: int, mtu: int, *, lane: int = 0, limits: LinkLimits | None = None) -> None:
         if not 0 < incarnation <= _INCARNATION_MAX:
-            raise CallerError(f"incarnation {incarnation} of a node: use 1 to {_INCARNATION_MAX}, greater on each start")
+            raise CallerError(
+                f"incarnation {incarnation}: use 1 to {_INCARNATION_MAX}, greater on each start of a node"
+            )
         if mtu < FRAME_OCTETS + SEGMENT_OCTETS + _SEGMENT_OCTETS_MIN:
             raise CallerError(f"an MTU of {mtu} octets has no room for a frame")
         assert 0 <= lane < LANES_MAX, lane

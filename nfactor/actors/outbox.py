@@ -141,7 +141,8 @@ class Outbox:
 
     def restart(self) -> None:
         """A session begins: numbers begin at nought; what waits stays."""
-        assert not self._flight and self._cut == 0, "a session begins with something of the last one under way"
+        assert not self._flight, "a session begins with segments of the last one under way"
+        assert self._cut == 0, "a session begins with half a message"
         self.base = self.next_seq = 0
         self.resend_at = None
         self.round_trip = RoundTrip(self._limits)

@@ -1,5 +1,7 @@
 """Network functions by the names that the command line uses, and the chain that is built from them."""
 
+import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,14 +38,36 @@ def chain_factory(names: Sequence[str], rules: Mapping[str, Path]) -> Callable[[
     for name in names:
         if name in LATER:
             raise CallerError(f"--chain: {name} is not in this version yet; there are {', '.join(FUNCTIONS)}")
-        if name not in FUNCTIONS:
-            raise CallerError(f"--chain: {name!r} is no network function; there are {', '.join(FUNCTIONS)}")
+        if name not in FUNCTIONS and ":" not in name:
+            there = ", ".join(FUNCTIONS)
+            raise CallerError(f"--chain: {name!r} is no network function; there are {there}, and MODULE:CLASS of your own")
     for name in rules:
         if name not in names:
             raise CallerError(f"--rules {name}=…: {name!r} is not in the chain {','.join(names)}")
-    makers = [FUNCTIONS[name](rules.get(name)) for name in names]
+    makers = [_imported(name, rules.get(name)) if ":" in name else FUNCTIONS[name](rules.get(name)) for name in names]
     Chain.of([make() for make in makers])
     return lambda: Chain.of([make() for make in makers])
+
+
+def _imported(name: str, rules: Path | None) -> Callable[[], NF]:
+    """``MODULE:CLASS``, a network function of the caller's own; modules in the current folder are found too."""
+    module_name, _, class_name = name.partition(":")
+    if rules is not None:
+        raise CallerError(f"--rules {name}=…: only bundled functions take rules here")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise CallerError(f"--chain {name}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, NF)):
+        raise CallerError(f"--chain {name}: {module_name} has no network function {class_name!r} (a class derived from nf.NF)")
+    try:
+        cls()
+    except Exception as error:
+        raise CallerError(f"--chain {name}: {class_name}() failed: {type(error).__name__}: {error}") from error
+    return cls
 
 
 def _lines(path: Path) -> list[str]:

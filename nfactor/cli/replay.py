@@ -108,7 +108,7 @@ def run(
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         flows_max=options.flows_max,
     )
-    pace = Pace(migrate_every=options.migrate_every)
+    pace = Pace.of(options.migrate_every, CONTROL_LATENCY_S)
 
     async def main(simulation: Simulation) -> Outcome:
         network = open_memory_network(

@@ -8,7 +8,7 @@ from collections import Counter
 from nfactor.backends.base import Port, Transport
 from nfactor.backends.memory import MemoryNetwork
 
-DATA_LATENCY_S = 20e-6
+DATA_LATENCY_S = 100e-6
 """Virtual time that a burst takes over one link: what keeps packets in flight while control messages travel."""
 CONTROL_LATENCY_S = 30e-6
 """The same for a control message."""

@@ -4,6 +4,8 @@ Paper section 3.5. It takes no part in any flow's migration: once it has named t
 themselves, and it hears how it ended.
 """
 
+import trio
+
 from nfactor.actors import Actor, Ref, handles
 from nfactor.cluster.messages import (
     Done,
@@ -42,16 +44,21 @@ class Coordinator(Actor):
 
     @handles(Migrate)
     async def migrate(self, message: Migrate) -> Migrating:
-        """From the runtime with the most flows to the one with the fewest, half of the difference or, where they are
-        even, half of what the source has: as many as asked for at most."""
-        loads = {member.name: await self._load(member.name) for member in self._members if member.kind == "runtime"}
+        """Half of the flows of the runtime that has the most, as many as asked for at most, to the one with the fewest."""
+        loads = {member.name: 0 for member in self._members if member.kind == "runtime"}
+
+        async def poll(name: str) -> None:
+            loads[name] = (await self._liaison(name).ask(PollWorkload(), Workload)).flows
+
+        async with trio.open_nursery() as polls:
+            for name in loads:
+                polls.start_soon(poll, name)
         if len(loads) < 2:
             return Migrating(0)
         source, target = max(loads, key=lambda name: loads[name]), min(reversed(loads), key=lambda name: loads[name])
         if source == target or loads[source] == 0:
             return Migrating(0)
-        wanted = max(1, (loads[source] - loads[target]) // 2 or loads[source] // 2)
-        request = SetMigrationTarget(target, min(wanted, message.flows))
+        request = SetMigrationTarget(target, min((loads[source] + 1) // 2, message.flows))
         reply = await self._liaison(source).ask(request, Migrating)
         self._started += reply.flows > 0
         return reply
@@ -76,9 +83,6 @@ class Coordinator(Actor):
             failed=self._failed,
             flows=self._flows,
         )
-
-    async def _load(self, name: str) -> int:
-        return (await self._liaison(name).ask(PollWorkload(), Workload)).flows
 
     def _liaison(self, name: str) -> Ref:
         return self.context.node.ref(name, LIAISON)

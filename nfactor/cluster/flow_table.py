@@ -55,8 +55,9 @@ BURSTS_PER_PASS_MAX = 16
 """Bursts that are processed before other tasks of the node get their turn."""
 
 
-class FlowTable(ActorTable):
-    """Owns the engine and the packets that wait for migrating flows. ``switch`` is asked before flows expire."""
+class FlowTable(ActorTable[None]):
+    """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for flows that
+    are coming. ``switch`` is asked before flows expire."""
 
     def __init__(self, engine: Engine, port: Port, ledger: Ledger, *, liaison: Ref, switch: Ref, observer: Ref | None) -> None:
         self._engine = engine
@@ -243,7 +244,7 @@ class FlowTable(ActorTable):
         """This node's side of the accounting."""
         return self._ledger.counters()
 
-    @handles_keyed(ReadFlow)
+    @handles_keyed(ReadFlow, creates=True)
     def read(self, key: bytes, message: ReadFlow) -> FlowRecord:  # noqa: ARG002
         """One flow actor's state."""
         return FlowRecord(self._engine.read(key) or b"")

@@ -26,7 +26,7 @@ class Member:
     """Its number among its kind."""
 
 
-@message(tag=11)
+@message(tag=11, system=True)
 class NotifyClusterCfg:
     """Coordinator → every node: who is in the cluster. Reply: ``Done``."""
 
@@ -43,7 +43,7 @@ class Done:
 # ---------------------------------------------------------------- load and migration
 
 
-@message(tag=20)
+@message(tag=20, system=True)
 class PollWorkload:
     """Coordinator → runtime. Reply: ``Workload``."""
 
@@ -58,7 +58,7 @@ class Workload:
     """Sets of flows that are on their way out of this runtime now."""
 
 
-@message(tag=22)
+@message(tag=22, system=True)
 class SetMigrationTarget:
     """Coordinator → source runtime: move up to ``flows`` flows to ``target``. Reply: ``Migrating``, at once."""
 
@@ -88,14 +88,14 @@ class MigrationEnded:
     """Packets of the set that waited at the target."""
 
 
-@message(tag=25)
+@message(tag=25, system=True)
 class Migrate:
     """Outside → coordinator: start a migration of up to ``flows`` flows, wherever it helps. Reply: ``Migrating``."""
 
     flows: int
 
 
-@message(tag=26)
+@message(tag=26, system=True)
 class ReadMigrations:
     """Anyone → coordinator. Reply: ``MigrationCounts``."""
 
@@ -124,7 +124,7 @@ class PrepareFlows:
     epochs: bytes
 
 
-@message(tag=31)
+@message(tag=31, system=True)
 class RedirectFlows:
     """Step 2, source → switch: the flows' packets go to ``target`` from now on. Reply: ``FlowStatuses``, and a marker on
     the data path to the source."""
@@ -247,7 +247,7 @@ class FlowRecord:
 # ---------------------------------------------------------------- accounting, and what comes out besides packets
 
 
-@message(tag=60)
+@message(tag=60, system=True)
 class ReadCounters:
     """Anyone → any node. Reply: ``NodeCounters``."""
 

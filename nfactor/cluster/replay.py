@@ -43,15 +43,24 @@ class Source(Protocol):
 
 @attrs.frozen
 class Pace:
-    """How packets are fed: so many at once, and a migration each time so many have gone in (0: never)."""
+    """How packets are fed: at most ``burst_packets`` at once, ``gap_s`` apart (0: as fast as the window lets), and a
+    migration each time ``migrate_every`` have gone in (0: never)."""
 
     burst_packets: int = 64
+    window_packets: int = 1024
+    """Packets inside at once; less than any queue inside holds, so that none overflows."""
+    gap_s: float = 0.0
     migrate_every: int = 0
 
-    @property
-    def window_packets(self) -> int:
-        """Packets inside at once: plenty for throughput; with migrations few enough that traffic goes on during each."""
-        return 1024 if not self.migrate_every else min(1024, max(64, 4 * self.migrate_every))
+    @classmethod
+    def of(cls, migrate_every: int, control_latency_s: float) -> "Pace":
+        """Plenty at once where only throughput counts. With migrations, bursts so small and so far apart that packets
+        of one flow are spread over all links, and that several arrive while a control message is under way: a migration
+        then always begins, and ends, in the middle of traffic."""
+        if not migrate_every:
+            return cls()
+        burst = max(1, min(cls().burst_packets, migrate_every // 32))
+        return cls(burst_packets=burst, gap_s=control_latency_s / 2, migrate_every=migrate_every)
 
 
 @attrs.frozen
@@ -110,6 +119,8 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
             fed += len(burst)
             if pace.migrate_every and fed % pace.migrate_every == 0:
                 await requests.start(migrate)
+            if pace.gap_s:
+                await trio.sleep(pace.gap_s)
             between()
 
 

@@ -35,7 +35,7 @@ MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
 
 
-class VirtualSwitch(ActorTable):
+class VirtualSwitch(ActorTable[None]):
     """``next_hop`` is the MAC address to which processed packets go."""
 
     def __init__(

@@ -46,10 +46,13 @@ _CLOSED_RESET: Final = 4
 _COUNT_MASK: Final = 0xFFFF_FFFF
 
 
+_ProcessPkt = Callable[[Packet, Any], int]
+
+
 class _Row:
     """A flow actor: its key, its phase, and the states of the chain."""
 
-    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "protocol", "states")
+    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "protocol", "steps")
 
     def __init__(self, key: bytes, epoch: int, phase: int) -> None:
         self.key = key
@@ -60,7 +63,12 @@ class _Row:
         self.last_ns = 0
         self.packets = 0
         self.protocol = key[KEY_PROTOCOL]
-        self.states: list[Any] = []
+        self.steps: tuple[tuple[_ProcessPkt, Any], ...] = ()
+        """For each NF of the chain, what processes a packet and this flow's state for it."""
+
+    def states(self) -> list[Any]:
+        """The NFs' states, in chain order."""
+        return [fs for _, fs in self.steps]
 
 
 class ReferenceEngine(Engine):
@@ -97,9 +105,12 @@ class ReferenceEngine(Engine):
         for reason in MALFORMED_REASONS:
             self._malformed[reason] = len(names)
             names.append(f"malformed_{reason}")
-        self._steps: list[tuple[Callable[[Packet, Any], int], int, int]] = []
+        self._process_pkts: list[_ProcessPkt] = []
+        self._drops: dict[_ProcessPkt, range] = {}
+        """The codes of each NF's drops."""
         for function, reasons in zip(self._chain.functions, self._chain.reasons, strict=True):
-            self._steps.append((function.process_pkt, len(names) - nf.DROP, len(reasons)))
+            self._process_pkts.append(function.process_pkt)
+            self._drops[function.process_pkt] = range(len(names), len(names) + len(reasons))
             names += reasons
         assert len(names) <= 256, "codes are one octet"
         self.reasons = tuple(names)
@@ -144,18 +155,24 @@ class ReferenceEngine(Engine):
         row.packets += 1
         if pkt.tcp_flags & (_FIN | _RST):
             row.closing |= _CLOSED_RESET if pkt.tcp_flags & _RST else 1 << pkt.direction
-        for (process_pkt, base, reasons), fs in zip(self._steps, row.states, strict=True):
-            try:
+        process_pkt = None
+        try:
+            for process_pkt, fs in row.steps:
                 verdict = process_pkt(pkt, fs)
-            except Exception as error:  # an author's bug costs its packet, never the burst
-                return self._nf_error(process_pkt, error)
-            if verdict != nf.FORWARD:
-                if nf.DROP <= verdict < nf.DROP + reasons:
-                    return base + verdict
-                if verdict == nf.REPLY:
-                    return nf.REPLY
-                return self._nf_error(process_pkt, ValueError(f"verdict {verdict!r} is none that this NF declares"))
+                if verdict:
+                    return self._verdict(process_pkt, verdict)
+        except Exception as error:  # an author's bug costs its packet, never the burst
+            return self._nf_error(process_pkt, error)
         return nf.FORWARD
+
+    def _verdict(self, process_pkt: _ProcessPkt, verdict: int) -> int:
+        """The code of a verdict that is not FORWARD."""
+        if verdict == nf.REPLY:
+            return nf.REPLY
+        drops = self._drops[process_pkt]
+        if not nf.DROP <= verdict < nf.DROP + len(drops):
+            raise ValueError(f"the verdict {verdict!r} is none that this NF declares")
+        return drops[verdict - nf.DROP]
 
     def _first_packet(self, key: bytes, direction: int) -> _Row | None:
         if len(self._rows) >= self._flows_max:
@@ -163,12 +180,15 @@ class ReferenceEngine(Engine):
             return None
         row = self._rows[key] = _Row(key, FIRST_EPOCH, _ACTIVE)
         row.initiator = direction
-        row.states = self._chain.new_states()
+        row.steps = self._with_states(self._chain.new_states())
         self._active += 1
         self._created += 1
         return row
 
-    def _nf_error(self, process_pkt: Callable[[Packet, Any], int], error: Exception) -> int:
+    def _with_states(self, states: list[Any]) -> tuple[tuple[_ProcessPkt, Any], ...]:
+        return tuple(zip(self._process_pkts, states, strict=True))
+
+    def _nf_error(self, process_pkt: _ProcessPkt | None, error: Exception) -> int:
         owner = getattr(process_pkt, "__self__", process_pkt)
         self._errors[getattr(owner, "name", repr(owner))] += 1
         if not self._error_sample:
@@ -202,7 +222,7 @@ class ReferenceEngine(Engine):
                 statuses[index] = Status.UNKNOWN
                 continue
             records[index] = np.frombuffer(self._pack(row), np.uint8)
-            row.phase, row.states = _GONE, []
+            row.phase, row.steps = _GONE, ()
             self._active -= 1
         return records, statuses
 
@@ -273,10 +293,11 @@ class ReferenceEngine(Engine):
             initiator=row.initiator,
             closing=row.closing,
         )
-        return self._chain.pack(header, row.states)
+        return self._chain.pack(header, row.states())
 
     def _unpack(self, row: _Row, record: bytes) -> None:
-        header, row.states = self._chain.unpack(record)
+        header, states = self._chain.unpack(record)
+        row.steps = self._with_states(states)
         row.last_ns = self._clock_ns - header.idle_ns
         row.packets, row.initiator, row.closing = header.packets, header.initiator, header.closing
 
@@ -323,7 +344,7 @@ class ReferenceEngine(Engine):
 
     def _end(self, row: _Row) -> None:
         flow = nf.Flow(row.key, row.initiator)
-        for function, fs in zip(self._chain.functions, row.states, strict=True):
+        for function, fs in zip(self._chain.functions, row.states(), strict=True):
             function.flow_expires(flow, fs)
             function.deallocate_fs(fs)
         self._records += flow.records

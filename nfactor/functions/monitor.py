@@ -14,7 +14,7 @@ class MonitorState:
     octets_ab: nf.u64
     octets_ba: nf.u64
     first_mark: nf.u64
-    """Mark of the first packet (in a replay, its frame number)."""
+    """Mark of the first packet (in a replay, its frame number; 0 where packets have no marks)."""
 
 
 @nf.record
@@ -39,7 +39,7 @@ class Monitor(nf.NF):
 
     def process_pkt(self, pkt: nf.Packet, fs: MonitorState) -> int:
         """Count the packet; always FORWARD."""
-        if fs.packets_ab + fs.packets_ba == 0:
+        if not fs.first_mark:
             fs.first_mark = pkt.mark
         if pkt.direction == 0:
             fs.packets_ab += 1

@@ -1,9 +1,9 @@
 """A burst: some frames in one contiguous buffer, with the columns that describe them.
 
-A burst is what ports carry and engines process. The frames lie in ``data``, as a NIC ring gives them, and are described
-by columns (numpy arrays of equal length), so that a compiled loop reads them in place and selecting, splitting or
-dropping packets copies indices, never frames. ``select`` shares ``data`` with the burst it came from: whoever rewrites a
-frame owns it, and a frame has one owner at a time because it is in one selection at a time.
+A burst is what ports carry and engines process. The frames lie in ``data``, as a NIC ring gives them, described by
+columns (numpy arrays of equal length), so that a compiled loop reads them in place and selecting, splitting or
+dropping packets copies indices, never frames. ``select`` shares ``data`` with the burst it came from: whoever rewrites
+a frame owns it, and a frame has one owner at a time because it is in one selection at a time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ file of which nothing can be read raises ``CaptureError``.
 import os
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Self
 
 from nfactor.errors import CaptureError
 from nfactor.packet.burst import Burst
@@ -65,7 +65,7 @@ class CaptureReader(ABC):
         """Close the file; idempotent."""
         self._file.close()
 
-    def __enter__(self) -> "CaptureReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,14 +1,15 @@
 """Writing capture files: frames leave as they came, with their times and original lengths, and all or nothing.
 
-The file grows under another name beside its own and takes its name in ``close``; what fails or is aborted leaves nothing
-behind. pcap holds one link type; pcapng as many as come, one interface each, described when it is first needed.
+The file grows under another name beside its own and takes its name in ``close``; what fails or is aborted leaves
+nothing behind. pcap holds one link type; pcapng as many as come, one interface each, described when it is first needed.
 """
 
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Self
 
 from nfactor.errors import CaptureError
 from nfactor.packet.burst import Burst
@@ -47,7 +48,7 @@ class CaptureWriter:
         named = Path(path)
         # A device or pipe (/dev/stdout) is written to, never replaced.
         self._final = None if named.exists() and not named.is_file() else named.resolve()
-        self._growing = named if self._final is None else named.with_name(f".{named.name}.{os.getpid()}.partial")
+        self._growing = named if self._final is None else self._final.with_name(_partial(self._final.name))
         try:
             self._file: BinaryIO = self._growing.open("wb")
         except OSError as error:
@@ -62,7 +63,7 @@ class CaptureWriter:
     def write(self, burst: Burst) -> None:
         """Append the packets, without our header where they have it. ``CaptureError`` if the disk does not take them,
         or for a link type that the file cannot hold; the file is then gone."""
-        data = memoryview(burst.data)
+        data = burst.data.data
         record = self._pcapng_record if self._pcapng else self._pcap_record
         pieces: list[bytes | memoryview] = []
         columns = (burst.offsets, burst.lengths, burst.wire_lengths, burst.times)
@@ -92,9 +93,10 @@ class CaptureWriter:
         """Leave nothing behind; nothing after ``close``."""
         if self._final is not None:
             self._growing.unlink(missing_ok=True)
-        self._file.close()
+        with suppress(OSError):  # what was not yet written is of no use
+            self._file.close()
 
-    def __enter__(self) -> "CaptureWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -147,3 +149,8 @@ class CaptureWriter:
 
     def _failed(self, error: OSError) -> CaptureError:
         return CaptureError(f"{self.path}: cannot be written: {error.strerror}")
+
+
+def _partial(name: str) -> str:
+    """Hidden, and not shared with another process that writes the same file."""
+    return f".{name}.{os.getpid()}.partial"

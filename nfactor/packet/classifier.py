@@ -6,18 +6,20 @@ fragments follow the first.
 
 In front stands an exact-match cache, the idea of Open vSwitch: twelve octets of a plain packet determine its key, so
 that the second packet of a flow costs one look-up instead of a key. Packets whose flow depends on more than those
-octets never enter it. It is emptied when full: flows that still run are back after one packet each, and there is nothing
-to keep in order per packet, as there would be for evicting the oldest.
+octets never enter it. It is emptied when full: flows that still run are back after one packet each, and nothing has to
+be kept in order per packet, as it would be for evicting the oldest.
 """
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
 from nfactor.packet.fields import TCP, UDP, Packet
 from nfactor.packet.flow_key import PLAIN, five_tuple, key_of
 from nfactor.packet.tunnels import VXLAN_PORT, inner, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FlowKeyMode: TypeAlias = Literal["auto", "five-tuple"]
 KeyAndDirection: TypeAlias = tuple[bytes, int]

@@ -8,9 +8,9 @@ Every packet of a capture, Ethernet or not, travels as::
     +--------+--------+------+------+----------------------------
 
 ``type`` is an EtherType of ours (the range that IEEE 802 leaves for local experiments), ``link`` the pcap link type of
-the frame behind it, big-endian. The switch and the runtimes address each other in the outer header, as the paper does by
-rewriting MAC addresses, and the packet inside keeps its own addresses, so that it leaves as it came. A frame with any
-other EtherType is a plain Ethernet frame and is read as one: on a wire without room for two more octets, the outer
+the frame behind it, big-endian. The switch and the runtimes address each other in the outer header, as the paper does
+by rewriting MAC addresses, and the packet inside keeps its own addresses, so that it leaves as it came. A frame with
+any other EtherType is a plain Ethernet frame and is read as one: on a wire without room for two more octets, the outer
 header is the packet's own.
 
 Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets.

@@ -42,7 +42,7 @@ MALFORMED_REASONS = (
 """Every reason that a ``MalformedPacket`` may give."""
 
 LENGTH_UNKNOWN = sys.maxsize
-"""The ``length`` of a packet that is known to be cut off, such as one that an ICMP error quotes: never malformed for it."""
+"""The ``length`` of a packet known to be cut off, such as one that an ICMP error quotes: never malformed for it."""
 
 _FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign")
 _LINK_FIELDS = ("ethertype", "vlan", "inner_vlan", "l3")
@@ -51,12 +51,12 @@ _TRANSPORT_FIELDS = ("l4", "source_port", "target_port", "tcp_flags", "payload",
 
 
 class Packet:
-    """One frame and what its headers say. All fields but ``data``, ``time``, ``mark`` and ``direction`` are ``parse``'s."""
+    """One frame and what its headers say. What is not set by someone else, as noted below, is set by ``parse``."""
 
     __slots__ = _FRAME_FIELDS + _LINK_FIELDS + _NETWORK_FIELDS + _TRANSPORT_FIELDS
 
     data: memoryview
-    """The octets of the whole burst (``memoryview(burst.data)``)."""
+    """The octets of the whole burst (``memoryview(burst.data)``); set by the engine."""
     start: int
     """Where the frame begins, behind our own header."""
     end: int

@@ -11,9 +11,9 @@ all are the same octets, numbers big-endian::
 
 Of both ends the one with the smaller (address, port) is ``a``, and a packet's direction is 0 if it goes from ``a``. An
 IPv4 address fills the first four octets of its field. Ports are 0 for protocols that have none. A frame that is not IP
-has version 0, its MAC addresses as addresses (zeros where the link has none) and its EtherType as *both* ports, where it
-cannot disturb the order. ``VNI`` is the VXLAN network or the GRE key. ``kind`` says in bits what else sets a flow apart:
-inside a tunnel, or a packet of a protocol with ports that does not tell them, which may share no row with port 0.
+has version 0, its MAC addresses as addresses (zeros where the link has none) and its EtherType as *both* ports, where
+it cannot disturb the order. ``VNI`` is the VXLAN network or the GRE key. ``kind`` says in bits what else sets a flow
+apart: it is inside a tunnel, or a packet of a protocol with ports does not tell them and may share no row with port 0.
 
 ``five_tuple`` makes the key of the outermost header alone; ``classifier`` makes the key that follows fragments,
 tunnels and ICMP errors.

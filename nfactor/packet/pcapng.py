@@ -116,8 +116,6 @@ class PcapngReader(CaptureReader):
         return kind, start + 8, end - 4
 
     def _section_order(self) -> str:
-        if not self._available(12):
-            raise CutShort("it is cut short")
         magic = self._buffer[self._position + 8 : self._position + 12]
         if magic == BYTE_ORDER_MAGIC.to_bytes(4, "big"):
             return ">"

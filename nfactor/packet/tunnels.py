@@ -40,7 +40,7 @@ def quoted(packet: Packet, into: Packet) -> bool:
     at = packet.l4 + 8
     if errors is None or packet.l4 < 0 or at >= packet.payload_end or packet.data[packet.l4] not in errors:
         return False
-    return _read(into, at, packet.payload_end, LENGTH_UNKNOWN, _RAW_IP, packet.data) and into.version > 0
+    return _read(into, at, packet.payload_end, LENGTH_UNKNOWN, _RAW_IP, packet.data)
 
 
 def _inside_vxlan(packet: Packet, into: Packet) -> tuple[int, int] | None:
@@ -78,9 +78,10 @@ def _read_inner(packet: Packet, at: int, into: Packet, linktype: int) -> bool:
 
 
 def _read(into: Packet, at: int, end: int, length: int, linktype: int, data: memoryview) -> bool:
+    """Whether it is a well-formed frame, and where IP must stand, IP."""
     into.data = data
     try:
         parse_frame(into, at, end, length, linktype)
     except MalformedPacket:
         return False
-    return True
+    return linktype != _RAW_IP or into.version > 0

@@ -1,7 +1,9 @@
 """What tests need, ours and other people's: deterministic runs and the suites that a backend must pass."""
 
-from nfactor.testing.conformance import check_port as check_port
-from nfactor.testing.conformance import check_transport as check_transport
-from nfactor.testing.simulate import Simulation as Simulation
-from nfactor.testing.simulate import SimulationResult as SimulationResult
-from nfactor.testing.simulate import simulate as simulate
+from nfactor.testing.chain_run import ChainRun as ChainRun, run_chain as run_chain
+from nfactor.testing.conformance import check_port as check_port, check_transport as check_transport
+from nfactor.testing.simulate import (
+    Simulation as Simulation,
+    SimulationResult as SimulationResult,
+    simulate as simulate,
+)

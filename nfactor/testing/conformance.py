@@ -307,15 +307,15 @@ async def _until_one_arrives(source: Any, target: Any, content: bytes) -> Any:
 
 
 async def _drain(end: Any) -> list[Any]:
-    """All that arrives until it has been quiet for a while."""
+    """All that arrives until it has been quiet for a while; waking in vain is no noise."""
     arrived: list[Any] = []
-    while True:
-        while (got := end.receive()) is not None:
-            arrived.append(got)
-        with trio.move_on_after(QUIET_S) as scope:
+    with trio.move_on_after(QUIET_S) as quiet:
+        while True:
+            while (got := end.receive()) is not None:
+                arrived.append(got)
+                quiet.deadline = trio.current_time() + QUIET_S
             await end.wait_readable()
-        if scope.cancelled_caught:
-            return arrived
+    return arrived
 
 
 def _frame(source: Port, target: Port, number: int, octets: int = FRAME_OCTETS) -> bytes:

@@ -1,0 +1,143 @@
+"""How tasks wait here without an event or a channel per message: one sleeper, an answer, senders in line.
+
+All three use trio's ``wait_task_rescheduled``. What a cancelled wait must undo is one removal from a dictionary, which
+has no effect on anybody else: trio runs abort functions in an order that varies from run to run.
+"""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+class Signal:
+    """One sleeper, woken any number of times; a wake-up that comes while it is awake is remembered."""
+
+    __slots__ = ("_is_set", "_sleeper")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._sleeper: trio.lowlevel.Task | None = None
+
+    def set(self) -> None:
+        """Wake the sleeper, or let its next ``wait`` return."""
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+        else:
+            self._is_set = True
+
+    def clear(self) -> None:
+        """Forget a wake-up that was remembered."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Return when ``set`` was called since the last return."""
+        if self._is_set:
+            self._is_set = False
+            await trio.lowlevel.checkpoint()
+            return
+        assert self._sleeper is None, "two tasks wait for one signal"
+        self._sleeper = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._sleeper = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class Answer:
+    """What an asker waits for; given once."""
+
+    __slots__ = ("_asker", "_error", "_is_abandoned", "_is_given", "_value")
+
+    def __init__(self) -> None:
+        self._asker: trio.lowlevel.Task | None = None
+        self._value: object = None
+        self._error: Exception | None = None
+        self._is_given = False
+        self._is_abandoned = False
+
+    @property
+    def is_abandoned(self) -> bool:
+        """The asker was cancelled and does not wait any more."""
+        return self._is_abandoned
+
+    def reply(self, value: object) -> bool:
+        """The asker gets a value; False if it does not wait any more."""
+        return self._give(value, None)
+
+    def fail(self, error: Exception) -> bool:
+        """The asker gets an exception; False if it does not wait any more."""
+        return self._give(None, error)
+
+    def _give(self, value: object, error: Exception | None) -> bool:
+        if self._is_given or self._is_abandoned:
+            return False
+        self._is_given = True
+        self._value, self._error = value, error
+        if self._asker is not None:
+            trio.lowlevel.reschedule(self._asker)
+            self._asker = None
+        return True
+
+    async def wait(self) -> object:
+        """The value; raises the exception. Cancelled: whatever comes later is late."""
+        if self._is_given:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._asker = trio.lowlevel.current_task()
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._asker = None
+                self._is_abandoned = True
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Line(Generic[T]):
+    """Senders in line for room, each with what it wants to put in; who comes first is served first."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: dict[trio.lowlevel.Task, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, item: T) -> None:
+        """Stand in line until ``item`` was taken. Cancelled: it was not and will not be."""
+        task = trio.lowlevel.current_task()
+        self._waiting[task] = item
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            del self._waiting[task]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def next(self) -> T:
+        """What the first sender wants to put in."""
+        return self._waiting[next(iter(self._waiting))]
+
+    def admit(self) -> T:
+        """Take the first sender's item, and let the sender go on."""
+        task = next(iter(self._waiting))
+        item = self._waiting.pop(task)
+        trio.lowlevel.reschedule(task)
+        return item
+
+    def admit_all(self) -> deque[T]:
+        """Take every item, in order."""
+        items: deque[T] = deque()
+        while self._waiting:
+            items.append(self.admit())
+        return items

@@ -1,0 +1,99 @@
+"""An actor's address: the same for an actor here, on another host, or not yet (or no longer) there.
+
+A ref is a value (two node and actor names, and the key of a keyed actor in a table): comparable, hashable, and a
+message may carry it. It also knows the node that *uses* it, through which everything is sent; a ref that arrives in a
+message is bound to the node that it arrived at. It says nothing about whether the actor lives: a tell to nobody is a
+dead letter there, an ask to nobody raises ``ActorDead``.
+"""
+
+from functools import total_ordering
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from nfactor.errors import CallerError, ProtocolError
+
+if TYPE_CHECKING:
+    from nfactor.actors.node import Node
+
+R = TypeVar("R")
+
+
+@total_ordering
+class Ref:
+    """Where an actor is; made by ``node.ref``, ``supervisor.start``, ``context.ref``, or by decoding a message."""
+
+    __slots__ = ("_node", "actor_name", "key", "node_name")
+
+    def __init__(self, node_name: str, actor_name: str, key: bytes | None = None, node: "Node | None" = None) -> None:
+        self.node_name = node_name
+        self.actor_name = actor_name
+        self.key = key
+        """Which keyed actor of a table; None: the actor itself."""
+        self._node = node
+
+    def _identity(self) -> tuple[str, str, bool, bytes]:
+        return (self.node_name, self.actor_name, self.key is not None, self.key or b"")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and self._identity() == other._identity()
+
+    def __lt__(self, other: "Ref") -> bool:
+        return self._identity() < other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        key = "" if self.key is None else f"[{self.key.hex()}]"
+        return f"<Ref {self.node_name}/{self.actor_name}{key}>"
+
+    def at(self, key: bytes) -> "Ref":
+        """The keyed actor ``key`` of the table that this ref names."""
+        return Ref(self.node_name, self.actor_name, key, self._node)
+
+    def bound_to(self, node: "Node") -> "Ref":
+        """The same address, used from ``node``."""
+        return self if self._node is node else Ref(self.node_name, self.actor_name, self.key, node)
+
+    def _user(self) -> "Node":
+        if self._node is None:
+            raise CallerError(f"{self!r} is bound to no node: use ref.bound_to(node)")
+        return self._node
+
+    async def tell(self, message: object) -> None:
+        """Send a message; waits while the mailbox here, or the link to the other node, has no room.
+
+        Who waits is served in order, before any later ``tell_nowait``. Cancelled: the message was not sent. No promise
+        is made about a message to another node but that it is known to have reached its mailbox, or is a dead letter
+        (no such actor, mailbox full, in doubt).
+        """
+        await self._user().tell(self, message)
+
+    def tell_nowait(self, message: object) -> None:
+        """Send a message; raises MailboxFull if the mailbox here, or the link to the other node, has no room."""
+        self._user().tell_nowait(self, message)
+
+    @overload
+    async def ask(self, message: object) -> None: ...
+    @overload
+    async def ask(self, message: object, reply: type[R]) -> R: ...
+    async def ask(self, message: object, reply: type[R] | None = None) -> R | None:
+        """Send a message, wait for what its handler returns: an instance of ``reply``, or None if no class is given.
+
+        Raises what went wrong: RemoteError (the handler raised, or there is none), ActorDead, PeerDown (the session
+        ended: whether it was handled is in doubt), MailboxFull (at once, an ask does not wait for room), ProtocolError
+        (another reply than ``reply``). It has no time-out of its own: use ``trio.fail_after``. Cancelled: nothing is
+        left behind, and the reply, should it come, is dropped and counted as late.
+        """
+        answer = await self._user().ask(self, message)
+        if reply is None:
+            if answer is not None:
+                raise self._wrong(message, answer, "nothing")
+            return None
+        if not isinstance(answer, reply):
+            raise self._wrong(message, answer, reply.__name__)
+        return answer
+
+    def _wrong(self, message: object, answer: object, expected: str) -> Exception:
+        return ProtocolError(
+            f"{self!r} answered {type(message).__name__} with {type(answer).__name__}; expected was {expected}"
+        )

@@ -1,0 +1,141 @@
+"""Messages and actors that several tests of the actors use."""
+
+import attrs
+import trio
+
+from nfactor.actors import Actor, DeadLetter, Instrument, Messages, Ref, handles, message
+from nfactor.errors import RemoteError
+
+
+@message(tag=1)
+class Add:
+    number: int
+
+
+@message(tag=2)
+class Total:
+    number: int
+
+
+@message(tag=3)
+class Fail:
+    text: str
+
+
+@message(tag=4)
+class Refuse:
+    text: str
+
+
+@message(tag=5)
+class Who:
+    """Answered with the actor's own ref."""
+
+
+@message(tag=6)
+class Here:
+    ref: Ref
+
+
+@message(tag=7)
+class Nap:
+    seconds: float
+
+
+@message(tag=8, system=True)
+class Urgent:
+    number: int
+
+
+@message(tag=9)
+class Stop:
+    pass
+
+
+@message(tag=10)
+class Unknown:
+    """Nobody has a handler for it."""
+
+
+MESSAGES = Messages(Add, Total, Fail, Refuse, Who, Here, Nap, Urgent, Stop, Unknown)
+
+
+class Counter(Actor):
+    """Adds numbers up; all its handlers are plain."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    @handles(Add)
+    def add(self, message: Add) -> Total:
+        self.total += message.number
+        return Total(self.total)
+
+    @handles(Fail)
+    def fail(self, message: Fail) -> None:
+        raise ValueError(message.text)
+
+    @handles(Refuse)
+    def refuse(self, message: Refuse) -> None:
+        raise RemoteError("refused", message.text)
+
+    @handles(Who)
+    def who(self, message: Who) -> Here:
+        return Here(self.context.ref)
+
+    @handles(Stop)
+    def stop(self, message: Stop) -> None:
+        self.context.stop()
+
+
+class Sleeper(Actor):
+    """Writes down what it handles, and takes its time; it has a task of its own."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    @handles(Nap)
+    async def nap(self, message: Nap) -> Total:
+        self.seen.append(message)
+        await trio.sleep(message.seconds)
+        return Total(len(self.seen))
+
+    @handles(Add)
+    def add(self, message: Add) -> None:
+        self.seen.append(message)
+
+    @handles(Urgent)
+    def urgent(self, message: Urgent) -> None:
+        self.seen.append(message)
+
+    @handles(Fail)
+    async def fail(self, message: Fail) -> None:
+        raise ValueError(message.text)
+
+    @handles(Stop)
+    async def stop(self, message: Stop) -> Total:
+        self.context.stop()
+        await trio.sleep(1)
+        return Total(1)
+
+
+@attrs.define(eq=False)
+class Watcher(Instrument):
+    """Writes down what it sees."""
+
+    letters: list[DeadLetter] = attrs.Factory(list)
+    downs: list[tuple[str, str, str, int]] = attrs.Factory(list)
+    failures: list[tuple[str, str]] = attrs.Factory(list)
+    restarts: list[str] = attrs.Factory(list)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
+
+    def peer_down(self, peer: str, lane: str, reason: str, in_doubt: int) -> None:
+        self.downs.append((peer, lane, reason, in_doubt))
+
+    def actor_failed(self, name: str, error: Exception) -> None:
+        self.failures.append((name, repr(error)))
+
+    def actor_restarted(self, name: str) -> None:
+        self.restarts.append(name)

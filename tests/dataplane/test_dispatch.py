@@ -1,0 +1,86 @@
+"""The flow table of a virtual switch."""
+
+import numpy as np
+import pytest
+
+from nfactor.dataplane.dispatch import SETTLE_S, Dispatcher
+from nfactor.dataplane.engine import Status
+from nfactor.errors import CallerError
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.fields import Packet
+from nfactor.packet.headers import parse
+from nfactor.testing.packets import burst_of, udp
+
+A, B = "10.0.0.1", "10.0.0.2"
+
+
+def dispatcher(runtimes: int = 3, flows_max: int = 100) -> Dispatcher:
+    made = Dispatcher(FlowClassifier("auto"), flows_max=flows_max)
+    made.set_runtimes(list(range(runtimes)))
+    return made
+
+
+def key_of(frame: bytes) -> bytes:
+    burst = burst_of([frame])
+    packet = Packet(burst.octets())
+    parse(packet, 0, len(burst.data), len(frame))
+    return FlowClassifier("auto").classify(packet)[0]
+
+
+def u32(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    return np.array(values, np.uint32)
+
+
+def test_new_flows_go_round_robin_and_known_ones_stay() -> None:
+    switch = dispatcher()
+    frames = [udp(A, 1, B, 2), udp(A, 3, B, 4), udp(B, 2, A, 1), udp(A, 5, B, 6), udp(A, 7, B, 8)]
+    assert switch.owners(burst_of(frames)).tolist() == [0, 1, 0, 2, 0]
+
+
+def test_what_cannot_be_sent_has_a_reason() -> None:
+    broken = bytearray(udp(A, 1, B, 2))
+    broken[14] = 0x41
+    switch = dispatcher(flows_max=1)
+    owners = switch.owners(burst_of([udp(A, 1, B, 2), udp(A, 3, B, 4), bytes(broken)])).tolist()
+    assert ["flow_table_full", "malformed_ipv4_header"] == [switch.reasons[-1 - owner] for owner in owners[1:]]
+    alone = dispatcher(runtimes=0)
+    assert alone.reasons[-1 - int(alone.owners(burst_of([udp(A, 1, B, 2)]))[0])] == "no_runtime"
+
+
+def test_a_redirect_needs_the_right_source_and_a_higher_epoch() -> None:
+    switch, frame = dispatcher(), udp(A, 1, B, 2)
+    key = key_of(frame)
+    switch.owners(burst_of([frame]))
+    assert switch.redirect([key], u32(2), source=1, target=2).tolist() == [Status.UNKNOWN]
+    assert switch.redirect([key], u32(1), source=0, target=2).tolist() == [Status.STALE]
+    assert switch.redirect([key], u32(2), source=0, target=2).tolist() == [Status.OK]
+    assert switch.owners(burst_of([frame])).tolist() == [2]
+    assert switch.redirect([key], u32(2), source=2, target=0).tolist() == [Status.STALE]
+
+
+def test_a_flow_is_forgotten_only_when_its_runtime_has_seen_all_of_its_packets() -> None:
+    switch, frame = dispatcher(), udp(A, 1, B, 2)
+    key = key_of(frame)
+    switch.owners(burst_of([frame, frame]))
+    assert switch.forget([key], u32(1), owner=0, now=0.0).tolist() == [Status.BUSY]
+    assert switch.forget([key], u32(2), owner=1, now=0.0).tolist() == [Status.UNKNOWN]
+    assert switch.forget([key], u32(2), owner=0, now=0.0).tolist() == [Status.OK]
+    assert switch.statistics().flows == 0
+
+
+def test_a_flow_of_which_a_packet_was_lost_is_forgotten_once_that_is_certain() -> None:
+    switch, frame = dispatcher(), udp(A, 1, B, 2)
+    key = key_of(frame)
+    switch.owners(burst_of([frame, frame]))
+    assert switch.forget([key], u32(1), owner=0, now=0.0).tolist() == [Status.BUSY]
+    assert switch.forget([key], u32(1), owner=0, now=SETTLE_S / 2).tolist() == [Status.BUSY]
+    switch.owners(burst_of([frame]))
+    assert switch.forget([key], u32(1), owner=0, now=SETTLE_S).tolist() == [Status.BUSY], "a packet was sent since"
+    assert switch.forget([key], u32(1), owner=0, now=2 * SETTLE_S).tolist() == [Status.OK]
+
+
+def test_runtimes_are_different_numbers() -> None:
+    with pytest.raises(CallerError):
+        dispatcher().set_runtimes([1, 1])
+    with pytest.raises(CallerError):
+        dispatcher().set_runtimes([-1])

@@ -1,0 +1,35 @@
+"""Our header in front of packets, and markers."""
+
+from nfactor.packet import cluster_frame
+from nfactor.packet.burst import Burst, concatenate
+
+HERE, THERE = b"\x02here!"[:6], b"\x02there"
+
+
+def test_the_header_is_an_ethernet_header_with_the_link_type_behind() -> None:
+    """Target, source, our EtherType, link type."""
+    assert THERE + HERE + bytes.fromhex("88b5 0071") == cluster_frame.header(113, target=THERE, source=HERE)
+
+
+def test_frames_are_readdressed_in_place() -> None:
+    """All frames of the burst, whatever their length; nothing behind the addresses changes."""
+    burst = Burst.from_frames([cluster_frame.header(1) + b"a", cluster_frame.header(1) + b"longer"])
+    cluster_frame.readdress(burst, target=THERE, source=HERE)
+    fronts = cluster_frame.header(1, target=THERE, source=HERE)
+    assert [fronts + b"a", fronts + b"longer"] == burst.frames()
+
+
+def test_frames_are_turned_back_in_place() -> None:
+    """Each goes where it came from, and comes from here."""
+    burst = Burst.from_frames([cluster_frame.header(1, source=bytes([n]) * 6) + b"a" for n in (1, 2)])
+    cluster_frame.turn_back(burst, source=HERE)
+    assert [cluster_frame.header(1, target=bytes([n]) * 6, source=HERE) + b"a" for n in (1, 2)] == burst.frames()
+
+
+def test_markers_are_found_and_read() -> None:
+    """Among packets, with what they say."""
+    marker = cluster_frame.marker(target=THERE, source=HERE, migration=7, epoch=9)
+    packets = Burst.from_frames([cluster_frame.header(1) + b"packet"])
+    assert [1] == cluster_frame.marker_indices(concatenate([packets, marker, packets])).tolist()
+    assert (HERE, 7, 9) == cluster_frame.read_marker(marker.frame(0))
+    assert cluster_frame.read_marker(marker.frame(0)[:-1]) is None

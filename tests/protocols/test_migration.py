@@ -1,0 +1,129 @@
+"""The source's side of a migration: its table, walked row by row, and what it asks for on the way."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nfactor.dataplane.engine import Status
+from nfactor.errors import ProtocolError
+from nfactor.protocols.migration import (
+    TABLE,
+    Bury,
+    Cancel,
+    Effect,
+    Event,
+    Install,
+    Keep,
+    MigrationSource,
+    Prepare,
+    Redirect,
+    State,
+)
+
+KEYS = (b"a" * 48, b"b" * 48, b"c" * 48)
+
+
+def statuses(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.array(values, np.uint8)
+
+
+def ok(machine: MigrationSource) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.zeros(len(machine.keys), np.uint8)
+
+
+def refuse(machine: MigrationSource) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.full(len(machine.keys), Status.UNKNOWN, np.uint8)
+
+
+def fresh() -> MigrationSource:
+    return MigrationSource(KEYS, np.array([1, 5, 9], np.uint32))
+
+
+HAPPEN: dict[Event, Callable[[MigrationSource], list[Effect]]] = {
+    Event.PREPARED: lambda machine: machine.prepared(ok(machine)),
+    Event.REDIRECTED: lambda machine: machine.redirected(ok(machine)),
+    Event.MARKER: lambda machine: machine.marker(),
+    Event.INSTALLED: lambda machine: machine.installed(ok(machine)),
+    Event.FAILED: lambda machine: machine.failed(),
+}
+
+REACH: dict[State, tuple[Event, ...]] = {
+    State.PREPARING: (),
+    State.REDIRECTING: (Event.PREPARED,),
+    State.ANSWERED: (Event.PREPARED, Event.REDIRECTED),
+    State.MARKED: (Event.PREPARED, Event.MARKER),
+    State.INSTALLING: (Event.PREPARED, Event.REDIRECTED, Event.MARKER),
+    State.DONE: (Event.PREPARED, Event.MARKER, Event.REDIRECTED, Event.INSTALLED),
+    State.ABORTED: (Event.FAILED,),
+}
+
+
+def in_state(state: State) -> MigrationSource:
+    machine = fresh()
+    for event in REACH[state]:
+        HAPPEN[event](machine)
+    assert machine.state is state
+    return machine
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", HAPPEN)
+def test_each_event_does_what_its_row_says_and_without_a_row_is_refused(state: State, event: Event) -> None:
+    machine = in_state(state)
+    following = TABLE.get((state, event))
+    if following is None:
+        with pytest.raises(ProtocolError, match=f"{state.name} cannot take {event.name}"):
+            HAPPEN[event](machine)
+        assert machine.state is state
+    else:
+        HAPPEN[event](machine)
+        assert machine.state is following
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"), [(State.PREPARING, MigrationSource.prepared), (State.REDIRECTING, MigrationSource.redirected)]
+)
+def test_a_refusal_of_all_flows_ends_the_migration(
+    state: State, answer: Callable[[MigrationSource, object], list[Effect]]
+) -> None:
+    machine = in_state(state)
+    keys = machine.keys
+    effects = answer(machine, refuse(machine))
+    assert TABLE[(state, Event.REFUSED)] is machine.state is State.ABORTED
+    assert effects == ([Keep(keys)] if state is State.PREPARING else [Keep(keys), Cancel()])
+
+
+@pytest.mark.parametrize("marker_first", [False, True])
+def test_the_states_go_when_both_the_answer_and_the_marker_are_there(marker_first: bool) -> None:
+    machine = fresh()
+    (prepare,) = machine.start()
+    assert isinstance(prepare, Prepare)
+    assert [2, 6, 10] == prepare.epochs.tolist()
+    keep, redirect = machine.prepared(statuses(Status.OK, Status.EXISTS, Status.OK))
+    assert keep == Keep((KEYS[1],))
+    assert isinstance(redirect, Redirect)
+    assert ((KEYS[0], KEYS[2]), [2, 10]) == (redirect.keys, redirect.epochs.tolist())
+    if marker_first:
+        assert machine.marker() == []
+        keep, install = machine.redirected(statuses(Status.STALE, Status.OK))
+    else:
+        (keep,) = machine.redirected(statuses(Status.STALE, Status.OK))
+        (install,) = machine.marker()
+    assert keep == Keep((KEYS[0],))
+    assert isinstance(install, Install)
+    assert ((KEYS[2],), [10]) == (install.keys, install.epochs.tolist())
+    assert not machine.over
+    assert machine.installed(statuses(Status.OK)) == [Bury((KEYS[2],))]
+    assert machine.over
+
+
+def test_a_target_that_refuses_states_it_was_holding_breaks_the_protocol() -> None:
+    machine = in_state(State.INSTALLING)
+    with pytest.raises(ProtocolError, match="refused states of 3 flows"):
+        machine.installed(refuse(machine))
+
+
+def test_an_answer_for_another_number_of_keys_breaks_the_protocol() -> None:
+    with pytest.raises(ProtocolError, match="1 statuses for 3 keys"):
+        fresh().prepared(statuses(Status.OK))
