@@ -1,32 +1,19 @@
 """An in-memory network that joins the transports and ports of one trio run: seeded, virtual, and faulty when told.
 
-One fabric carries datagrams by node name and bursts by the target address in each frame. What is sent stands on one
-heap ordered by ``(time, sequence)``, and **one pump task** moves all that is due: a task per packet costs 300 µs, a
-task per link hides the order in trio's scheduler, and a pump costs a few µs per burst and leaves the order to the heap.
-Times are whole microseconds, so that "the same instant" is the same on every machine.
-
-What it promises: first in, first out per pair of ends, jitter or not (only a rule may reorder datagrams, nothing
-reorders or duplicates packets); the same seed gives the same deliveries; and at every moment, for packets and for
-datagrams, ``sent + duplicated = received + queued + in_flight + sum(lost.values())``.
-
-A receiver's bound counts what is already on its way to it. So a packet that was taken is never dropped for want of
-room: the sender is refused instead, at once, and keeps what it could not send.
+Datagrams go by node name, bursts by the target address in each frame, all through one fabric (``backends.fabric`` says
+what it promises). Here are the ends: what they take, how they split a burst, and what they hand out.
 """
 
-import heapq
-import math
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 import trio
 
 from nfactor.backends.base import Port, PortStatistics, Transport, TransportStatistics
+from nfactor.backends.fabric import End, Fabric, Link, key_of
 from nfactor.backends.faulty import LinkRule as LinkRule
 from nfactor.errors import CallerError
 from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
@@ -39,141 +26,8 @@ QUEUE_DATAGRAMS_MAX = 4096
 FRAME_OCTETS_MIN = 14
 """An Ethernet header; anything shorter has no address to go by."""
 
-_MICROSECONDS = 1_000_000
-_NEVER = math.inf
-_AWAKE = -1
 
-_Key: TypeAlias = str | int
-_Delivery: TypeAlias = tuple[int, int, "_End", Any, int]
-"""``(time in µs, sequence, target, burst or (peer, datagram), count)``; the sequence is unique: ends never compare."""
-
-
-@attrs.frozen(kw_only=True)
-class FabricStatistics:
-    """Exact sums over all ends of a kind since the network began, those that are gone included."""
-
-    sent: int
-    refused: int
-    duplicated: int
-    received: int
-    queued: int
-    in_flight: int
-    lost: dict[str, int]
-    """By reason: ``no_such_target``, ``size`` (too short or over the MTU), ``link`` (a rule), ``cut``, ``closed``."""
-
-    @property
-    def unaccounted(self) -> int:
-        """0, or there is a bug here."""
-        return self.sent + self.duplicated - self.received - self.queued - self.in_flight - sum(self.lost.values())
-
-
-@attrs.frozen
-class NetworkStatistics:
-    packets: FabricStatistics
-    datagrams: FabricStatistics
-
-
-@attrs.define
-class _Ledger:
-    """The running sums behind ``FabricStatistics``."""
-
-    sent: int = 0
-    refused: int = 0
-    duplicated: int = 0
-    received: int = 0
-    queued: int = 0
-    in_flight: int = 0
-    lost: dict[str, int] = attrs.field(factory=dict)
-
-    def frozen(self) -> FabricStatistics:
-        return FabricStatistics(**attrs.asdict(self))
-
-
-class _End:
-    """What transports and ports share: a queue with a bound, its counters, and those who wait for it."""
-
-    def __init__(self, network: "MemoryNetwork", ledger: _Ledger, key: _Key, node: str, queue_max: int) -> None:
-        if queue_max < 1:
-            raise CallerError(f"the queue of {node or key!r} needs room for at least 1, not {queue_max}")
-        self._network = network
-        self._ledger = ledger
-        self._key = key
-        self._node = node
-        self._queue_max = queue_max
-        self._queue: deque[Any] = deque()
-        self._links: dict[_Key, _Link] = {}
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._closed = False
-        self._cut = False
-        self._sent = self._refused = self._received = self._lost = self._queued = self._in_flight = 0
-
-    async def wait_readable(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError
-        if self._queue:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._waiting.park()
-        if self._closed:
-            raise trio.ClosedResourceError
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._network._forget(self)
-            self._waiting.unpark_all()
-
-    def _room(self) -> int:
-        return self._queue_max - self._queued - self._in_flight
-
-    def _refuse(self, count: int) -> None:
-        self._refused += count
-        self._ledger.refused += count
-
-    def _lose(self, count: int, reason: str) -> None:
-        self._lost += count
-        self._ledger.lost[reason] = self._ledger.lost.get(reason, 0) + count
-
-    def _arrive(self, item: Any, count: int) -> None:
-        """The pump hands over one delivery."""
-        ledger = self._ledger
-        self._in_flight -= count
-        ledger.in_flight -= count
-        self._queued += count
-        ledger.queued += count
-        self._queue.append(item)
-        if self._waiting:
-            self._waiting.unpark_all()
-
-    def _take(self, count: int) -> None:
-        """``receive`` hands out that many."""
-        ledger = self._ledger
-        self._queued -= count
-        ledger.queued -= count
-        self._received += count
-        ledger.received += count
-
-    def _link(self, key: _Key) -> "_Link":
-        link = self._links.get(key)
-        if link is None or link.generation != self._network._generation:
-            link = self._links[key] = self._network._resolve(self, key, link)
-        return link
-
-
-@attrs.define(eq=False)
-class _Link:
-    """One way between two ends, with what the rules say of it; looked up again when the network changes."""
-
-    generation: int
-    target: "_End | None"
-    rule: LinkRule
-    latency_us: int
-    jitter_us: int
-    last_us: int
-    """When the latest delivery that must not be overtaken is due."""
-
-
-class MemoryTransport(_End, Transport):
+class MemoryTransport(End, Transport):
     """Datagrams by node name; in order, once and without loss unless a rule says otherwise."""
 
     def __init__(self, network: "MemoryNetwork", name: str, mtu: int, queue_max: int) -> None:
@@ -214,11 +68,11 @@ class MemoryTransport(_End, Transport):
         return TransportStatistics(self._sent, self._refused, self._received)
 
 
-class MemoryPort(_End, Port):
+class MemoryPort(End, Port):
     """Bursts by the address in each frame's first 6 octets; a burst that arrives whole is handed on, not copied."""
 
     def __init__(self, network: "MemoryNetwork", address: bytes, mtu: int, queue_max: int, node: str) -> None:
-        super().__init__(network, network._packets, _key_of(address), node, queue_max)
+        super().__init__(network, network._packets, key_of(address), node, queue_max)
         self.address = address
         self.mtu = mtu
 
@@ -246,7 +100,7 @@ class MemoryPort(_End, Port):
         legal = _legal(burst, self.mtu)
         places = np.flatnonzero(legal)
         keys = _keys(burst.offsets[places], burst)
-        shares: list[tuple[_Link, npt.NDArray[np.intp]]] = []
+        shares: list[tuple[Link, npt.NDArray[np.intp]]] = []
         while len(keys):
             key = keys[0]
             mine = keys == key
@@ -261,7 +115,7 @@ class MemoryPort(_End, Port):
             self._send_to(link, burst.select(share[: int(np.searchsorted(share, taken))]))
         return taken
 
-    def _send_to(self, link: _Link, burst: Burst) -> None:
+    def _send_to(self, link: Link, burst: Burst) -> None:
         """Carry a burst for which its one target has room."""
         rule, target = link.rule, link.target
         if target is None:
@@ -293,36 +147,8 @@ class MemoryPort(_End, Port):
         return PortStatistics(self._sent, self._refused, self._received, self._lost, self._queued)
 
 
-class MemoryNetwork:
-    """The fabric; ``run`` is its pump and must be running for anything to arrive (see ``open_memory_network``).
-
-    ``data_*`` is for ports, ``control_*`` for transports; a jitter is the most that is added to a latency. All
-    randomness comes from ``rng``, which is drawn from only where there is jitter or a rule.
-    """
-
-    def __init__(
-        self,
-        *,
-        rng: random.Random,
-        data_latency_s: float = 0.0,
-        control_latency_s: float = 0.0,
-        data_jitter_s: float = 0.0,
-        control_jitter_s: float = 0.0,
-        rules: Iterable[LinkRule] = (),
-    ) -> None:
-        self._rng = rng
-        self._latency_us = {"data": _microseconds(data_latency_s), "control": _microseconds(control_latency_s)}
-        self._jitter_us = {"data": _microseconds(data_jitter_s), "control": _microseconds(control_jitter_s)}
-        self._rules = list(rules)
-        self._packets = _Ledger()
-        self._datagrams = _Ledger()
-        self._ends: dict[_Key, _End] = {}
-        self._generation = 0
-        self._heap: list[_Delivery] = []
-        self._sequence = 0
-        self._pump = trio.lowlevel.ParkingLot()
-        self._pump_wakes_us: float = _AWAKE
-        self._running = False
+class MemoryNetwork(Fabric):
+    """The fabric with a way to join it; ``run`` is its pump (see ``open_memory_network``)."""
 
     def transport(
         self, name: str, *, mtu: int = TRANSPORT_MTU, queue_datagrams_max: int = QUEUE_DATAGRAMS_MAX
@@ -346,141 +172,6 @@ class MemoryNetwork:
         port = MemoryPort(self, bytes(address), mtu, queue_packets_max, node)
         self._join(port, address.hex(":"))
         return port
-
-    # Faults
-
-    @property
-    def rules(self) -> tuple[LinkRule, ...]:
-        """The rules in the order in which they are asked."""
-        return tuple(self._rules)
-
-    def add_rule(self, rule: LinkRule) -> None:
-        """Put a rule before all others; what is already in flight is not touched."""
-        self._rules.insert(0, rule)
-        self._generation += 1
-
-    def remove_rule(self, rule: LinkRule) -> None:
-        """Take one rule out again."""
-        self._rules.remove(rule)
-        self._generation += 1
-
-    def cut(self, who: str | bytes) -> list[Burst]:
-        """Cut off a node (its transport and ports) or one port: nothing leaves or arrives any more.
-
-        Its sends are refused; what others send to it is taken and lost; what is queued for it or on its way to it is
-        lost with it, and returned. What had left it still arrives.
-        """
-        lost: list[Burst] = []
-        for end in self._ends_of(who):
-            end._cut = True
-            lost += self._drop(end, "cut")
-        self._generation += 1
-        return lost
-
-    def restore(self, who: str | bytes) -> None:
-        """Undo ``cut`` for ends that are still open; their queues begin empty."""
-        for end in self._ends_of(who):
-            end._cut = False
-
-    # Accounting
-
-    def statistics(self) -> NetworkStatistics:
-        """Exact sums at this moment."""
-        return NetworkStatistics(self._packets.frozen(), self._datagrams.frozen())
-
-    def in_flight_packets(self) -> int:
-        """Packets that were taken and have not arrived yet."""
-        return self._packets.in_flight
-
-    # The pump
-
-    async def run(self) -> None:
-        """Move what is due, for ever; one call at a time."""
-        if self._running:
-            raise trio.BusyResourceError("this network's pump is running already")
-        self._running = True
-        try:
-            while True:
-                self._deliver_due()
-                self._pump_wakes_us = self._heap[0][0] if self._heap else _NEVER
-                with trio.CancelScope(deadline=self._pump_wakes_us / _MICROSECONDS):
-                    await self._pump.park()
-        finally:
-            self._running = False
-            self._pump_wakes_us = _AWAKE
-
-    def _deliver_due(self) -> None:
-        heap, now_us = self._heap, _now_us()
-        while heap and heap[0][0] <= now_us:
-            _, _, target, item, count = heapq.heappop(heap)
-            target._arrive(item, count)
-
-    def _carry(self, link: _Link, target: _End, item: Any, count: int, *, held: bool) -> None:
-        """Put one delivery on the heap; ``held`` ones may be overtaken and overtake nothing that is due before."""
-        time_us = _now_us() + link.latency_us
-        if link.jitter_us:
-            time_us += self._rng.randrange(link.jitter_us + 1)
-        if held:
-            time_us += self._rng.randrange(_microseconds(link.rule.reorder_s) + 1)
-        else:
-            time_us = link.last_us = max(time_us, link.last_us)
-        self._sequence += 1
-        heapq.heappush(self._heap, (time_us, self._sequence, target, item, count))
-        target._in_flight += count
-        target._ledger.in_flight += count
-        if time_us < self._pump_wakes_us:
-            self._pump_wakes_us = _AWAKE
-            self._pump.unpark_all()
-
-    # Ends
-
-    def _join(self, end: _End, name: str) -> None:
-        old = self._ends.get(end._key)
-        if old is not None:
-            if not old._cut:
-                raise CallerError(
-                    f"{name} is already open on this network: close it, or cut it, before opening it again"
-                )
-            old.close()
-        self._ends[end._key] = end
-        self._generation += 1
-
-    def _forget(self, end: _End) -> None:
-        self._drop(end, "closed")
-        del self._ends[end._key]
-        self._generation += 1
-
-    def _drop(self, end: _End, reason: str) -> list[Burst]:
-        """Lose all that is queued for an end or on its way to it."""
-        dropped = list(end._queue) + [entry[3] for entry in sorted(self._heap) if entry[2] is end]
-        end._queue.clear()
-        self._heap = [entry for entry in self._heap if entry[2] is not end]
-        heapq.heapify(self._heap)
-        if count := end._queued + end._in_flight:
-            end._lose(count, reason)
-        end._ledger.queued -= end._queued
-        end._ledger.in_flight -= end._in_flight
-        end._queued = end._in_flight = 0
-        return [item for item in dropped if isinstance(item, Burst)]
-
-    def _ends_of(self, who: str | bytes) -> list[_End]:
-        ends = [end for end in self._ends.values() if _is(end, who)]
-        if not ends:
-            raise CallerError(f"no end of this network is called {who!r}")
-        return ends
-
-    def _resolve(self, source: _End, key: _Key, old: _Link | None) -> _Link:
-        target = self._ends.get(key)
-        kind = "control" if isinstance(key, str) else "data"
-        rule = next((rule for rule in self._rules if _matches(rule, source, target)), LinkRule())
-        return _Link(
-            self._generation,
-            target,
-            rule,
-            self._latency_us[kind] + _microseconds(rule.delay_s),
-            self._jitter_us[kind] + _microseconds(rule.jitter_s),
-            0 if old is None else old.last_us,
-        )
 
 
 @asynccontextmanager
@@ -514,34 +205,10 @@ async def open_memory_network(
         raise failure
 
 
-def _matches(rule: LinkRule, source: _End, target: _End | None) -> bool:
-    return (rule.source is None or _is(source, rule.source)) and (
-        rule.target is None or (target is not None and _is(target, rule.target))
-    )
-
-
-def _is(end: _End, who: str | bytes) -> bool:
-    return end._node == who if isinstance(who, str) else end._key == _key_of(who)
-
-
-def _microseconds(seconds: float) -> int:
-    if seconds < 0:
-        raise CallerError(f"a link cannot be faster than nothing: {seconds} s")
-    return round(seconds * _MICROSECONDS)
-
-
-def _now_us() -> int:
-    return round(trio.current_time() * _MICROSECONDS)
-
-
 # Addresses are compared as 48-bit integers, read by one gather of 8 octets per frame from an overlapping view: a sixth
 # of the cost of gathering 6 single octets. A legal frame has 14 octets or more, so the gather never leaves the buffer.
 _KEY_DTYPE = np.dtype("<u8")
 _KEY_MASK = np.uint64(0xFFFF_FFFF_FFFF)
-
-
-def _key_of(address: bytes) -> int:
-    return int.from_bytes(address, "little")
 
 
 def _keys(offsets: npt.NDArray[np.int64], burst: Burst) -> npt.NDArray[np.uint64]:

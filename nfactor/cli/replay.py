@@ -103,7 +103,9 @@ def run(
 
     plan = ClusterPlan(
         runtimes=options.runtimes,
-        engine=lambda: ReferenceEngine(make_chain(), classifier(), flows_max=options.flows_max, time_outs=time_outs),
+        engine=lambda: ReferenceEngine(
+            make_chain(), classifier(), flows_max=options.flows_max, time_outs=time_outs, common_clock=True
+        ),
         classifier=classifier,
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         flows_max=options.flows_max,

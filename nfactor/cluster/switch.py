@@ -72,7 +72,7 @@ class VirtualSwitch(ActorTable[None]):
     def _spread(self, burst: Burst) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
         self._ledger.received += len(burst)
-        owners = self._dispatcher.owners(burst)
+        owners, burst = self._dispatcher.assign(burst)
         for owner in np.unique(owners).tolist():
             packets = burst.select(np.flatnonzero(owners == owner))
             if owner < 0:
@@ -117,7 +117,7 @@ class VirtualSwitch(ActorTable[None]):
         source, target = self._runtimes.get(message.source), self._runtimes.get(message.target)
         if source is None or target is None:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
-        statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target)
+        statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=trio.current_time())
         if (statuses == Status.OK).any():
             marker = cluster_frame.marker(
                 target=self._addresses[source], source=self._inside.address, migration=message.migration, epoch=self._term

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from nfactor.dataplane.nf import NF
-from nfactor.dataplane.state import Schema, schema_of, state, u8, u32, u64
+from nfactor.dataplane.state import Schema, i64, schema_of, state, u8, u32
 from nfactor.errors import CallerError
 
 
@@ -18,8 +18,8 @@ from nfactor.errors import CallerError
 class FlowHeader:
     """What the engine itself keeps per flow and sends along with the NFs' states."""
 
-    idle_ns: u64
-    """Age of the last packet; times travel as ages, so that clock skew expires nothing."""
+    last_ns: i64
+    """The last packet: its age, so that clock skew expires nothing; its time where the packets' clock is common to all."""
     epoch: u32
     """Ownership epoch (DESIGN section 6)."""
     packets: u32

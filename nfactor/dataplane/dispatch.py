@@ -6,12 +6,15 @@ counting: the switch forgets a flow only when the runtime has seen exactly as ma
 no packet under way finds its flow without an owner, or with two.
 """
 
+import math
+
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
 from nfactor.errors import CallerError, MalformedPacket
+from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import MALFORMED_REASONS, Packet
@@ -19,6 +22,8 @@ from nfactor.packet.headers import parse
 
 SETTLE_S = 1.0
 """A packet that was sent this long ago has arrived or is lost."""
+REMEMBER_S = 2.0
+"""A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
 DOUBTS_MAX = 65_536
 """Flows that the switch remembers having refused to forget."""
 
@@ -26,12 +31,13 @@ DOUBTS_MAX = 65_536
 class _Entry:
     """One flow: its owner, the epoch of that ownership, and how many packets it was sent (modulo 2^32)."""
 
-    __slots__ = ("epoch", "owner", "packets")
+    __slots__ = ("epoch", "moved_s", "owner", "packets")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner
         self.epoch = FIRST_EPOCH
         self.packets = 0
+        self.moved_s = -math.inf
 
 
 @attrs.frozen
@@ -68,12 +74,21 @@ class Dispatcher:
         self._runtimes = list(runtimes)
         self._next = 0
 
-    def owners(self, burst: Burst) -> npt.NDArray[np.int32]:
-        """``int32[n]``: the runtime that owns each packet's flow, or a negative number for a drop (see ``reasons``)."""
+    def assign(self, burst: Burst) -> tuple[npt.NDArray[np.int32], Burst]:
+        """``int32[n]``: the runtime that owns each packet's flow, or a negative number for a drop (see ``reasons``); and
+        the burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
         pkt = Packet(burst.octets())
         one = self._owner
+        owners: list[int] = []
+        labels: dict[int, tuple[bytes, int]] = {}
         columns = zip(burst.offsets.tolist(), burst.lengths.tolist(), burst.wire_lengths.tolist(), strict=True)
-        return np.array([one(pkt, offset, offset + length, wire) for offset, length, wire in columns], np.int32)
+        for index, (offset, length, wire_length) in enumerate(columns):
+            owners.append(one(pkt, offset, offset + length, wire_length))
+            if not pkt.endpoints and pkt.label is not None:
+                labels[index] = pkt.label
+        if labels:
+            burst = cluster_frame.with_labels(burst, labels)
+        return np.array(owners, np.int32), burst
 
     def _owner(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
         try:
@@ -94,9 +109,9 @@ class Dispatcher:
         entry.packets += 1
         return entry.owner
 
-    def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int) -> Statuses:
+    def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
         """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
-        STALE: the epoch is not higher than the entry's."""
+        STALE: the epoch is not higher than the entry's. ``now`` is in seconds, on any clock that does not go back."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
@@ -105,19 +120,22 @@ class Dispatcher:
             elif epoch <= entry.epoch:
                 statuses[index] = Status.STALE
             else:
-                entry.owner, entry.epoch = target, epoch
+                entry.owner, entry.epoch, entry.moved_s = target, epoch, now
                 self._redirected += 1
         return statuses
 
     def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
         """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
         packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
-        the answer is OK. ``now`` is in seconds, on any clock that does not go back."""
+        the answer is OK. A flow that has just moved is BUSY too: its old runtime would take the flow's next life for
+        packets that come late. ``now`` as in ``redirect``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, count) in enumerate(zip(keys, packets.tolist(), strict=True)):
             entry = self._entries.get(key)
             if entry is None or entry.owner != owner:
                 statuses[index] = Status.UNKNOWN
+            elif now - entry.moved_s < REMEMBER_S:
+                statuses[index] = Status.BUSY
             elif entry.packets & 0xFFFF_FFFF != count and not self._settled(key, entry.packets, now):
                 statuses[index] = Status.BUSY
             else:

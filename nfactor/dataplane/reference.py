@@ -44,6 +44,7 @@ _CLOSED_BOTH: Final = 3
 _CLOSED_RESET: Final = 4
 
 _COUNT_MASK: Final = 0xFFFF_FFFF
+_NEVER_NS: Final = 1 << 63
 
 
 _ProcessPkt = Callable[[Packet, Any], int]
@@ -52,7 +53,7 @@ _ProcessPkt = Callable[[Packet, Any], int]
 class _Row:
     """A flow actor: its key, its phase, and the states of the chain."""
 
-    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "protocol", "steps")
+    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "steps", "time_out_ns")
 
     def __init__(self, key: bytes, epoch: int, phase: int) -> None:
         self.key = key
@@ -62,7 +63,8 @@ class _Row:
         self.closing = 0
         self.last_ns = 0
         self.packets = 0
-        self.protocol = key[KEY_PROTOCOL]
+        self.time_out_ns = 0
+        """Longer than this without a packet, and the flow has ended; follows from the protocol and ``closing``."""
         self.steps: tuple[tuple[_ProcessPkt, Any], ...] = ()
         """For each NF of the chain, what processes a packet and this flow's state for it."""
 
@@ -81,11 +83,15 @@ class ReferenceEngine(Engine):
         *,
         flows_max: int = FLOWS_MAX,
         time_outs: TimeOuts = TimeOuts(),  # noqa: B008 - frozen
+        common_clock: bool = False,
     ) -> None:
+        """``common_clock``: all runtimes' packets are stamped by one clock, as in a replay, so times need not travel as
+        ages and nothing is lost on the way."""
         self._chain = chain
         self._classifier = classifier
         self._flows_max = flows_max
         self._time_outs = time_outs
+        self._common_clock = common_clock
         self._rows: dict[bytes, _Row] = {}
         self._active = 0
         self._clock_ns = 0
@@ -150,11 +156,14 @@ class ReferenceEngine(Engine):
                 return self._full
         elif row.phase >= _HELD:
             return HELD if row.phase == _HELD else self._late
+        elif pkt.time - row.last_ns > row.time_out_ns:
+            self._begin_again(row, direction)
         pkt.direction = direction ^ row.initiator
         row.last_ns = pkt.time
         row.packets += 1
         if pkt.tcp_flags & (_FIN | _RST):
             row.closing |= _CLOSED_RESET if pkt.tcp_flags & _RST else 1 << pkt.direction
+            row.time_out_ns = self._time_out_ns(row)
         process_pkt = None
         try:
             for process_pkt, fs in row.steps:
@@ -179,11 +188,21 @@ class ReferenceEngine(Engine):
             self._refused += 1
             return None
         row = self._rows[key] = _Row(key, FIRST_EPOCH, _ACTIVE)
-        row.initiator = direction
-        row.steps = self._with_states(self._chain.new_states())
+        self._begin(row, direction)
         self._active += 1
-        self._created += 1
         return row
+
+    def _begin(self, row: _Row, direction: int) -> None:
+        row.initiator, row.closing = direction, 0
+        row.time_out_ns = self._time_out_ns(row)
+        row.steps = self._with_states(self._chain.new_states())
+        self._created += 1
+
+    def _begin_again(self, row: _Row, direction: int) -> None:
+        """The flow had ended by the clock of the packets, and its key comes back. That the scan had not come by yet makes
+        no difference to an NF, or the outcome would hang on when packets and questions cross each other."""
+        self._say_farewell(row)
+        self._begin(row, direction)
 
     def _with_states(self, states: list[Any]) -> tuple[tuple[_ProcessPkt, Any], ...]:
         return tuple(zip(self._process_pkts, states, strict=True))
@@ -285,9 +304,8 @@ class ReferenceEngine(Engine):
         del self._rows[row.key]
 
     def _pack(self, row: _Row) -> bytes:
-        idle_ns = max(0, self._clock_ns - row.last_ns)
         header = FlowHeader(
-            idle_ns=idle_ns,
+            last_ns=row.last_ns if self._common_clock else self._clock_ns - row.last_ns,
             epoch=row.epoch,
             packets=row.packets & _COUNT_MASK,
             initiator=row.initiator,
@@ -298,8 +316,9 @@ class ReferenceEngine(Engine):
     def _unpack(self, row: _Row, record: bytes) -> None:
         header, states = self._chain.unpack(record)
         row.steps = self._with_states(states)
-        row.last_ns = self._clock_ns - header.idle_ns
+        row.last_ns = header.last_ns if self._common_clock else self._clock_ns - header.last_ns
         row.packets, row.initiator, row.closing = header.packets, header.initiator, header.closing
+        row.time_out_ns = self._time_out_ns(row)
 
     # ---------------------------------------------------------------- the end of flows
 
@@ -311,17 +330,20 @@ class ReferenceEngine(Engine):
                 self._scan.extend(self._rows)
             for _ in range(min(scan_max, len(self._scan))):
                 row = self._rows.get(self._scan.popleft())
-                if row is not None and row.phase == _ACTIVE and self._clock_ns - row.last_ns > self._time_out_ns(row):
+                if row is not None and row.phase == _ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     idle.append(row)
         return [row.key for row in idle], np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
 
     def _time_out_ns(self, row: _Row) -> int:
         outs = self._time_outs
-        if row.protocol == TCP:
+        if outs.never:
+            return _NEVER_NS
+        protocol = row.key[KEY_PROTOCOL]
+        if protocol == TCP:
             closed = row.closing >= _CLOSED_RESET or row.closing == _CLOSED_BOTH
             seconds = outs.tcp_closed_s if closed else outs.tcp_idle_s
         else:
-            seconds = outs.udp_idle_s if row.protocol == UDP else outs.other_idle_s
+            seconds = outs.udp_idle_s if protocol == UDP else outs.other_idle_s
         return int(seconds * 1e9)
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
@@ -343,13 +365,16 @@ class ReferenceEngine(Engine):
         return None if row is None or row.phase >= _HELD else self._pack(row)
 
     def _end(self, row: _Row) -> None:
+        self._say_farewell(row)
+        self._remove(row)
+        self._active -= 1
+
+    def _say_farewell(self, row: _Row) -> None:
         flow = nf.Flow(row.key, row.initiator)
         for function, fs in zip(self._chain.functions, row.states(), strict=True):
             function.flow_expires(flow, fs)
             function.deallocate_fs(fs)
         self._records += flow.records
-        self._remove(row)
-        self._active -= 1
         self._expired += 1
 
     def keys(self) -> list[bytes]:

@@ -14,11 +14,10 @@ from typing import BinaryIO, Literal, Self
 from nfactor.errors import CaptureError
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture_reader import FRAME_OCTETS_MAX, CaptureReader
-from nfactor.packet.cluster_frame import ETHERTYPE_PACKET, HEADER_OCTETS, LINKTYPE_ETHERNET
+from nfactor.packet.cluster_frame import LINKTYPE_ETHERNET, unwrap
 from nfactor.packet.pcap import MICROSECONDS, NANOSECONDS
 from nfactor.packet.pcapng import BYTE_ORDER_MAGIC, ENHANCED_PACKET, INTERFACE, OPTION_TSRESOL, SECTION_HEADER
 
-_OURS = struct.Struct(">12xHH")
 _PCAP_FILE = struct.Struct("<IHHIIII")
 _PCAP_RECORD = struct.Struct("<IIII")
 _SECTION = struct.Struct("<IIIHHqI")
@@ -68,11 +67,8 @@ class CaptureWriter:
         pieces: list[bytes | memoryview] = []
         columns = (burst.offsets, burst.lengths, burst.wire_lengths, burst.times)
         for start, length, wire_length, time in zip(*(column.tolist() for column in columns), strict=True):
-            end, linktype = start + length, LINKTYPE_ETHERNET
-            if length >= HEADER_OCTETS:
-                ethertype, inside = _OURS.unpack_from(data, start)
-                if ethertype == ETHERTYPE_PACKET:
-                    start, linktype = start + HEADER_OCTETS, inside
+            end = start + length
+            start, linktype, _ = unwrap(data, start, end)
             record(pieces, data[start:end], linktype, wire_length, time)
         self._write(b"".join(pieces))
         self.packets += len(burst)

@@ -45,7 +45,7 @@ class ClassifierStatistics:
 
 
 class FlowClassifier:
-    """Keys of packets, in one mode. Needs to see the packets of a flow in order only for fragments."""
+    """Keys of packets, in one mode. A packet that came labelled is believed. Needs to see the packets of a flow in order only for fragments."""
 
     def __init__(
         self, mode: FlowKeyMode, *, cache_flows_max: int = CACHE_FLOWS_MAX, fragments_max: int = FRAGMENTS_MAX
@@ -65,6 +65,9 @@ class FlowClassifier:
         """The packet's flow key, and 0 if it goes from the key's ``a`` to its ``b``, else 1. Never raises."""
         endpoints = packet.endpoints
         if not endpoints:
+            if packet.label is not None:
+                packet.foreign = True
+                return packet.label
             return self._classify(packet)
         cache = self._caches[packet.protocol]
         found = cache.get(endpoints)
@@ -90,19 +93,24 @@ class FlowClassifier:
         current, kind, vni = packet, PLAIN, 0
         for depth in range(TUNNELS_MAX):
             into = self._within[depth % 2]
-            found = inner(current, into)
-            if found is None:
+            tunnel = inner(current, into)
+            if tunnel is None:
                 break
-            kind, vni = found
+            kind, vni = tunnel
             current = into
         surrounding = (packet.vlan, packet.inner_vlan, vni, kind)
         quotation = self._within[0] if current is self._within[1] else self._within[1]
         packet.foreign = current is not packet or packet.fragment
         if quoted(current, quotation):
             packet.foreign = True
+            current = quotation
             key, direction = self._of(quotation, surrounding)
-            return key, 1 - direction
-        return self._of(current, surrounding)
+            found = key, 1 - direction
+        else:
+            found = self._of(current, surrounding)
+        if current.fragment:
+            packet.label = found  # it hangs on what was seen before: whoever looks later is told
+        return found
 
     def _of(self, packet: Packet, surrounding: tuple[int, int, int, int]) -> KeyAndDirection:
         """The key of a packet that carries no other; a later fragment has that of its first."""

@@ -13,10 +13,15 @@ by rewriting MAC addresses, and the packet inside keeps its own addresses, so th
 any other EtherType is a plain Ethernet frame and is read as one: on a wire without room for two more octets, the outer
 header is the packet's own.
 
+What a frame does not say itself, where a later fragment belongs, the switch says: it sends such a packet *labelled*, with
+the flow key that it found between header and frame, so that a runtime never has to find it again from what it has or has
+not seen. The highest bit of ``link`` marks a label.
+
 Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets.
 """
 
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -27,18 +32,58 @@ ETHERTYPE_PACKET = 0x88B5
 """A packet behind our header (IEEE 802 local experimental EtherType 1)."""
 ETHERTYPE_MARKER = 0x88B6
 """A marker of the migration protocol (IEEE 802 local experimental EtherType 2)."""
+KEY_OCTETS = 48
+"""The length of a flow key (``flow_key`` says what is in it)."""
 HEADER_OCTETS = 16
 """Our header: two addresses, the EtherType and the link type."""
+LINKTYPE_MAX = 0x7FFF
+"""The highest pcap link type that travels (those in use are below 0x200)."""
+LABELLED = 0x8000
+"""The bit of ``link`` that says that a label stands between our header and the frame."""
+LABEL_OCTETS = 50
+"""A label: the flow key (48 octets), the packet's direction, and one spare octet."""
 LINKTYPE_ETHERNET = 1
 
 NO_ADDRESS = bytes(6)
 _HEADER = struct.Struct(">6s6sHH")
+_TYPES = struct.Struct(">12xHH")
 _MARKER = struct.Struct(">6s6sHHQQ")
 
 
 def header(linktype: int, *, target: bytes = NO_ADDRESS, source: bytes = NO_ADDRESS) -> bytes:
     """Our 16 octets for a packet of that pcap link type."""
+    assert linktype <= LINKTYPE_MAX, "readers refuse such a link type"
     return _HEADER.pack(target, source, ETHERTYPE_PACKET, linktype)
+
+
+def unwrap(data: memoryview, start: int, end: int) -> tuple[int, int, tuple[bytes, int] | None]:
+    """Where the frame within ``data[start:end]`` begins, its link type, and its label: flow key and direction.
+
+    A frame that does not stand behind our header begins where it is, and is Ethernet.
+    """
+    if end - start >= HEADER_OCTETS:
+        ethertype, linktype = _TYPES.unpack_from(data, start)
+        if ethertype == ETHERTYPE_PACKET:
+            start += HEADER_OCTETS
+            if not linktype & LABELLED:
+                return start, linktype, None
+            if end - start >= LABEL_OCTETS:
+                label = data[start : start + KEY_OCTETS].tobytes(), data[start + KEY_OCTETS] & 1
+                return start + LABEL_OCTETS, linktype & ~LABELLED, label
+    return start, LINKTYPE_ETHERNET, None
+
+
+def with_labels(burst: Burst, labels: Mapping[int, tuple[bytes, int]]) -> Burst:
+    """A copy of the burst in which the packets at those indices, all behind our header, carry their labels."""
+    frames = burst.frames()
+    for index, (key, direction) in labels.items():
+        frame = frames[index]
+        linktype = int.from_bytes(frame[14:16], "big") | LABELLED
+        label = key + bytes((direction, 0))
+        frames[index] = frame[:14] + linktype.to_bytes(2, "big") + label + frame[HEADER_OCTETS:]
+    return Burst.from_frames(
+        frames, times=burst.times.tolist(), marks=burst.marks.tolist(), wire_lengths=burst.wire_lengths.tolist()
+    )
 
 
 def marker(*, target: bytes, source: bytes, migration: int, epoch: int) -> Burst:

@@ -44,7 +44,7 @@ MALFORMED_REASONS = (
 LENGTH_UNKNOWN = sys.maxsize
 """The ``length`` of a packet known to be cut off, such as one that an ICMP error quotes: never malformed for it."""
 
-_FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign")
+_FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign", "label")
 _LINK_FIELDS = ("ethertype", "vlan", "inner_vlan", "l3")
 _NETWORK_FIELDS = ("version", "protocol", "fragment", "more_fragments", "fragment_id")
 _TRANSPORT_FIELDS = ("l4", "source_port", "target_port", "tcp_flags", "payload", "payload_end", "endpoints")
@@ -74,6 +74,8 @@ class Packet:
     foreign: bool
     """The flow key is not of this packet's own header but of one that it carries (tunnel, ICMP error) or that went
     before (fragment); set by the classifier. The packet's own header may then differ from packet to packet."""
+    label: tuple[bytes, int] | None
+    """The flow key and direction that a switch has found for it, where the packet came labelled."""
 
     ethertype: int
     """The EtherType of layer 3, below any tags and labels; 0 for what is none (802.3 with LLC, unknown links)."""
@@ -128,6 +130,7 @@ class Packet:
         self.payload, self.payload_end = start, end
         self.endpoints = b""
         self.foreign = False
+        self.label = None
 
     @property
     def snapped(self) -> bool:

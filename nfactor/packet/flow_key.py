@@ -28,11 +28,8 @@ import numpy as np
 
 from nfactor.packet import fields
 from nfactor.packet.burst import Octets
-from nfactor.packet.cluster_frame import LINKTYPE_ETHERNET
+from nfactor.packet.cluster_frame import KEY_OCTETS, LINKTYPE_ETHERNET
 from nfactor.packet.fields import TRANSPORT_HEADERS, Packet
-
-KEY_OCTETS = 48
-"""The length of a flow key."""
 
 KEY_PROTOCOL = 36
 """Where the IP protocol stands in a key."""

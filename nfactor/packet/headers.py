@@ -10,7 +10,7 @@ The outermost IP header is the packet's; ``tunnels`` looks further in.
 
 import struct
 
-from nfactor.packet.cluster_frame import ETHERTYPE_PACKET, HEADER_OCTETS, LINKTYPE_ETHERNET
+from nfactor.packet.cluster_frame import ETHERTYPE_PACKET, HEADER_OCTETS, LINKTYPE_ETHERNET, unwrap
 from nfactor.packet.fields import TCP, UDP, Packet
 from nfactor.packet.internet import read_layer3
 from nfactor.packet.link import find_layer3
@@ -73,15 +73,14 @@ def parse(packet: Packet, offset: int, end: int, length: int) -> None:
     packet.payload = payload
     packet.payload_end = payload_end
     packet.endpoints = endpoints
+    packet.label = None
 
 
 def parse_slowly(packet: Packet, offset: int, end: int, length: int) -> None:
     """What ``parse`` does, the general way; it alone leaves ``endpoints`` empty, for they are the fast way's own."""
-    linktype = LINKTYPE_ETHERNET
-    if end - offset >= HEADER_OCTETS and packet.data[offset + 12 : offset + 14] == _OURS:
-        linktype = int.from_bytes(packet.data[offset + 14 : offset + 16], "big")
-        offset += HEADER_OCTETS
-    parse_frame(packet, offset, end, length, linktype)
+    start, linktype, label = unwrap(packet.data, offset, end)
+    parse_frame(packet, start, end, length, linktype)
+    packet.label = label
 
 
 def parse_frame(packet: Packet, start: int, end: int, length: int, linktype: int) -> None:
@@ -90,6 +89,3 @@ def parse_frame(packet: Packet, start: int, end: int, length: int, linktype: int
     at = find_layer3(packet)
     if at >= 0:
         read_layer3(packet, at)
-
-
-_OURS = ETHERTYPE_PACKET.to_bytes(2, "big")

@@ -13,7 +13,7 @@ import numpy as np
 
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture_reader import FRAME_OCTETS_MAX, CaptureReader
-from nfactor.packet.cluster_frame import HEADER_OCTETS, header
+from nfactor.packet.cluster_frame import HEADER_OCTETS, LINKTYPE_MAX, header
 
 FILE_HEADER_OCTETS = 24
 RECORD_HEADER_OCTETS = 16
@@ -45,6 +45,8 @@ class PcapReader(CaptureReader):
             raise self._broken(f"pcap version {major} is unknown")
         # The upper half of the link type says whether frames end with a checksum; it does not belong to the type.
         self.linktype = linktype & 0xFFFF
+        if self.linktype > LINKTYPE_MAX:
+            raise self._broken(f"link type {self.linktype} is unknown")
         self.nanoseconds = magic == NANOSECONDS
         self._position = FILE_HEADER_OCTETS
         self._tick = 1 if self.nanoseconds else 1000

@@ -12,7 +12,7 @@ import attrs
 
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture_reader import FRAME_OCTETS_MAX, RECORD_OCTETS_MAX, CaptureReader
-from nfactor.packet.cluster_frame import header
+from nfactor.packet.cluster_frame import LINKTYPE_MAX, header
 
 SECTION_HEADER, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
@@ -171,6 +171,8 @@ class PcapngReader(CaptureReader):
         if start + 8 > end:
             raise CutShort("an interface block is too short")
         linktype, snap_octets = struct.unpack_from(self._order + "HxxI", self._buffer, start)
+        if linktype > LINKTYPE_MAX:
+            raise CutShort(f"link type {linktype} is unknown")
         options = self._options(start + 8, end)
         resolution = options.get(OPTION_TSRESOL, b"\x06")[:1] or b"\x06"
         exponent = resolution[0] & 0x7F

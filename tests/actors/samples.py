@@ -1,10 +1,24 @@
 """Messages and actors that several tests of the actors use."""
 
+import functools
+from collections.abc import Awaitable, Callable
+
 import attrs
 import trio
+import trio.testing
 
 from nfactor.actors import Actor, DeadLetter, Instrument, Messages, Ref, handles, message
 from nfactor.errors import RemoteError
+
+
+def virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run an async test on a clock that jumps to the next deadline when all tasks wait."""
+
+    @functools.wraps(test)
+    def run(*args: object, **options: object) -> None:
+        trio.run(functools.partial(test, *args, **options), clock=trio.testing.MockClock(autojump_threshold=0))
+
+    return run
 
 
 @message(tag=1)

@@ -1,5 +1,6 @@
 """Messages: what travels, what does not, and that nothing but the right error comes out of wrong octets."""
 
+import contextlib
 from typing import Any
 
 import attrs
@@ -192,7 +193,7 @@ def test_an_array_that_is_no_message_is_a_protocol_error(array: object) -> None:
 def test_a_field_of_a_wrong_type_is_a_protocol_error(index: int) -> None:
     """Each field of the large message."""
     array = CODEC.to_array(tree(maybe=1, branch=tree()))
-    array[index] = {"wrong": []}
+    array[index] = {0.5: []}
     with pytest.raises(ProtocolError, match="Tree"):
         CODEC.from_array(array)
 
@@ -221,10 +222,8 @@ def test_a_damaged_message_gives_a_message_or_a_protocol_error(sent: Tree, data:
     """One octet changed, somewhere."""
     octets = bytearray(CODEC.encode(sent))
     octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(ProtocolError):
         CODEC.decode(bytes(octets))
-    except ProtocolError:
-        pass
 
 
 def test_a_very_deep_message_is_a_protocol_error() -> None:
@@ -241,14 +240,13 @@ def test_a_very_deep_message_is_a_protocol_error() -> None:
 def test_what_a_validator_raises_is_a_protocol_error() -> None:
     """An author may say more about a field than its type."""
 
+    def check(self: object, attribute: object, value: int) -> None:
+        if value % 2:
+            raise ZeroDivisionError
+
     @message(tag=1)
     class Even:
-        number: int = attrs.field()
-
-        @number.validator
-        def _check(self, attribute: object, value: int) -> None:
-            if value % 2:
-                raise ZeroDivisionError
+        number: int = attrs.field(validator=check)
 
     codec = Messages(Even)
     assert Even(2) == codec.decode(codec.encode(Even(2)))
@@ -286,7 +284,7 @@ def test_sets_of_messages_may_overlap() -> None:
 
 def test_a_nested_class_must_be_registered_too() -> None:
     """Its tag is on the wire."""
-    with pytest.raises(CallerError, match="Tree, field leaf.*Leaf is not among"):
+    with pytest.raises(CallerError, match=r"Tree, field leaf.*Leaf is not among"):
         Messages(Tree, Twig)
 
 
@@ -301,7 +299,7 @@ def test_a_field_that_cannot_travel_is_the_callers_error(annotation: Any) -> Non
 def test_an_annotation_of_something_unknown_is_the_callers_error() -> None:
     """A class inside a function cannot be named by a string."""
     made: Any = message(tag=5)(type("Bad", (), {"__annotations__": {"field": "Nowhere"}}))
-    with pytest.raises(CallerError, match="Bad.*Nowhere"):
+    with pytest.raises(CallerError, match=r"Bad.*Nowhere"):
         Messages(made)
 
 

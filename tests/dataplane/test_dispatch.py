@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nfactor.dataplane.dispatch import SETTLE_S, Dispatcher
+from nfactor.dataplane.dispatch import REMEMBER_S, SETTLE_S, Dispatcher
 from nfactor.dataplane.engine import Status
 from nfactor.errors import CallerError
 from nfactor.packet.classifier import FlowClassifier
@@ -34,34 +34,34 @@ def u32(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
 def test_new_flows_go_round_robin_and_known_ones_stay() -> None:
     switch = dispatcher()
     frames = [udp(A, 1, B, 2), udp(A, 3, B, 4), udp(B, 2, A, 1), udp(A, 5, B, 6), udp(A, 7, B, 8)]
-    assert switch.owners(burst_of(frames)).tolist() == [0, 1, 0, 2, 0]
+    assert switch.assign(burst_of(frames))[0].tolist() == [0, 1, 0, 2, 0]
 
 
 def test_what_cannot_be_sent_has_a_reason() -> None:
     broken = bytearray(udp(A, 1, B, 2))
     broken[14] = 0x41
     switch = dispatcher(flows_max=1)
-    owners = switch.owners(burst_of([udp(A, 1, B, 2), udp(A, 3, B, 4), bytes(broken)])).tolist()
+    owners = switch.assign(burst_of([udp(A, 1, B, 2), udp(A, 3, B, 4), bytes(broken)]))[0].tolist()
     assert ["flow_table_full", "malformed_ipv4_header"] == [switch.reasons[-1 - owner] for owner in owners[1:]]
     alone = dispatcher(runtimes=0)
-    assert alone.reasons[-1 - int(alone.owners(burst_of([udp(A, 1, B, 2)]))[0])] == "no_runtime"
+    assert alone.reasons[-1 - int(alone.assign(burst_of([udp(A, 1, B, 2)]))[0][0])] == "no_runtime"
 
 
 def test_a_redirect_needs_the_right_source_and_a_higher_epoch() -> None:
     switch, frame = dispatcher(), udp(A, 1, B, 2)
     key = key_of(frame)
-    switch.owners(burst_of([frame]))
-    assert switch.redirect([key], u32(2), source=1, target=2).tolist() == [Status.UNKNOWN]
-    assert switch.redirect([key], u32(1), source=0, target=2).tolist() == [Status.STALE]
-    assert switch.redirect([key], u32(2), source=0, target=2).tolist() == [Status.OK]
-    assert switch.owners(burst_of([frame])).tolist() == [2]
-    assert switch.redirect([key], u32(2), source=2, target=0).tolist() == [Status.STALE]
+    switch.assign(burst_of([frame]))
+    assert switch.redirect([key], u32(2), source=1, target=2, now=0.0).tolist() == [Status.UNKNOWN]
+    assert switch.redirect([key], u32(1), source=0, target=2, now=0.0).tolist() == [Status.STALE]
+    assert switch.redirect([key], u32(2), source=0, target=2, now=0.0).tolist() == [Status.OK]
+    assert switch.assign(burst_of([frame]))[0].tolist() == [2]
+    assert switch.redirect([key], u32(2), source=2, target=0, now=0.0).tolist() == [Status.STALE]
 
 
 def test_a_flow_is_forgotten_only_when_its_runtime_has_seen_all_of_its_packets() -> None:
     switch, frame = dispatcher(), udp(A, 1, B, 2)
     key = key_of(frame)
-    switch.owners(burst_of([frame, frame]))
+    switch.assign(burst_of([frame, frame]))
     assert switch.forget([key], u32(1), owner=0, now=0.0).tolist() == [Status.BUSY]
     assert switch.forget([key], u32(2), owner=1, now=0.0).tolist() == [Status.UNKNOWN]
     assert switch.forget([key], u32(2), owner=0, now=0.0).tolist() == [Status.OK]
@@ -71,12 +71,32 @@ def test_a_flow_is_forgotten_only_when_its_runtime_has_seen_all_of_its_packets()
 def test_a_flow_of_which_a_packet_was_lost_is_forgotten_once_that_is_certain() -> None:
     switch, frame = dispatcher(), udp(A, 1, B, 2)
     key = key_of(frame)
-    switch.owners(burst_of([frame, frame]))
+    switch.assign(burst_of([frame, frame]))
     assert switch.forget([key], u32(1), owner=0, now=0.0).tolist() == [Status.BUSY]
     assert switch.forget([key], u32(1), owner=0, now=SETTLE_S / 2).tolist() == [Status.BUSY]
-    switch.owners(burst_of([frame]))
+    switch.assign(burst_of([frame]))
     assert switch.forget([key], u32(1), owner=0, now=SETTLE_S).tolist() == [Status.BUSY], "a packet was sent since"
     assert switch.forget([key], u32(1), owner=0, now=2 * SETTLE_S).tolist() == [Status.OK]
+
+
+def test_a_flow_that_has_just_moved_is_not_forgotten_before_its_tombstone_has_gone() -> None:
+    switch, frame = dispatcher(), udp(A, 1, B, 2)
+    key = key_of(frame)
+    switch.assign(burst_of([frame]))
+    switch.redirect([key], u32(2), source=0, target=1, now=10.0)
+    assert switch.forget([key], u32(1), owner=1, now=10.0 + REMEMBER_S / 2).tolist() == [Status.BUSY]
+    assert switch.forget([key], u32(1), owner=1, now=10.0 + REMEMBER_S).tolist() == [Status.OK]
+
+
+def test_later_fragments_leave_labelled_with_the_flow_of_their_first() -> None:
+    first, later = bytearray(udp(A, 1, B, 2, b"x" * 8)), bytearray(udp(A, 1, B, 2, b"y" * 8))
+    first[18:22], later[18:22] = b"\x00\x07\x20\x00", b"\x00\x07\x00\x02"
+    owners, burst = dispatcher().assign(burst_of([bytes(first), bytes(later), udp(A, 3, B, 4)]))
+    assert owners.tolist() == [0, 0, 1]
+    packet = Packet(burst.octets())
+    parse(packet, int(burst.offsets[1]), int(burst.offsets[1] + burst.lengths[1]), len(later))
+    assert packet.label == (key_of(udp(A, 1, B, 2)), 0)
+    assert packet.data[packet.start : packet.end] == later
 
 
 def test_runtimes_are_different_numbers() -> None:

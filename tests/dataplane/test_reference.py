@@ -179,7 +179,28 @@ def test_a_flow_that_got_packets_meanwhile_does_not_expire() -> None:
     keys, counts = engine.idle(10)
     process(engine, [udp(A, 1, B, 2)], start_s=6)
     assert engine.expire(keys, counts).tolist() == [Status.BUSY]
-    assert engine.statistics().expired == 0
+    assert engine.statistics().flows == 2
+
+
+def test_a_key_that_comes_back_after_its_time_out_is_a_new_flow_scanned_or_not() -> None:
+    engine = engine_of(time_outs=TimeOuts(udp_idle_s=5))
+    process(engine, [udp(A, 1, B, 2), udp(B, 2, A, 1)])
+    process(engine, [udp(B, 2, A, 1)], start_s=6, first_mark=3)
+    assert [(1, 1, 1), (1, 0, 3)] == [(row.packets_ab, row.packets_ba, row.first_mark) for row in rows(engine)]
+
+
+@pytest.mark.parametrize(("common_clock", "idle"), [(False, 1), (True, 0)])
+def test_idle_time_travels_as_an_age_unless_all_packets_are_stamped_by_one_clock(common_clock: bool, idle: int) -> None:
+    def engine() -> ReferenceEngine:
+        outs = TimeOuts(udp_idle_s=5, tcp_idle_s=1000)
+        return ReferenceEngine(Chain.of([Monitor()]), FlowClassifier("auto"), time_outs=outs, common_clock=common_clock)
+
+    source, target = engine(), engine()
+    process(source, [udp(A, 1, B, 2)], start_s=4)
+    process(target, [tcp(A, 1, B, 2)], start_s=3)
+    move(source, target)
+    process(target, [tcp(A, 1, B, 2)], start_s=8.5)
+    assert idle == len(target.idle(10)[0]), "of age 0 at second 3 it is idle at 8.5; of second 4 it is not"
 
 
 def test_replays_that_count_like_other_tools_never_expire_a_flow() -> None:

@@ -189,11 +189,13 @@ def test_fragments_follow_their_first() -> None:
     first = parsed(ethernet(ipv4(udp(5, 6), UDP, fragment=0x2000)))
     later = parsed(ethernet(ipv4(b"more", UDP, fragment=0x2001)))
     other = parsed(ethernet(ipv4(b"more", UDP, fragment=0x2001, identifier=8)))
-    early, _ = classifier.classify(later)
+    early, _ = classifier.classify(parsed(ethernet(ipv4(b"more", UDP, fragment=0x2001))))
     key, direction = classifier.classify(first)
     assert "udp-fragment" == FlowKey.decode(early).protocol
     assert FlowKey("udp", "10.0.0.1", 5, "192.0.2.9", 6) == FlowKey.decode(key)
-    assert (key, direction) == classifier.classify(later) == classifier.classify(later)
+    assert (key, direction) == classifier.classify(later) == later.label
+    assert first.label is None, "the first fragment tells its flow itself"
+    assert (key, direction) == FlowClassifier("auto").classify(later), "a label is believed by who has seen nothing"
     assert early == classifier.classify(other)[0]
     assert ClassifierStatistics(0, 0, 2) == classifier.statistics()
 

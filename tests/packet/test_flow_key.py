@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.fields import ICMP, TCP, UDP
-from nfactor.packet.flow_key import KEY_OCTETS, KEY_PROTOCOL, FlowKey, five_tuple, keys_array, keys_list
+from nfactor.packet.flow_key import KEY_PROTOCOL, FlowKey, five_tuple, keys_array, keys_list
 from tests.packet.frames import CLIENT, SERVER, ethernet, ipv4, ipv6, parsed, swapped, tcp, udp
 
 

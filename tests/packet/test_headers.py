@@ -36,6 +36,7 @@ def outcome(way: Callable[[Packet, int, int, int], None], data: bytes, offset: i
     """What a way of parsing makes of a frame: its fields, or why it is malformed."""
     packet = Packet(data)
     packet.l3 = packet.vlan = packet.tcp_flags = 77  # left by the frame before
+    packet.label = bytes(48), 1
     try:
         way(packet, offset, end, length)
     except MalformedPacket as error:
