@@ -265,10 +265,9 @@ class Cell:
         if error is not None:
             self.node.actor_failed(self.name, error)
         if life_number == self._life_number and self.life is Life.STARTING:
-            if self._start_error is None and error is not None:
-                self._start_error = error
-                assert self._start_scope is not None
-                self._start_scope.cancel()
+            assert self._start_scope is not None
+            self._start_error = self._start_error or error
+            self._start_scope.cancel()
         elif life_number == self._life_number and self.life is Life.RUNNING:
             self.life = Life.EXITED
             self._on_exit(self, life_number, error)

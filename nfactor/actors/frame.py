@@ -3,7 +3,7 @@
 ::
 
     flags  source     target     seq  ack  [sack]  {length, octets}*  crc
-    1      4 + 2      4 + 2      4    4    [8]     2 + n              4
+    1      4 + 4      4 + 4      4    4    [8]     2 + n              4
 
 ``source`` and ``target`` are the *identities* of the two ends: the incarnation of the node, and an epoch that the
 link raises when it gives a session up. All segments of a datagram are consecutive, so one sequence number does for
@@ -22,7 +22,7 @@ import attrs
 
 from nfactor.errors import ProtocolError
 
-_HEADER = struct.Struct("!BIHIHII")
+_HEADER = struct.Struct("!BIIIIII")
 _SACK = struct.Struct("!Q")
 _LENGTH = struct.Struct("!H")
 _CHECKSUM = struct.Struct("!I")

@@ -41,7 +41,6 @@ from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
 from nfactor.actors.session import STEPS, Effect, Source, State
 from nfactor.errors import CallerError
 
-_EPOCH_MAX = 0xFFFF
 _INCARNATION_MAX = 0xFFFFFFFF
 _SEGMENT_OCTETS_MIN = 16
 
@@ -255,9 +254,6 @@ class Link:
         self._end(reason)
         if self._state is State.OPEN:
             # The peer may still be in the session; only a new identity makes certain that nothing of it counts.
-            # Epochs never run out in practice; if they do, this end stays silent rather than repeat one.
-            if self._local.epoch == _EPOCH_MAX:
-                raise CallerError("a link has ended 65,535 sessions: start the node again with a greater incarnation")
             self._local = Identity(self._local.incarnation, self._local.epoch + 1)
         self._outbox.round_trip.progress()
         self._state = State.CLOSED

@@ -61,11 +61,6 @@ class Answer:
         self._is_given = False
         self._is_abandoned = False
 
-    @property
-    def is_abandoned(self) -> bool:
-        """The asker was cancelled and does not wait any more."""
-        return self._is_abandoned
-
     def reply(self, value: object) -> bool:
         """The asker gets a value; False if it does not wait any more."""
         return self._give(value, None)
@@ -123,10 +118,6 @@ class Line(Generic[T]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def next(self) -> T:
-        """What the first sender wants to put in."""
-        return self._waiting[next(iter(self._waiting))]
 
     def admit(self) -> T:
         """Take the first sender's item, and let the sender go on."""

@@ -122,6 +122,8 @@ class Supervisor:
 
         Raises ActorDead if it is not there any more.
         """
+        if self._is_closing:
+            raise ActorDead(f"the supervisor of {ref!r} is stopping, and the actor with it")
         answer = Answer()
         self._stops.append((ref, answer))
         self._signal.set()
@@ -151,14 +153,17 @@ class Supervisor:
         if child is None:
             answer.fail(ActorDead(f"{ref!r} is no actor of this supervisor"))
             return
-        errors = await self._discard(child)
+        try:
+            errors = await self._discard(child)
+        except BaseException:
+            answer.fail(ActorDead(f"the supervisor of {ref!r} was cancelled while it stopped it"))
+            raise
         answer.reply(None)
         _raise(errors)
 
     async def _discard(self, child: _Child) -> list[Exception]:
         """A child ends for good."""
-        if child in self._children:
-            self._children.remove(child)
+        self._children.remove(child)
         errors = await child.cell.end()
         child.cell.close()
         return errors

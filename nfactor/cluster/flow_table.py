@@ -51,6 +51,8 @@ BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
 IDLE_FLOWS_MAX = 1024
 """Flows that one question to the switch proposes for expiry, at most."""
+PACKETS_PER_IDLE_LOOK = 4
+"""One row of the table is looked at for so many packets."""
 BURSTS_PER_PASS_MAX = 16
 """Bursts that are processed before other tasks of the node get their turn."""
 
@@ -104,6 +106,7 @@ class FlowTable(ActorTable[None]):
         if len(burst):
             self._ledger.received += len(burst)
             self._process(burst)
+            self._reporter.emitted(self._engine.take_records())
             self._look_for_idle(len(burst))
 
     def _marker_arrived(self, frame: bytes) -> None:
@@ -203,9 +206,9 @@ class FlowTable(ActorTable[None]):
     # ---------------------------------------------------------------- flows that end
 
     def _look_for_idle(self, packets: int) -> None:
-        """Scan a slice of the table for each burst, so that a full scan costs a fraction of the traffic."""
+        """Scan a slice of the table for each burst, so that the scan costs a fraction of the traffic."""
         if len(self._idle_keys) < IDLE_FLOWS_MAX:
-            keys, counts = self._engine.idle(packets)
+            keys, counts = self._engine.idle(max(1, packets // PACKETS_PER_IDLE_LOOK))
             if keys:
                 self._idle_keys.update(zip(keys, counts.tolist(), strict=True))
                 self._idle_found.set()

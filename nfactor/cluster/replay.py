@@ -46,8 +46,8 @@ class Pace:
     """How packets are fed: at most ``burst_packets`` at once, ``gap_s`` apart (0: as fast as the window lets), and a
     migration each time ``migrate_every`` have gone in (0: never)."""
 
-    burst_packets: int = 64
-    window_packets: int = 1024
+    burst_packets: int = 1024
+    window_packets: int = 4096
     """Packets inside at once; less than any queue inside holds, so that none overflows."""
     gap_s: float = 0.0
     migrate_every: int = 0

@@ -5,7 +5,7 @@ waits for the control network. Where nobody observes, nothing is kept.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -31,8 +31,10 @@ class Reporter:
         self.records = 0
         """Records handed over so far."""
 
-    def emitted(self, records: Iterable[Any]) -> None:
+    def emitted(self, records: Sequence[Any]) -> None:
         """Records that left the engine, in order."""
+        if not records:
+            return
         for cls, group in groupby(records, type):
             run = list(group)
             self.records += len(run)

@@ -6,7 +6,6 @@ table: one entry is one virtual switch actor), so that a redirect and the marker
 separated by a packet.
 """
 
-import numpy as np
 import trio
 
 from nfactor.actors import ActorTable, Ref, handles
@@ -73,8 +72,8 @@ class VirtualSwitch(ActorTable[None]):
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
         self._ledger.received += len(burst)
         owners, burst = self._dispatcher.assign(burst)
-        for owner in np.unique(owners).tolist():
-            packets = burst.select(np.flatnonzero(owners == owner))
+        for owner in dict.fromkeys(owners):
+            packets = burst.where(owners, owner)
             if owner < 0:
                 self._ledger.drop(self._dispatcher.reasons[-1 - owner], packets)
             else:

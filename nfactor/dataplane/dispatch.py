@@ -7,10 +7,10 @@ no packet under way finds its flow without an owner, or with two.
 """
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
 from nfactor.errors import CallerError, MalformedPacket
@@ -19,13 +19,19 @@ from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import MALFORMED_REASONS, Packet
 from nfactor.packet.headers import parse
+from nfactor.packet.peek import PEEK_PACKETS_MIN, peek
 
 SETTLE_S = 1.0
 """A packet that was sent this long ago has arrived or is lost."""
 REMEMBER_S = 2.0
 """A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
+KNOWN_MAX = 131_072
+"""Plain packets' endpoints whose entries are known without a parse (two to a flow)."""
 DOUBTS_MAX = 65_536
 """Flows that the switch remembers having refused to forget."""
+
+_FORGOTTEN = -1
+"""The owner of an entry that is in the table no more."""
 
 
 class _Entry:
@@ -61,6 +67,7 @@ class Dispatcher:
         self._entries: dict[bytes, _Entry] = {}
         self._runtimes: list[int] = []
         self._next = 0
+        self._known: dict[bytes, _Entry] = {}
         self._doubts: dict[bytes, tuple[int, float]] = {}
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
@@ -74,23 +81,39 @@ class Dispatcher:
         self._runtimes = list(runtimes)
         self._next = 0
 
-    def assign(self, burst: Burst) -> tuple[npt.NDArray[np.int32], Burst]:
-        """``int32[n]``: the runtime that owns each packet's flow, or a negative number for a drop (see ``reasons``); and
-        the burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
+    def assign(self, burst: Burst) -> tuple[list[int], Burst]:
+        """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
+        if len(burst) < PEEK_PACKETS_MIN:
+            return self._assign_one_by_one(burst, [None] * len(burst))
+        entries = list(map(self._known.get, peek(burst)))
+        if None in entries:
+            return self._assign_one_by_one(burst, entries)
+        owners = [entry.owner for entry in entries if entry is not None]
+        if min(owners) == _FORGOTTEN:
+            return self._assign_one_by_one(burst, entries)
+        for entry in entries:
+            entry.packets += 1  # type: ignore[union-attr]
+        return owners, burst
+
+    def _assign_one_by_one(self, burst: Burst, entries: Sequence[_Entry | None]) -> tuple[list[int], Burst]:
+        """The same where some packets are no plain packets of known flows (``entries`` says which are)."""
         pkt = Packet(burst.octets())
-        one = self._owner
         owners: list[int] = []
         labels: dict[int, tuple[bytes, int]] = {}
-        columns = zip(burst.offsets.tolist(), burst.lengths.tolist(), burst.wire_lengths.tolist(), strict=True)
-        for index, (offset, length, wire_length) in enumerate(columns):
-            owners.append(one(pkt, offset, offset + length, wire_length))
-            if not pkt.endpoints and pkt.label is not None:
-                labels[index] = pkt.label
+        columns = (burst.offsets.tolist(), burst.lengths.tolist(), burst.wire_lengths.tolist())
+        for offset, length, wire_length, entry in zip(*columns, entries, strict=True):
+            if entry is None or entry.owner == _FORGOTTEN:
+                owners.append(self._look_up(pkt, offset, offset + length, wire_length))
+                if pkt.label is not None:
+                    labels[len(owners) - 1] = pkt.label
+            else:
+                entry.packets += 1
+                owners.append(entry.owner)
         if labels:
             burst = cluster_frame.with_labels(burst, labels)
-        return np.array(owners, np.int32), burst
+        return owners, burst
 
-    def _owner(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
+    def _look_up(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
         try:
             parse(pkt, offset, end, wire_length)
         except MalformedPacket as error:
@@ -106,8 +129,16 @@ class Dispatcher:
             entry = self._entries[key] = _Entry(self._runtimes[self._next])
             self._next = (self._next + 1) % len(self._runtimes)
             self._created += 1
+        if pkt.endpoints and not pkt.foreign:
+            self._remember(bytes((pkt.protocol,)) + pkt.endpoints, entry)
         entry.packets += 1
         return entry.owner
+
+    def _remember(self, endpoints: bytes, entry: _Entry) -> None:
+        """That these octets of a plain packet mean this entry; all is forgotten when too much is known."""
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        self._known[endpoints] = entry
 
     def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
         """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
@@ -140,6 +171,7 @@ class Dispatcher:
                 statuses[index] = Status.BUSY
             else:
                 del self._entries[key]
+                entry.owner = _FORGOTTEN
                 self._forgotten += 1
         return statuses
 

@@ -126,6 +126,7 @@ class ReferenceEngine(Engine):
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """See ``Engine.process``."""
         pkt = Packet(burst.octets())
+        pkt.records = self._records
         one = self._process_one
         codes = bytearray(len(burst))
         columns = zip(

@@ -19,6 +19,7 @@ field wraps in compiled code; of a byte string the first ``n`` octets. Records t
 import struct
 import zlib
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, Final, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 import attrs
@@ -112,18 +113,25 @@ class Schema:
     version: str
     """Eight hexadecimal digits that change with the layout (names, widths, order)."""
     _struct: struct.Struct
+    _scalars: Callable[[Any], tuple[Any, ...]] | None
+    """All fields of a state object at once, where every one of them is a number; most state is."""
 
     def pack(self, value: Any) -> bytes:
         """The record of a state object: ``size`` octets. Integers are taken modulo their width."""
+        if self._scalars is not None:
+            try:
+                return self._struct.pack(*self._scalars(value))
+            except struct.error:  # a value beyond its width
+                pass
         return self._struct.pack(*self._values(value))
 
     def unpack(self, record: bytes | memoryview, offset: int = 0) -> Any:
         """A new state object from the ``size`` octets at ``offset``."""
-        values = iter(self._struct.unpack_from(record, offset))
-        result = self.cls()
-        for field in self.fields:
-            setattr(result, field.name, _from_record(field.kind, values))
-        return result
+        numbers = self._struct.unpack_from(record, offset)
+        if self._scalars is not None:
+            return self.cls(*numbers)
+        values = iter(numbers)
+        return self.cls(*(_from_record(field.kind, values) for field in self.fields))
 
     def _values(self, value: Any) -> list[Any]:
         flat: list[Any] = []
@@ -244,7 +252,10 @@ def _layout(cls: type, kinds: dict[str, Kind]) -> Schema:
         "itemsize": size,
     }
     version = f"{zlib.crc32(repr([(f.name, f.kind, f.offset) for f in fields]).encode()):08x}"
-    return Schema(cls, tuple(fields), size, np.dtype(description), version, struct.Struct("".join(formats)))
+    scalars = None
+    if len(fields) > 1 and all(isinstance(field.kind, Scalar) for field in fields):
+        scalars = attrgetter(*kinds)
+    return Schema(cls, tuple(fields), size, np.dtype(description), version, struct.Struct("".join(formats)), scalars)
 
 
 def _shape(kind: Kind) -> tuple[int, int, str, Any]:

@@ -19,8 +19,9 @@ Lengths: TypeAlias = npt.NDArray[np.uint32]
 Times: TypeAlias = npt.NDArray[np.int64]
 Marks: TypeAlias = npt.NDArray[np.uint64]
 
-BURST_PACKETS_MAX = 256
-"""Packets that a port hands out at once, at most (64 is usual for NICs; the memory world uses larger ones)."""
+BURST_PACKETS_MAX = 1024
+"""Packets that a port hands out at once, at most. NICs give 64; in memory, where a hop costs the same for any burst, larger
+ones are cheaper per packet."""
 
 
 @attrs.frozen(eq=False, slots=True)
@@ -73,6 +74,12 @@ class Burst:
             self.times[indices],
             self.marks[indices],
         )
+
+    def where(self, labels: Sequence[int], label: int) -> "Burst":
+        """The packets that have this label in a sequence of one label per packet; the burst itself if all have it."""
+        if labels.count(label) == len(self):
+            return self
+        return self.select(np.flatnonzero(np.asarray(labels) == label))
 
     def slice(self, start: int, stop: int) -> "Burst":
         """The packets ``start`` to ``stop`` (exclusive); columns are views, frames are shared."""

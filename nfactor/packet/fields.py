@@ -44,10 +44,10 @@ MALFORMED_REASONS = (
 LENGTH_UNKNOWN = sys.maxsize
 """The ``length`` of a packet known to be cut off, such as one that an ICMP error quotes: never malformed for it."""
 
-_FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign", "label")
+_FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign", "label", "records")
 _LINK_FIELDS = ("ethertype", "vlan", "inner_vlan", "l3")
 _NETWORK_FIELDS = ("version", "protocol", "fragment", "more_fragments", "fragment_id")
-_TRANSPORT_FIELDS = ("l4", "source_port", "target_port", "tcp_flags", "payload", "payload_end", "endpoints")
+_TRANSPORT_FIELDS = ("l4", "_source_port", "_target_port", "tcp_flags", "payload", "payload_end", "endpoints")
 
 
 class Packet:
@@ -74,6 +74,8 @@ class Packet:
     foreign: bool
     """The flow key is not of this packet's own header but of one that it carries (tunnel, ICMP error) or that went
     before (fragment); set by the classifier. The packet's own header may then differ from packet to packet."""
+    records: list[object]
+    """What network functions emitted with packets, until the engine takes it."""
     label: tuple[bytes, int] | None
     """The flow key and direction that a switch has found for it, where the packet came labelled."""
 
@@ -99,8 +101,6 @@ class Packet:
 
     l4: int
     """Where a transport header begins whose fixed part is wholly here, or -1 (the ports may be known even so)."""
-    source_port: int
-    target_port: int
     tcp_flags: int
     """The eight flag bits of TCP, from CWR (0x80) to FIN (0x01)."""
     payload: int
@@ -117,6 +117,7 @@ class Packet:
     def __init__(self, data: memoryview | bytes | bytearray = b"") -> None:
         self.data = memoryview(data)
         self.time = self.mark = self.direction = 0
+        self.records = []
         self.reset(0, len(self.data), len(self.data), 0)
 
     def reset(self, start: int, end: int, length: int, linktype: int) -> None:
@@ -126,7 +127,7 @@ class Packet:
         self.l3 = self.l4 = -1
         self.version = self.protocol = self.fragment_id = 0
         self.fragment = self.more_fragments = False
-        self.source_port = self.target_port = self.tcp_flags = 0
+        self._source_port = self._target_port = self.tcp_flags = 0
         self.payload, self.payload_end = start, end
         self.endpoints = b""
         self.foreign = False
@@ -136,6 +137,24 @@ class Packet:
     def snapped(self) -> bool:
         """Whether the capture kept less than the whole frame."""
         return self.end - self.start < self.length
+
+    def emit(self, record: object) -> None:
+        """Send a record (an instance of one of the NF's ``records`` classes) out of the engine with this packet."""
+        self.records.append(record)
+
+    @property
+    def source_port(self) -> int:
+        """The source port of TCP, UDP, SCTP, DCCP and UDP-Lite; 0 where there is none or it is not told."""
+        return int.from_bytes(self.endpoints[8:10], "big") if self.endpoints else self._source_port
+
+    @property
+    def target_port(self) -> int:
+        """The destination port, likewise."""
+        return int.from_bytes(self.endpoints[10:12], "big") if self.endpoints else self._target_port
+
+    def set_ports(self, source: int, target: int) -> None:
+        """For the general way of parsing; the fast way leaves them in ``endpoints``, where they cost nothing."""
+        self._source_port, self._target_port = source, target
 
     @property
     def source(self) -> bytes:

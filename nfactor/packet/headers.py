@@ -21,7 +21,6 @@ __all__ = ["Packet", "parse", "parse_frame", "parse_slowly"]
 # offset, protocol, both addresses with both ports behind them. Then what stands at a fixed place in TCP or UDP: the UDP
 # length, the TCP data offset and flags.
 _PLAIN = struct.Struct(">12xI12xHBxH2xHxB2x12sH6xBB")
-_PORTS = struct.Struct(">8xHH")
 _OUR_ETHERNET = ETHERTYPE_PACKET << 16 | LINKTYPE_ETHERNET
 _ETHERNET_OCTETS = 14
 _L3 = HEADER_OCTETS + _ETHERNET_OCTETS
@@ -57,22 +56,23 @@ def parse(packet: Packet, offset: int, end: int, length: int) -> None:
     ):
         parse_slowly(packet, offset, end, length)
         return
+    if not packet.endpoints:  # the frame before was not plain: what all plain ones have in common is not there yet
+        packet.linktype = LINKTYPE_ETHERNET
+        packet.ethertype = 0x0800
+        packet.vlan = packet.inner_vlan = packet.fragment_id = 0
+        packet.version = 4
+        packet.fragment = packet.more_fragments = False
     packet.start = offset + HEADER_OCTETS
     packet.end = end
     packet.length = length
-    packet.linktype = LINKTYPE_ETHERNET
-    packet.ethertype = 0x0800
-    packet.vlan = packet.inner_vlan = packet.fragment_id = 0
     packet.l3 = offset + _L3
     packet.l4 = offset + _L4
-    packet.version = 4
     packet.protocol = protocol
-    packet.fragment = packet.more_fragments = packet.foreign = False
-    packet.source_port, packet.target_port = _PORTS.unpack(endpoints)
     packet.tcp_flags = flags
     packet.payload = payload
     packet.payload_end = payload_end
     packet.endpoints = endpoints
+    packet.foreign = False
     packet.label = None
 
 

@@ -111,7 +111,7 @@ def _transport(packet: Packet, at: int) -> None:
     reason, header = known
     present = packet.payload_end - at
     if present >= 4:
-        packet.source_port, packet.target_port = _PORTS.unpack_from(packet.data, at)
+        packet.set_ports(*_PORTS.unpack_from(packet.data, at))
     if present >= header:
         packet.l4 = at
         header = _header_octets(packet, at, header)

@@ -21,6 +21,7 @@ from nfactor.actors import (
     open_node,
     open_supervisor,
 )
+from nfactor.actors.parking import Answer
 from nfactor.errors import ActorDead, CallerError, CodecError, MailboxFull, ProtocolError, RemoteError
 from tests.actors.samples import (
     MESSAGES,
@@ -168,7 +169,22 @@ async def test_a_cancelled_ask_leaves_a_late_reply_that_is_dropped_and_counted()
         with pytest.raises(trio.TooSlowError), trio.fail_after(1):
             await ref.ask(Nap(2), Total)
         assert Total(2) == await ref.ask(Nap(2), Total)
-        assert 1 == node.statistics().late_replies
+        quick = await supervisor.start(Counter)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await quick.ask(Add(1), Total)
+        assert Total(2) == await quick.ask(Add(1), Total)
+        assert 2 == node.statistics().late_replies
+
+
+@virtual_time
+async def test_an_answer_that_is_there_already_is_a_checkpoint() -> None:
+    """Given once; a second one is late."""
+    answer = Answer()
+    assert answer.reply(1)
+    assert not answer.fail(ValueError())
+    with trio.testing.assert_checkpoints():
+        assert 1 == await answer.wait()
 
 
 @virtual_time
@@ -279,6 +295,75 @@ async def test_an_actor_stops_itself_once_its_handler_has_returned() -> None:
             assert "short" not in node.statistics().mailboxes
         assert {"stopped": 2} == node.statistics().dead_letters
         assert 1 == trio.current_time()
+
+
+@virtual_time
+async def test_an_actor_stops_itself_from_a_background_task() -> None:
+    """At once, as no handler runs."""
+
+    class Timed(Actor):
+        async def started(self) -> None:
+            self.context.start_soon(self.work)
+
+        async def work(self) -> None:
+            await trio.sleep(1)
+            self.context.stop()
+            await trio.sleep_forever()
+
+    async with one_node() as (node, supervisor):
+        await supervisor.start(Timed, restart="transient")
+        await trio.sleep(2)
+        assert {} == node.statistics().mailboxes
+
+
+@virtual_time
+async def test_an_async_actor_with_a_long_queue_lets_others_run() -> None:
+    """Its handlers need not wait for anything."""
+
+    class Eager(Actor):
+        @handles(Add)
+        async def add(self, message: Add) -> Total:
+            return Total(message.number)
+
+    async with one_node() as (_, supervisor):
+        ref = await supervisor.start(Eager)
+        for number in range(200):
+            ref.tell_nowait(Add(number))
+        await trio.lowlevel.checkpoint()
+        assert Total(1) == await ref.ask(Add(1), Total)
+
+
+@virtual_time
+async def test_those_who_wait_for_room_are_let_go_when_the_actor_stops() -> None:
+    """Their messages are dead letters."""
+    async with one_node(encode_local=True) as (node, supervisor), trio.open_nursery() as nursery:
+        ref = await supervisor.start(Sleeper, mailbox_size_max=1)
+        await ref.tell(Nap(math.inf))
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(3):
+            nursery.start_soon(ref.tell, Add(number))
+        await trio.testing.wait_all_tasks_blocked()
+        await supervisor.stop(ref)
+        assert {"stopped": 3} == node.statistics().dead_letters
+
+
+@virtual_time
+async def test_a_node_that_ends_before_its_supervisors_closes_their_actors() -> None:
+    """Whoever opened them elsewhere finds them dead."""
+    seen: list[Ref] = []
+
+    async def supervise(node: Node) -> None:
+        async with open_supervisor(node) as supervisor:
+            seen.append(await supervisor.start(Counter))
+            await trio.sleep(5)
+
+    async with trio.open_nursery() as nursery:
+        async with open_node("here", None, MESSAGES) as node:
+            nursery.start_soon(supervise, node)
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ActorDead):
+            await seen[0].ask(Add(1), Total)
+        assert {} == node.statistics().mailboxes
 
 
 @virtual_time

@@ -1,6 +1,8 @@
 """The link: in order, at most once, and of every message either known to have arrived or reported in doubt."""
 
 import itertools
+import struct
+import zlib
 
 import attrs
 import pytest
@@ -305,6 +307,84 @@ def test_octets_that_are_no_frame_are_counted_and_dropped(octets: bytes) -> None
     assert 1 == counts.malformed + counts.corrupt
 
 
+def sealed(body: bytes) -> bytes:
+    """With the right checksum."""
+    return body + struct.pack("!I", zlib.crc32(body))
+
+
+HEADER = build(Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, []))[:-4]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(HEADER[:-1], id="short header"),
+        pytest.param(b"\x20" + HEADER[1:], id="another version"),
+        pytest.param(bytes([HEADER[0] | 8]) + HEADER[1:] + bytes(7), id="half a sack"),
+        pytest.param(HEADER + b"\x00", id="half a length"),
+        pytest.param(HEADER + b"\x00\x05four", id="half a segment"),
+        pytest.param(HEADER[:1] + bytes(8) + HEADER[9:], id="no sender"),
+        pytest.param(bytes([HEADER[0] | 1]) + HEADER[1:], id="another lane"),
+    ],
+)
+def test_a_frame_of_a_wrong_form_is_malformed_whatever_its_checksum(body: bytes) -> None:
+    """It is dropped and counted."""
+    link = Link(1, 200)
+    link.receive(sealed(body), 0.0)
+    assert 1 == link.statistics().malformed
+    assert State.CLOSED is link.state
+
+
+def test_segments_too_far_ahead_of_a_gap_are_dropped() -> None:
+    """And come again when it is closed: what a receiver keeps is bounded by its own limit."""
+    a = Link(1, 60, limits=LIMITS)
+    b = Link(1, 60, limits=LinkLimits(in_flight_max=2))
+    for number in range(5):
+        a.send(b"%d" % number * 20, 0.0)
+    b.receive(a.poll(0.0)[0], 0.0)
+    a.receive(b.poll(0.0)[0], 0.0)
+    for datagram in a.poll(0.0)[1:]:
+        b.receive(datagram, 0.0)
+    assert 3 == b.statistics().ahead
+    now = 0.0
+    while not a.idle:
+        now = a.next_time() or now
+        exchange(a, b, now)
+    assert [b"%d" % number * 20 for number in range(5)] == b.take()
+
+
+def test_a_message_over_the_limit_is_found_behind_a_gap_too() -> None:
+    """When the gap is closed."""
+    a = Link(1, 200, limits=LIMITS)
+    b = Link(1, 200, limits=LinkLimits(message_octets_max=300))
+    a.send(bytes(500), 0.0)
+    b.receive(a.poll(0.0)[0], 0.0)
+    a.receive(b.poll(0.0)[0], 0.0)
+    for datagram in reversed(a.poll(0.0)):
+        b.receive(datagram, 0.0)
+    assert ["oversized"] == [ended.reason for ended in b.ended()]
+
+
+def test_what_can_be_sent_is_due_at_once() -> None:
+    """Nobody has to know whether the link is open."""
+    a, _ = open_pair()
+    assert a.next_time() is None
+    a.send(b"now", 5.0)
+    assert 0.0 == a.next_time()
+
+
+def test_only_a_greater_incarnation_is_news() -> None:
+    """What another lane has heard."""
+    a, _ = open_pair()
+    a.note_incarnation(1)
+    assert "open" == a.statistics().state
+    a.note_incarnation(2)
+    assert "closed" == a.statistics().state
+    assert 2 == a.peer_incarnation
+    a.note_incarnation(3)
+    assert ["restarted"] == [ended.reason for ended in a.ended()]
+
+
 @given(st.integers(0, 400), st.integers(0, 7))
 def test_one_flipped_bit_is_found(position: int, bit: int) -> None:
     """The checksum covers the whole datagram."""
@@ -319,8 +399,8 @@ frames = st.builds(
     Frame,
     st.integers(0, 3),
     st.booleans(),
-    st.builds(Identity, st.integers(1, 2**32 - 1), st.integers(0, 2**16 - 1)),
-    st.builds(Identity, st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1)),
+    st.builds(Identity, st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.builds(Identity, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**64 - 1),
@@ -334,11 +414,11 @@ def test_a_frame_is_read_as_it_was_written(frame: Frame) -> None:
     assert frame == parse(build(frame))
 
 
-def test_a_lone_message_costs_27_octets() -> None:
-    """And two more for each further one in the datagram."""
+def test_a_lone_message_costs_31_octets() -> None:
+    """Two more for each further one in the datagram."""
     frame = Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, [])
-    assert 27 == len(build(attrs.evolve(frame, segments=[(False, b"")])))
-    assert 29 == len(build(attrs.evolve(frame, segments=[(False, b"")] * 2)))
+    assert 31 == len(build(attrs.evolve(frame, segments=[(False, b"")])))
+    assert 33 == len(build(attrs.evolve(frame, segments=[(False, b"")] * 2)))
 
 
 @given(st.integers(0, 2**40), st.integers(-(2**30), 2**30))

@@ -207,6 +207,25 @@ def test_a_ref_of_a_wrong_form_is_a_protocol_error(ref: object) -> None:
         CODEC.from_array(array)
 
 
+def test_a_table_that_is_none_is_a_protocol_error() -> None:
+    """A list is no dictionary."""
+    array = CODEC.to_array(tree())
+    array[10] = []
+    with pytest.raises(ProtocolError):
+        CODEC.from_array(array)
+
+
+def test_none_may_stand_inside_another_type() -> None:
+    """It is a type like others."""
+
+    @message(tag=1)
+    class Odd:
+        pair: tuple[None, int]
+
+    codec = Messages(Odd)
+    assert Odd((None, 1)) == codec.decode(codec.encode(Odd((None, 1))))
+
+
 @given(st.binary(max_size=60))
 def test_any_octets_give_a_message_or_a_protocol_error(octets: bytes) -> None:
     """Nothing else comes out."""
