@@ -2,14 +2,13 @@
 
     python benchmarks/replay.py [--quick] [--json FILE]
 
-firewall → monitor on 64-byte TCP packets that this program makes: 1,000 flows in both directions. Three contestants do the
-same packets in turn, several rounds, and medians are compared: ratios of one run, for absolute times mean little on a
-shared machine.
+firewall → monitor on 64-byte TCP packets that this program makes: 1,000 flows in both directions. Three contestants do
+the same packets in turn, several rounds, and medians are compared: ratios of one run, for absolute times mean little
+on a shared machine.
 
-fused   one loop written by hand: header fields by one ``struct`` call, one dict, two counters per packet; no NF interface
-engine  the reference engine, bursts of 64
-replay  ``nfactor replay`` from the capture file to the accounting: reader, virtual switch, runtime, links, control
-"""
+fused   one loop written by hand: header fields by one ``struct`` call, one dict, two counters per packet; no NF
+interface engine  the reference engine, bursts of 64 replay  ``nfactor replay`` from the capture file to the
+accounting: reader, virtual switch, runtime, links, control"""
 
 import argparse
 import json
@@ -19,8 +18,8 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -35,6 +34,9 @@ from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture import CaptureWriter, open_capture
 from nfactor.packet.classifier import FlowClassifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FLOWS = 1000
 BURST = 64
@@ -105,7 +107,8 @@ def run_fused(bursts: list[Burst]) -> int:
                 raise SystemExit("the yardstick reads plain packets alone")
             found = flows.get((protocol, ends))
             if found is None:
-                # allowed ab, allowed ba, packets ab, packets ba, octets ab, octets ba, last time, packets, closing, first
+                # allowed ab, allowed ba, packets ab, packets ba, octets ab, octets ba, last time, packets, closing,
+                # first
                 found = ([1, 1, 0, 0, 0, 0, 0, 0, 0, mark], 0)
                 flows[protocol, ends] = found
                 flows[protocol, ends[4:8] + ends[:4] + ends[10:] + ends[8:10]] = (found[0], 1)
@@ -135,7 +138,9 @@ def run_replay(path: Path) -> int:
     options = ReplayOptions(captures=(path,), chain=CHAIN, rules={})
     flows = FlowRows()
     with open_capture(path) as reader:
-        outcome = run(options, chain_factory(CHAIN, {}), Captures([reader]), Results(flows, None, lambda _: None), lambda: None)
+        outcome = run(
+            options, chain_factory(CHAIN, {}), Captures([reader]), Results(flows, None, lambda _: None), lambda: None
+        )
     flows.close()
     return outcome.packets_out
 
@@ -168,17 +173,20 @@ def main() -> int:
         path = Path(folder) / "packets.pcap"
         make_capture(path, packets)
         medians = measure(path, rounds)
-    rows = [
-        {"name": f"{name} per packet", "value": medians[name] / packets * 1e6, "unit": "µs", "target": None, "met": None}
-        for name in medians
+    rows: list[dict[str, Any]] = [
+        {"name": f"{name} per packet", "value": seconds / packets * 1e6, "unit": "µs", "target": None, "met": None}
+        for name, seconds in medians.items()
     ]
     for name, other, target in (("engine", "fused", ENGINE_TARGET), ("replay", "engine", REPLAY_TARGET)):
         ratio = medians[name] / medians[other]
-        rows.append({"name": f"{name} / {other}", "value": ratio, "unit": "×", "target": target, "met": ratio <= target})
+        rows.append(
+            {"name": f"{name} / {other}", "value": ratio, "unit": "times", "target": target, "met": ratio <= target}
+        )
     table = Table("what", "value", "target", "met", title=f"{packets:,} packets, median of {rounds} rounds")
     for row in rows:
-        target = "" if row["target"] is None else f"≤ {row['target']}"
-        table.add_row(str(row["name"]), f"{row['value']:.2f} {row['unit']}", target, {None: "", True: "yes", False: "no"}[row["met"]])
+        limit = "" if row["target"] is None else f"≤ {row['target']}"
+        met = {None: "", True: "yes", False: "no"}[row["met"]]
+        table.add_row(row["name"], f"{row['value']:.2f} {row['unit']}", limit, met)
     Console().print(table)
     if said.json is not None:
         said.json.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -287,7 +287,8 @@ class Cell:
 
     async def end(self) -> list[Exception]:
         """End this life: tasks are cancelled, then ``stopping`` runs. The exceptions that were raised on the way."""
-        self._interrupt(Life.EXITED)
+        if self.life is not Life.CLOSED:
+            self._interrupt(Life.EXITED)
         while self._tasks:
             await self._idle.wait()
         actor, self._actor = self._actor, None

@@ -187,8 +187,8 @@ class Node:
 
     def forget(self, cell: Cell) -> None:
         """The name is free again."""
-        if self._cells.get(cell.name) is cell:
-            del self._cells[cell.name]
+        assert self._cells[cell.name] is cell, cell.name
+        del self._cells[cell.name]
 
     def new_name(self, kind: str) -> str:
         """A name for an actor that was given none."""

@@ -66,7 +66,8 @@ class PortStatistics:
     received: int
     """Packets handed out by ``receive``."""
     lost: int
-    """Packets that this port took or that came for it, and that it then dropped (receive queue full, no such target)."""
+    """Packets that this port took or that came for it, and that it then dropped (receive queue full, no such
+    target)."""
     queued: int
     """Packets that have arrived and wait for ``receive``."""
 

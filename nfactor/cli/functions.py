@@ -40,7 +40,9 @@ def chain_factory(names: Sequence[str], rules: Mapping[str, Path]) -> Callable[[
             raise CallerError(f"--chain: {name} is not in this version yet; there are {', '.join(FUNCTIONS)}")
         if name not in FUNCTIONS and ":" not in name:
             there = ", ".join(FUNCTIONS)
-            raise CallerError(f"--chain: {name!r} is no network function; there are {there}, and MODULE:CLASS of your own")
+            raise CallerError(
+                f"--chain: {name!r} is no network function; there are {there}, and MODULE:CLASS of your own"
+            )
     for name in rules:
         if name not in names:
             raise CallerError(f"--rules {name}=…: {name!r} is not in the chain {','.join(names)}")
@@ -62,7 +64,9 @@ def _imported(name: str, rules: Path | None) -> Callable[[], NF]:
         raise CallerError(f"--chain {name}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, NF)):
-        raise CallerError(f"--chain {name}: {module_name} has no network function {class_name!r} (a class derived from nf.NF)")
+        raise CallerError(
+            f"--chain {name}: {module_name} has no network function {class_name!r} (a class derived from nf.NF)"
+        )
     try:
         cls()
     except Exception as error:

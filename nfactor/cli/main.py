@@ -14,14 +14,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 for a failure, 2 for a caller's mistake, 130 for Ctrl-C."""
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
-    except CallerError as error:
-        return _say(error, EXIT_CALLER)
-    except NfactorError as error:
-        return _say(error, EXIT_FAILURE)
-    except OSError as error:
-        return _say(error, EXIT_FAILURE)
-    except KeyboardInterrupt:
-        return _say("interrupted", EXIT_INTERRUPTED)
+    except (NfactorError, OSError, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return _answer(error)
+
+
+def _answer(error: BaseException) -> int:
+    """One line and a status for what may go wrong; anything else is a bug of ours and keeps its traceback.
+
+    What is raised inside a nursery comes out in a group, with whatever the cancelled neighbours raised.
+    """
+    match error:
+        case BaseExceptionGroup():
+            foreseen, unforeseen = error.split((NfactorError, OSError, KeyboardInterrupt))
+            if unforeseen is not None or foreseen is None:
+                raise error
+            return _answer(_leaves(foreseen)[0])
+        case KeyboardInterrupt():
+            return _say("interrupted", EXIT_INTERRUPTED)
+        case CallerError():
+            return _say(error, EXIT_CALLER)
+        case _:
+            return _say(error, EXIT_FAILURE)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for each in group.exceptions:
+        leaves += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return leaves
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -38,5 +58,6 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _say(problem: object, status: int) -> int:
-    print(f"nfactor: {problem}", file=sys.stderr)
+    line = " ".join(str(problem).split())
+    print(f"nfactor: {line}", file=sys.stderr)
     return status

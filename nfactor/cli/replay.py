@@ -1,7 +1,7 @@
 """``nfactor replay``: carries captures through a cluster in memory and reports on every packet.
 
-Everything that can be wrong with the call is found before the first packet, and output files appear whole or not at all:
-they are written under another name and renamed at the end.
+Everything that can be wrong with the call is found before the first packet, and output files appear whole or not at
+all: they are written under another name and renamed at the end.
 """
 
 import os
@@ -93,7 +93,11 @@ class Results:
 
 
 def run(
-    options: ReplayOptions, make_chain: Callable[[], Chain], source: Captures, results: Results, progress: Callable[[], None]
+    options: ReplayOptions,
+    make_chain: Callable[[], Chain],
+    source: Captures,
+    results: Results,
+    progress: Callable[[], None],
 ) -> Outcome:
     """The cluster of ``options`` in the memory world, from the first packet to the accounting."""
     time_outs = TimeOuts(never=options.five_tuple)

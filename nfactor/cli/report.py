@@ -1,7 +1,7 @@
 """The replay report (DESIGN section 13): flow rows kept on disk, and JSON written row by row.
 
-A replay may see more flows than fit in memory, so rows go into a temporary SQLite database as they come and out of it in
-order of their first packets. Rows of one 5-tuple that came back after it had expired are added up here.
+A replay may see more flows than fit in memory, so rows go into a temporary SQLite database as they come and out of it
+in order of their first packets. Rows of one 5-tuple that came back after it had expired are added up here.
 """
 
 import json
@@ -57,9 +57,7 @@ class FlowRows:
         ):
             flow = FlowKey.decode(key)
             ends = [(flow.a, flow.a_port, packets_0, octets_0), (flow.b, flow.b_port, packets_1, octets_1)]
-            (a, a_port, packets_ab, octets_ab), (b, b_port, packets_ba, octets_ba) = (
-                ends[::-1] if initiator else ends
-            )
+            (a, a_port, packets_ab, octets_ab), (b, b_port, packets_ba, octets_ba) = ends[::-1] if initiator else ends
             yield {
                 "protocol": flow.protocol,
                 "a": a,
@@ -112,8 +110,8 @@ def write_report(file: TextIO, body: dict[str, Any], flows: FlowRows | None) -> 
         file.write(f"{',' if index else ''}\n {json.dumps(name)}: ")
         if name == "flows" and flows is not None:
             file.write("[")
-            for number, row in enumerate(flows.rows()):
-                file.write(f"{',' if number else ''}\n  {json.dumps(row, sort_keys=True)}")
+            rows = (json.dumps(row, sort_keys=True) for row in flows.rows())
+            file.writelines(f"{',' if number else ''}\n  {row}" for number, row in enumerate(rows))
             file.write("\n ]")
         else:
             file.write(json.dumps(body[name], sort_keys=True))

@@ -44,7 +44,8 @@ class Coordinator(Actor):
 
     @handles(Migrate)
     async def migrate(self, message: Migrate) -> Migrating:
-        """Half of the flows of the runtime that has the most, as many as asked for at most, to the one with the fewest."""
+        """Half of the flows of the runtime that has the most, as many as asked for at most, to the one with the
+        fewest."""
         loads = {member.name: 0 for member in self._members if member.kind == "runtime"}
 
         async def poll(name: str) -> None:
@@ -74,7 +75,7 @@ class Coordinator(Actor):
             await self._observer.tell(message)
 
     @handles(ReadMigrations)
-    def read_migrations(self, message: ReadMigrations) -> MigrationCounts:  # noqa: ARG002
+    def read_migrations(self, message: ReadMigrations) -> MigrationCounts:
         """How many began and ended."""
         return MigrationCounts(
             started=self._started,

@@ -58,10 +58,12 @@ BURSTS_PER_PASS_MAX = 16
 
 
 class FlowTable(ActorTable[None]):
-    """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for flows that
-    are coming. ``switch`` is asked before flows expire."""
+    """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for
+    flows that are coming. ``switch`` is asked before flows expire."""
 
-    def __init__(self, engine: Engine, port: Port, ledger: Ledger, *, liaison: Ref, switch: Ref, observer: Ref | None) -> None:
+    def __init__(
+        self, engine: Engine, port: Port, ledger: Ledger, *, liaison: Ref, switch: Ref, observer: Ref | None
+    ) -> None:
         self._engine = engine
         self._port = port
         self._ledger = ledger
@@ -223,7 +225,9 @@ class FlowTable(ActorTable[None]):
             question = ExpireFlows(self._ledger.node, b"".join(keys), pack_u32(counts))
             answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses)
             self._engine.expire(_where_ok(keys, answer.tolist()), counts[answer == Status.OK])
-            self._engine.expire([key for key, status in zip(keys, answer.tolist(), strict=True) if status == Status.UNKNOWN])
+            self._engine.expire(
+                [key for key, status in zip(keys, answer.tolist(), strict=True) if status == Status.UNKNOWN]
+            )
             self._reporter.emitted(self._engine.take_records())
 
     @handles(EndFlows)
@@ -237,18 +241,18 @@ class FlowTable(ActorTable[None]):
     # ---------------------------------------------------------------- questions
 
     @handles(PollWorkload)
-    def workload(self, message: PollWorkload) -> Workload:  # noqa: ARG002
+    def workload(self, message: PollWorkload) -> Workload:
         """What the liaison cannot know itself."""
         statistics = self._engine.statistics()
         return Workload(statistics.flows, statistics.packets, 0)
 
     @handles(ReadCounters)
-    def counters(self, message: ReadCounters) -> NodeCounters:  # noqa: ARG002
+    def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         return self._ledger.counters()
 
     @handles_keyed(ReadFlow, creates=True)
-    def read(self, key: bytes, message: ReadFlow) -> FlowRecord:  # noqa: ARG002
+    def read(self, key: bytes, message: ReadFlow) -> FlowRecord:
         """One flow actor's state."""
         return FlowRecord(self._engine.read(key) or b"")
 

@@ -79,7 +79,8 @@ async def run_runtime(
         observer = node.ref(OUTSIDE, COLLECTOR)
         ledger = Ledger(name, tells_fates=True)
         await supervisor.start(
-            lambda: FlowTable(plan.engine(), port, ledger, liaison=liaison, switch=switch, observer=observer), name=FLOWS
+            lambda: FlowTable(plan.engine(), port, ledger, liaison=liaison, switch=switch, observer=observer),
+            name=FLOWS,
         )
         await supervisor.start(lambda: Liaison(index, table, switch), name=LIAISON)
         task_status.started()
@@ -143,9 +144,7 @@ async def open_cluster(
         for index in range(plan.runtimes):
             await nursery.start(run_runtime, world, plan, index)
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
-        outside = Outside(
-            port, address(Kind.SWITCH_OUTSIDE, 0), sink, window_packets_max=window_packets_max
-        )
+        outside = Outside(port, address(Kind.SWITCH_OUTSIDE, 0), sink, window_packets_max=window_packets_max)
         schemas = {cls.__name__: schema_of(cls) for cls in plan.records}
         async with _open(world, OUTSIDE) as node, open_supervisor(node) as supervisor:
             await supervisor.start(lambda: Collector(outside, schemas), name=COLLECTOR)

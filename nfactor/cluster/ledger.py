@@ -1,8 +1,8 @@
 """A node's ledger: every packet that came in is accounted for, by name (DESIGN section 10).
 
-The identity, at every moment: ``received + created = sent + absorbed + dropped (each by reason) + buffered``. Markers are
-no packets and are counted apart. Besides the sums the ledger remembers *which* packets were dropped (their marks) until
-someone who asked for fates has been told, so that an observer outside knows the fate of each packet it put in.
+The identity, at every moment: ``received + created = sent + absorbed + dropped (each by reason) + buffered``. Markers
+are no packets and are counted apart. Besides the sums the ledger remembers *which* packets were dropped (their marks)
+until someone who asked for fates has been told, so that an observer outside knows the fate of each packet it put in.
 """
 
 from collections import Counter
@@ -82,4 +82,6 @@ def check_node(counters: NodeCounters) -> None:
     came = counters.received + counters.created
     went = counters.sent + counters.absorbed + sum(counters.dropped.values()) + counters.buffered
     if came != went:
-        raise AccountingError(f"{counters.node}: {came} packets came in or were made, {went} are accounted for: {counters}")
+        raise AccountingError(
+            f"{counters.node}: {came} packets came in or were made, {went} are accounted for: {counters}"
+        )

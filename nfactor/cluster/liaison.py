@@ -1,8 +1,8 @@
 """The liaison of a runtime: takes the coordinator's calls and drives the migrations that leave here.
 
 It holds no flow. What touches flows it asks of the flow table (local messages) and of other nodes (remote ones); the
-order of the steps is the machine's in ``nfactor.protocols.migration``, and this file is its shell: an effect in, a message
-out, a reply back into the machine.
+order of the steps is the machine's in ``nfactor.protocols.migration``, and this file is its shell: an effect in, a
+message out, a reply back into the machine.
 """
 
 from collections import deque

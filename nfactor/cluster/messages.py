@@ -1,8 +1,8 @@
 """Every message that crosses between the nodes of a cluster, in one place, with its tag.
 
 The names of the paper's Table 2 are kept for the coordinator's calls. Keys travel as the concatenation of 48-octet flow
-keys, epochs and counts as little-endian ``uint32``, statuses as one octet each (``nfactor.dataplane.engine.Status``), flow
-records as the concatenation of equal-sized records: a message about a million flows is a handful of byte strings.
+keys, epochs and counts as little-endian ``uint32``, statuses as one octet each (``nfactor.dataplane.engine.Status``),
+flow records as the concatenation of equal-sized records: a message about a million flows is a handful of byte strings.
 """
 
 import numpy as np
@@ -126,8 +126,8 @@ class PrepareFlows:
 
 @message(tag=31, system=True)
 class RedirectFlows:
-    """Step 2, source → switch: the flows' packets go to ``target`` from now on. Reply: ``FlowStatuses``, and a marker on
-    the data path to the source."""
+    """Step 2, source → switch: the flows' packets go to ``target`` from now on. Reply: ``FlowStatuses``, and a marker
+    on the data path to the source."""
 
     migration: int
     source: str

@@ -1,8 +1,8 @@
 """What surrounds a cluster: feeds packets in, takes what comes out, and hears what became of the rest.
 
 It is a node like the others. Because every packet either comes out or its fate is told, it knows at any moment how many
-packets are inside; it feeds no more than a window of them, so that nothing inside has to be dropped for want of room, and
-at the end it knows that nothing is left.
+packets are inside; it feeds no more than a window of them, so that nothing inside has to be dropped for want of room,
+and at the end it knows that nothing is left.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Carries a stream of packets through a cluster and accounts for every one of them.
 
-The order of the end matters: first all packets come out or end, then all migrations end, then the flows end (which emits
-their records), then the nodes are asked for their sums; and only then is anything believed.
+The order of the end matters: first all packets come out or end, then all migrations end, then the flows end (which
+emits their records), then the nodes are asked for their sums; and only then is anything believed.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,9 @@ class Outcome:
     nodes: tuple[NodeCounters, ...]
 
 
-async def replay(cluster: Cluster, source: Source, pace: Pace, *, between: Callable[[], None] = lambda: None) -> Outcome:
+async def replay(
+    cluster: Cluster, source: Source, pace: Pace, *, between: Callable[[], None] = lambda: None
+) -> Outcome:
     """Feed the whole source through the cluster. ``between`` is called after each burst (progress, housekeeping).
 
     Raises ``AccountingError`` if the sums are off.

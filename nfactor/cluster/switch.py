@@ -1,9 +1,9 @@
 """The virtual switch: spreads flows over runtimes, and relays what they send to its destination.
 
 Paper section 3.4. It has two ports. From the outside port come packets, each of which goes to the runtime that owns its
-flow; from the inside port come processed packets, which go on to the next hop. Its liaison owns the flow table (an actor
-table: one entry is one virtual switch actor), so that a redirect and the marker that answers it on the data path cannot be
-separated by a packet.
+flow; from the inside port come processed packets, which go on to the next hop. Its liaison owns the flow table (an
+actor table: one entry is one virtual switch actor), so that a redirect and the marker that answers it on the data path
+cannot be separated by a packet.
 """
 
 import trio
@@ -38,7 +38,14 @@ class VirtualSwitch(ActorTable[None]):
     """``next_hop`` is the MAC address to which processed packets go."""
 
     def __init__(
-        self, dispatcher: Dispatcher, outside: Port, inside: Port, ledger: Ledger, *, next_hop: bytes, observer: Ref | None
+        self,
+        dispatcher: Dispatcher,
+        outside: Port,
+        inside: Port,
+        ledger: Ledger,
+        *,
+        next_hop: bytes,
+        observer: Ref | None,
     ) -> None:
         self._dispatcher = dispatcher
         self._outside = outside
@@ -119,7 +126,10 @@ class VirtualSwitch(ActorTable[None]):
         statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=trio.current_time())
         if (statuses == Status.OK).any():
             marker = cluster_frame.marker(
-                target=self._addresses[source], source=self._inside.address, migration=message.migration, epoch=self._term
+                target=self._addresses[source],
+                source=self._inside.address,
+                migration=message.migration,
+                epoch=self._term,
             )
             self._send_marker(marker)
         return FlowStatuses(statuses.tobytes())
@@ -144,6 +154,6 @@ class VirtualSwitch(ActorTable[None]):
         return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=trio.current_time()).tobytes())
 
     @handles(ReadCounters)
-    def counters(self, message: ReadCounters) -> NodeCounters:  # noqa: ARG002
+    def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         return self._ledger.counters()

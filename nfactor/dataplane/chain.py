@@ -19,7 +19,8 @@ class FlowHeader:
     """What the engine itself keeps per flow and sends along with the NFs' states."""
 
     last_ns: i64
-    """The last packet: its age, so that clock skew expires nothing; its time where the packets' clock is common to all."""
+    """The last packet: its age, so that clock skew expires nothing; its time where the packets' clock is common to
+    all."""
     epoch: u32
     """Ownership epoch (DESIGN section 6)."""
     packets: u32
@@ -78,7 +79,9 @@ class Chain:
     def unpack(self, record: bytes | memoryview) -> tuple[FlowHeader, list[Any]]:
         """The header and the NF states of one flow from its record."""
         if len(record) != self.record_size:
-            raise CallerError(f"a flow record of {len(record)} octets for a chain whose records have {self.record_size}")
+            raise CallerError(
+                f"a flow record of {len(record)} octets for a chain whose records have {self.record_size}"
+            )
         header: FlowHeader = HEADER.unpack(record)
         offset, states = HEADER.size, []
         for schema, function in zip(self.schemas, self.functions, strict=True):

@@ -82,7 +82,8 @@ class Dispatcher:
         self._next = 0
 
     def assign(self, burst: Burst) -> tuple[list[int], Burst]:
-        """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
+        """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the
+        burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
         if len(burst) < PEEK_PACKETS_MIN:
             return self._assign_one_by_one(burst, [None] * len(burst))
         entries = list(map(self._known.get, peek(burst)))
@@ -165,9 +166,7 @@ class Dispatcher:
             entry = self._entries.get(key)
             if entry is None or entry.owner != owner:
                 statuses[index] = Status.UNKNOWN
-            elif now - entry.moved_s < REMEMBER_S:
-                statuses[index] = Status.BUSY
-            elif entry.packets & 0xFFFF_FFFF != count and not self._settled(key, entry.packets, now):
+            elif now - entry.moved_s < REMEMBER_S or not self._seen_all(key, entry.packets, count, now):
                 statuses[index] = Status.BUSY
             else:
                 del self._entries[key]
@@ -175,8 +174,10 @@ class Dispatcher:
                 self._forgotten += 1
         return statuses
 
-    def _settled(self, key: bytes, packets: int, now: float) -> bool:
-        """Whether the flow was asked about ``SETTLE_S`` ago and has been sent no packet since."""
+    def _seen_all(self, key: bytes, packets: int, count: int, now: float) -> bool:
+        """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""
+        if packets & 0xFFFF_FFFF == count:
+            return True
         seen, since = self._doubts.get(key, (-1, now))
         if seen == packets and now - since >= SETTLE_S:
             del self._doubts[key]

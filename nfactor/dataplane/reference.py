@@ -1,8 +1,8 @@
 """The reference engine: plain Python objects, one readable page, the definition of right.
 
-Each flow actor is one ``_Row``; the table is a dict from key to row. The compiled engine is judged by this one, so where
-speed and clarity meet here, clarity wins; what is fast below (one ``Packet`` object for all packets, columns turned into
-lists once per burst) is fast without being hard to read.
+Each flow actor is one ``_Row``; the table is a dict from key to row. The compiled engine is judged by this one, so
+where speed and clarity meet here, clarity wins; what is fast below (one ``Packet`` object for all packets, columns
+turned into lists once per burst) is fast without being hard to read.
 """
 
 import traceback
@@ -200,8 +200,8 @@ class ReferenceEngine(Engine):
         self._created += 1
 
     def _begin_again(self, row: _Row, direction: int) -> None:
-        """The flow had ended by the clock of the packets, and its key comes back. That the scan had not come by yet makes
-        no difference to an NF, or the outcome would hang on when packets and questions cross each other."""
+        """The flow had ended by the clock of the packets, and its key comes back. That the scan had not come by yet
+        makes no difference to an NF, or the outcome would hang on when packets and questions cross each other."""
         self._say_farewell(row)
         self._begin(row, direction)
 
@@ -230,7 +230,7 @@ class ReferenceEngine(Engine):
 
     def unpin(self, keys: Keys) -> Statuses:
         """See ``Engine.unpin``."""
-        return self._each(keys, _LEAVING, self._set_active)
+        return self._each(keys, _LEAVING, lambda row: setattr(row, "phase", _ACTIVE))
 
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:
         """See ``Engine.depart``."""
@@ -297,9 +297,6 @@ class ReferenceEngine(Engine):
             else:
                 action(row)
         return statuses
-
-    def _set_active(self, row: _Row) -> None:
-        row.phase = _ACTIVE
 
     def _remove(self, row: _Row) -> None:
         del self._rows[row.key]

@@ -8,10 +8,10 @@ Rules are text, one a line::
     deny  any from 2001:db8::/32 to any
     default deny
 
-PROTOCOL is ``any``, ``tcp``, ``udp``, ``icmp``, ``icmpv6``, ``sctp`` or a number; an ADDRESS is ``any``, an address or a
-prefix, IPv4 or IPv6. A rule that names ports matches only packets that have them, so no later fragments. What is not IP
-(ARP …) always passes. Without a ``default`` line the default is ``allow``. Each packet is judged by its own header alone;
-a flow's state only remembers the answer, so that the rules are scanned once per flow and direction.
+PROTOCOL is ``any``, ``tcp``, ``udp``, ``icmp``, ``icmpv6``, ``sctp`` or a number; an ADDRESS is ``any``, an address or
+a prefix, IPv4 or IPv6. A rule that names ports matches only packets that have them, so no later fragments. What is not
+IP (ARP …) always passes. Without a ``default`` line the default is ``allow``. Each packet is judged by its own header
+alone; a flow's state only remembers the answer, so that the rules are scanned once per flow and direction.
 """
 
 import ipaddress
@@ -83,7 +83,7 @@ class Firewall(nf.NF):
     State = FirewallState
     drop_reasons = ("rule", "policy")
 
-    def __init__(self, rules: RuleSet = RuleSet()) -> None:  # noqa: B008 - frozen
+    def __init__(self, rules: RuleSet = RuleSet()) -> None:
         self.rules = rules
 
     def process_pkt(self, pkt: nf.Packet, fs: FirewallState) -> int:
@@ -198,7 +198,13 @@ def _endpoint(words: Sequence[str], side: str) -> Endpoint:
     network = ipaddress.ip_network(words[0])
     address, mask = int(network.network_address), int(network.netmask)
     return Endpoint(
-        network.version, address >> 64, address & _LOW_64, mask >> 64, mask & _LOW_64, port_min=ports[0], port_max=ports[1]
+        network.version,
+        address >> 64,
+        address & _LOW_64,
+        mask >> 64,
+        mask & _LOW_64,
+        port_min=ports[0],
+        port_max=ports[1],
     )
 
 

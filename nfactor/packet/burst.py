@@ -20,8 +20,8 @@ Times: TypeAlias = npt.NDArray[np.int64]
 Marks: TypeAlias = npt.NDArray[np.uint64]
 
 BURST_PACKETS_MAX = 1024
-"""Packets that a port hands out at once, at most. NICs give 64; in memory, where a hop costs the same for any burst, larger
-ones are cheaper per packet."""
+"""Packets that a port hands out at once, at most. NICs give 64; in memory, where a hop costs the same for any burst,
+larger ones are cheaper per packet."""
 
 
 @attrs.frozen(eq=False, slots=True)

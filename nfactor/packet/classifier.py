@@ -45,7 +45,8 @@ class ClassifierStatistics:
 
 
 class FlowClassifier:
-    """Keys of packets, in one mode. A packet that came labelled is believed. Needs to see the packets of a flow in order only for fragments."""
+    """Keys of packets, in one mode. A packet that came labelled is believed. Needs to see the packets of a flow in
+    order only for fragments."""
 
     def __init__(
         self, mode: FlowKeyMode, *, cache_flows_max: int = CACHE_FLOWS_MAX, fragments_max: int = FRAGMENTS_MAX

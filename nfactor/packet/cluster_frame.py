@@ -13,9 +13,9 @@ by rewriting MAC addresses, and the packet inside keeps its own addresses, so th
 any other EtherType is a plain Ethernet frame and is read as one: on a wire without room for two more octets, the outer
 header is the packet's own.
 
-What a frame does not say itself, where a later fragment belongs, the switch says: it sends such a packet *labelled*, with
-the flow key that it found between header and frame, so that a runtime never has to find it again from what it has or has
-not seen. The highest bit of ``link`` marks a label.
+What a frame does not say itself, where a later fragment belongs, the switch says: it sends such a packet *labelled*,
+with the flow key that it found between header and frame, so that a runtime never has to find it again from what it has
+or has not seen. The highest bit of ``link`` marks a label.
 
 Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets.
 """

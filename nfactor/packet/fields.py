@@ -44,7 +44,19 @@ MALFORMED_REASONS = (
 LENGTH_UNKNOWN = sys.maxsize
 """The ``length`` of a packet known to be cut off, such as one that an ICMP error quotes: never malformed for it."""
 
-_FRAME_FIELDS = ("data", "start", "end", "linktype", "length", "time", "mark", "direction", "foreign", "label", "records")
+_FRAME_FIELDS = (
+    "data",
+    "start",
+    "end",
+    "linktype",
+    "length",
+    "time",
+    "mark",
+    "direction",
+    "foreign",
+    "label",
+    "records",
+)
 _LINK_FIELDS = ("ethertype", "vlan", "inner_vlan", "l3")
 _NETWORK_FIELDS = ("version", "protocol", "fragment", "more_fragments", "fragment_id")
 _TRANSPORT_FIELDS = ("l4", "_source_port", "_target_port", "tcp_flags", "payload", "payload_end", "endpoints")

@@ -11,9 +11,9 @@ The paper's section 4.1 moves one flow actor; here the unit is a set (DESIGN sec
       │ 3 install(states) ──────▶│ install, drain the buffer    │
       │◀─────────── statuses ────│
 
-The source processes packets until the marker has come: nothing overtakes it, because it came down the same queue. Sending
-the states is the commit point. Each reply has a status per key and the next step goes on with those that were accepted;
-the others stay at the source as if nothing had been.
+The source processes packets until the marker has come: nothing overtakes it, because it came down the same queue.
+Sending the states is the commit point. Each reply has a status per key and the next step goes on with those that were
+accepted; the others stay at the source as if nothing had been.
 
 The table below is the whole machine; an event that has no row is a ``ProtocolError``.
 """

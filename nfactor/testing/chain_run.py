@@ -29,7 +29,8 @@ class ChainRun:
 def run_chain(functions: Sequence[NF], frames: Sequence[bytes], *, step_s: float = 0.0) -> ChainRun:
     """Process Ethernet ``frames`` (see ``nfactor.testing.packets``), ``step_s`` apart, and then end all flows.
 
-    An exception in an NF is raised as ``AssertionError`` with its traceback: in a test it is a bug, not a dropped packet.
+    An exception in an NF is raised as ``AssertionError`` with its traceback: in a test it is a bug, not a dropped
+    packet.
     """
     engine = ReferenceEngine(Chain.of(functions), FlowClassifier("auto"))
     burst = burst_of(frames, step_s=step_s)

@@ -16,7 +16,7 @@ _TCP, _UDP = 6, 17
 
 def internet_checksum(octets: bytes) -> int:
     """The one's complement checksum of RFC 1071."""
-    total = sum(struct.unpack(f">{(len(octets) + 1) // 2}H", octets + bytes(len(octets) % 2)))
+    total: int = sum(struct.unpack(f">{(len(octets) + 1) // 2}H", octets + bytes(len(octets) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -33,7 +33,15 @@ def ip_packet(source: str, target: str, protocol: int, payload: bytes) -> bytes:
 
 
 def tcp(
-    source: str, sport: int, target: str, dport: int, payload: bytes = b"", *, flags: int = ACK, seq: int = 0, ack: int = 0
+    source: str,
+    sport: int,
+    target: str,
+    dport: int,
+    payload: bytes = b"",
+    *,
+    flags: int = ACK,
+    seq: int = 0,
+    ack: int = 0,
 ) -> bytes:
     """A TCP segment without options."""
     header = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, 0x50, flags, 0xFFFF, 0, 0)

@@ -72,8 +72,8 @@ class Simulation:
             self._recorder.note(event.encode() if isinstance(event, str) else event)
 
     def collect_garbage(self) -> None:
-        """Collect what has become garbage since the last time: at a point of the program, hence at the same step in each
-        run. For long runs; costs as much as has been made since, whatever else there is."""
+        """Collect what has become garbage since the last time: at a point of the program, hence at the same step in
+        each run. For long runs; costs as much as has been made since, whatever else there is."""
         gc.collect(1)
 
 

@@ -1,10 +1,5 @@
-"""Actors on one node: messages, mailboxes, asks, tables, lifetimes."""
+"""Actors on one node: messages, mailboxes, asks."""
 
-import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
-import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,18 +8,14 @@ from nfactor.actors import (
     Actor,
     ActorTable,
     Messages,
-    Node,
     Ref,
-    Supervisor,
     handles,
     handles_keyed,
     open_node,
-    open_supervisor,
 )
 from nfactor.actors.parking import Answer
 from nfactor.errors import ActorDead, CallerError, CodecError, MailboxFull, ProtocolError, RemoteError
 from tests.actors.samples import (
-    MESSAGES,
     Add,
     Counter,
     Fail,
@@ -32,21 +23,13 @@ from tests.actors.samples import (
     Nap,
     Refuse,
     Sleeper,
-    Stop,
     Total,
     Unknown,
     Urgent,
     Watcher,
-    Who,
     virtual_time,
 )
-
-
-@asynccontextmanager
-async def one_node(**options: object) -> AsyncIterator[tuple[Node, Supervisor]]:
-    """A node that cannot reach any other, and a supervisor."""
-    async with open_node("here", None, MESSAGES, **options) as node, open_supervisor(node) as supervisor:  # type: ignore[arg-type]
-        yield node, supervisor
+from tests.actors.worlds import one_node
 
 
 @pytest.mark.parametrize("encode_local", [False, True])
@@ -266,57 +249,6 @@ async def test_a_reply_that_cannot_be_encoded_is_the_handlers_failure() -> None:
 
 
 @virtual_time
-async def test_an_actor_knows_itself_and_its_node() -> None:
-    """``context`` is there from ``started`` on."""
-    seen: list[object] = []
-
-    class Curious(Actor):
-        async def started(self) -> None:
-            seen.extend([self.context.name, self.context.node, self.context.ref])
-
-    async with one_node() as (node, supervisor):
-        ref = await supervisor.start(Curious, name="curious")
-        assert ["curious", node, ref] == seen
-        counter = await supervisor.start(Counter)
-        assert Here(counter) == await counter.ask(Who(), Here)
-
-
-@virtual_time
-async def test_an_actor_stops_itself_once_its_handler_has_returned() -> None:
-    """What waits is not handled: tells become dead letters, askers are told."""
-    async with one_node() as (node, supervisor):
-        for actor in (Counter, Sleeper):
-            ref = await supervisor.start(actor, name="short", restart="transient")
-            ref.tell_nowait(Stop())
-            ref.tell_nowait(Add(1))
-            with pytest.raises(ActorDead):
-                await ref.ask(Add(1), Total)
-            await trio.testing.wait_all_tasks_blocked()
-            assert "short" not in node.statistics().mailboxes
-        assert {"stopped": 2} == node.statistics().dead_letters
-        assert 1 == trio.current_time()
-
-
-@virtual_time
-async def test_an_actor_stops_itself_from_a_background_task() -> None:
-    """At once, as no handler runs."""
-
-    class Timed(Actor):
-        async def started(self) -> None:
-            self.context.start_soon(self.work)
-
-        async def work(self) -> None:
-            await trio.sleep(1)
-            self.context.stop()
-            await trio.sleep_forever()
-
-    async with one_node() as (node, supervisor):
-        await supervisor.start(Timed, restart="transient")
-        await trio.sleep(2)
-        assert {} == node.statistics().mailboxes
-
-
-@virtual_time
 async def test_an_async_actor_with_a_long_queue_lets_others_run() -> None:
     """Its handlers need not wait for anything."""
 
@@ -331,115 +263,6 @@ async def test_an_async_actor_with_a_long_queue_lets_others_run() -> None:
             ref.tell_nowait(Add(number))
         await trio.lowlevel.checkpoint()
         assert Total(1) == await ref.ask(Add(1), Total)
-
-
-@virtual_time
-async def test_those_who_wait_for_room_are_let_go_when_the_actor_stops() -> None:
-    """Their messages are dead letters."""
-    async with one_node(encode_local=True) as (node, supervisor), trio.open_nursery() as nursery:
-        ref = await supervisor.start(Sleeper, mailbox_size_max=1)
-        await ref.tell(Nap(math.inf))
-        await trio.testing.wait_all_tasks_blocked()
-        for number in range(3):
-            nursery.start_soon(ref.tell, Add(number))
-        await trio.testing.wait_all_tasks_blocked()
-        await supervisor.stop(ref)
-        assert {"stopped": 3} == node.statistics().dead_letters
-
-
-@virtual_time
-async def test_a_node_that_ends_before_its_supervisors_closes_their_actors() -> None:
-    """Whoever opened them elsewhere finds them dead."""
-    seen: list[Ref] = []
-
-    async def supervise(node: Node) -> None:
-        async with open_supervisor(node) as supervisor:
-            seen.append(await supervisor.start(Counter))
-            await trio.sleep(5)
-
-    async with trio.open_nursery() as nursery:
-        async with open_node("here", None, MESSAGES) as node:
-            nursery.start_soon(supervise, node)
-            await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(ActorDead):
-            await seen[0].ask(Add(1), Total)
-        assert {} == node.statistics().mailboxes
-
-
-@virtual_time
-async def test_a_stopped_async_actor_tells_the_asker_of_the_handler_it_left() -> None:
-    """The handler is cancelled."""
-    async with one_node() as (_, supervisor):
-        ref = await supervisor.start(Sleeper)
-        async with trio.open_nursery() as nursery:
-
-            @nursery.start_soon
-            async def ask() -> None:
-                with pytest.raises(ActorDead, match="before it had answered"):
-                    await ref.ask(Nap(math.inf), Total)
-
-            await trio.testing.wait_all_tasks_blocked()
-            await supervisor.stop(ref)
-
-
-@virtual_time
-async def test_background_tasks_belong_to_their_actor() -> None:
-    """They are cancelled when it stops, before ``stopping``; an exception in one is the actor's failure."""
-    seen: list[str] = []
-
-    class Busy(Actor):
-        async def started(self) -> None:
-            self.context.start_soon(self.work, "a")
-
-        async def stopping(self) -> None:
-            seen.append("stopping")
-
-        async def work(self, name: str) -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                seen.append(f"cancelled {name}")
-
-        async def burst(self) -> None:
-            raise ValueError("background")
-
-        @handles(Fail)
-        def fail(self, message: Fail) -> None:
-            self.context.start_soon(self.burst)
-
-    watcher = Watcher()
-    async with one_node(instruments=[watcher]) as (_, supervisor):
-        ref = await supervisor.start(Busy, name="busy")
-        await ref.tell(Fail(""))
-        await trio.testing.wait_all_tasks_blocked()
-        assert [("busy", "ValueError('background')")] == watcher.failures
-        assert ["cancelled a", "stopping"] == seen
-    assert ["cancelled a", "stopping"] * 2 == seen
-
-
-@virtual_time
-async def test_a_stopped_actor_starts_no_tasks() -> None:
-    """It would outlive it."""
-
-    class Late(Actor):
-        async def stopping(self) -> None:
-            with pytest.raises(CallerError, match="not running"):
-                self.context.start_soon(trio.sleep, 1)
-
-    async with one_node() as (_, supervisor):
-        await supervisor.start(Late)
-
-
-@virtual_time
-async def test_names_are_unique_on_a_node_and_free_again_afterwards() -> None:
-    """Whoever the supervisor is."""
-    async with one_node() as (node, supervisor), open_supervisor(node) as other:
-        ref = await supervisor.start(Counter, name="one")
-        with pytest.raises(CallerError, match="unique"):
-            await other.start(Counter, name="one")
-        await supervisor.stop(ref)
-        assert ref == await other.start(Counter, name="one")
-        assert "Counter-1" == (await other.start(Counter)).actor_name
 
 
 @virtual_time
@@ -479,42 +302,6 @@ async def test_a_subclass_overrides_a_handler() -> None:
     async with one_node() as (_, supervisor):
         ref = await supervisor.start(Double)
         assert Total(6) == await ref.ask(Add(3), Total)
-
-
-@virtual_time
-async def test_nothing_outlives_the_node() -> None:
-    """Afterwards tells are dead letters and asks raise."""
-    async with one_node() as (node, supervisor):
-        ref = await supervisor.start(Counter)
-    ref.tell_nowait(Add(1))
-    await ref.tell(Add(1))
-    await node.ref("elsewhere", "x").tell(Add(1))
-    with pytest.raises(ActorDead, match="closed"):
-        await ref.ask(Add(1), Total)
-    assert {"node-closed": 3} == node.statistics().dead_letters
-    with pytest.raises(CallerError):
-        await supervisor.start(Counter)
-    async with open_supervisor(node) as late:
-        with pytest.raises(CallerError, match="closed"):
-            await late.start(Counter)
-
-
-@virtual_time
-async def test_a_crash_runs_no_stopping_hooks() -> None:
-    """And the block is left as if nothing had been."""
-    seen: list[str] = []
-
-    class Careful(Sleeper):
-        async def stopping(self) -> None:
-            seen.append("stopping")
-
-    async with one_node() as (node, supervisor):
-        ref = await supervisor.start(Careful)
-        await ref.tell(Nap(math.inf))
-        node.cancel_scope.cancel()
-        await trio.sleep_forever()
-    assert [] == seen
-    assert {} == node.statistics().mailboxes
 
 
 def test_refs_are_values() -> None:
@@ -558,96 +345,6 @@ async def test_a_mailbox_needs_room(start: int) -> None:
     async with one_node() as (_, supervisor):
         with pytest.raises(CallerError, match="mailbox_size_max"):
             await supervisor.start(Counter, mailbox_size_max=start)
-
-
-# ---- tables ----
-
-
-@attrs.define
-class Record:
-    """A keyed actor."""
-
-    total: int = 0
-
-
-class Totals(ActorTable[Record]):
-    """Adds up by key."""
-
-    @handles_keyed(Add, creates=True)
-    def add(self, key: bytes, message: Add) -> Total:
-        record = self.records.setdefault(key, Record())
-        record.total += message.number
-        return Total(record.total)
-
-    @handles_keyed(Stop)
-    def stop(self, key: bytes, message: Stop) -> None:
-        del self.records[key]
-
-    @handles(Who)
-    def count(self, message: Who) -> Total:
-        return Total(len(self.records))
-
-    @handles_keyed(Fail)
-    def fail(self, key: bytes, message: Fail) -> None:
-        raise ValueError(message.text)
-
-
-@virtual_time
-async def test_keyed_actors_live_as_long_as_their_record() -> None:
-    """Each has a ref; a message to a key without record finds nobody unless its handler creates one."""
-    async with one_node() as (node, supervisor):
-        table = await supervisor.start(Totals)
-        a, b = table.at(b"a"), table.at(b"b")
-        assert Total(1) == await a.ask(Add(1), Total)
-        assert Total(3) == await a.ask(Add(2), Total)
-        assert Total(1) == await b.ask(Add(1), Total)
-        assert Total(2) == await table.ask(Who(), Total)
-        await a.ask(Stop())
-        assert Total(1) == await table.ask(Who(), Total)
-        with pytest.raises(ActorDead, match=r"\[61\]"):
-            await a.ask(Stop())
-        a.tell_nowait(Stop())
-        with pytest.raises(RemoteError, match="no handler for Urgent"):
-            await b.ask(Urgent(1))
-        await trio.testing.wait_all_tasks_blocked()
-        assert {"no-actor": 1} == node.statistics().dead_letters
-
-
-@virtual_time
-async def test_a_keyed_message_to_an_actor_that_is_no_table_is_unhandled() -> None:
-    """And the other way round."""
-    async with one_node() as (_, supervisor):
-        for actor in (Counter, Sleeper):
-            ref = await supervisor.start(actor)
-            with pytest.raises(RemoteError, match="UnhandledMessage"):
-                await ref.at(b"key").ask(Add(1), Total)
-        table = await supervisor.start(Totals)
-        with pytest.raises(RemoteError, match="UnhandledMessage"):
-            await table.ask(Add(1), Total)
-
-
-@virtual_time
-async def test_a_table_that_fails_begins_again_empty() -> None:
-    """It is one actor to its supervisor."""
-    async with one_node() as (_, supervisor):
-        table = await supervisor.start(Totals)
-        await table.at(b"a").tell(Add(1))
-        with pytest.raises(RemoteError):
-            await table.at(b"a").ask(Fail("broken"))
-        assert Total(0) == await table.ask(Who(), Total)
-
-
-@virtual_time
-async def test_a_table_may_have_an_init_of_its_own() -> None:
-    """``records`` is there before it."""
-
-    class Full(Totals):
-        def __init__(self, keys: list[bytes]) -> None:
-            self.records.update({key: Record() for key in keys})
-
-    make: Callable[[], Full] = lambda: Full([b"x", b"y"])  # noqa: E731
-    async with one_node() as (_, supervisor):
-        assert Total(2) == await (await supervisor.start(make)).ask(Who(), Total)
 
 
 @virtual_time

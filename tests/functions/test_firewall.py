@@ -1,5 +1,7 @@
 """The firewall: its rules, what a bad line gets, and Linux nftables as a judge."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -99,7 +101,5 @@ def test_a_second_default_is_refused() -> None:
 
 @given(st.lists(st.text(st.sampled_from("alowdeny tcpfrmo/0123456789.:-#"), max_size=40), max_size=5))
 def test_no_text_raises_anything_but_a_rule_error(lines: list[str]) -> None:
-    try:
+    with suppress(RuleError):
         parse_rules(lines)
-    except RuleError as error:
-        assert str(error).startswith("rules:")

@@ -1,0 +1,91 @@
+"""Frames: what a datagram of a link looks like, and that nothing else passes for one."""
+
+import struct
+import zlib
+
+import attrs
+import pytest
+from hypothesis import given, strategies as st
+
+from nfactor.actors.frame import Frame, FrameError, Identity, build, expand, parse
+from nfactor.actors.link import Link
+from nfactor.actors.session import State
+
+
+@given(st.binary(max_size=80))
+def test_octets_that_are_no_frame_are_counted_and_dropped(octets: bytes) -> None:
+    """A link never raises for what it receives."""
+    link = Link(1, 200)
+    link.receive(octets, 0.0)
+    counts = link.statistics()
+    assert 1 == counts.malformed + counts.corrupt
+
+
+def sealed(body: bytes) -> bytes:
+    """With the right checksum."""
+    return body + struct.pack("!I", zlib.crc32(body))
+
+
+HEADER = build(Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, []))[:-4]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(HEADER[:-1], id="short header"),
+        pytest.param(b"\x20" + HEADER[1:], id="another version"),
+        pytest.param(bytes([HEADER[0] | 8]) + HEADER[1:] + bytes(7), id="half a sack"),
+        pytest.param(HEADER + b"\x00", id="half a length"),
+        pytest.param(HEADER + b"\x00\x05four", id="half a segment"),
+        pytest.param(HEADER[:1] + bytes(8) + HEADER[9:], id="no sender"),
+        pytest.param(bytes([HEADER[0] | 1]) + HEADER[1:], id="another lane"),
+    ],
+)
+def test_a_frame_of_a_wrong_form_is_malformed_whatever_its_checksum(body: bytes) -> None:
+    """It is dropped and counted."""
+    link = Link(1, 200)
+    link.receive(sealed(body), 0.0)
+    assert 1 == link.statistics().malformed
+    assert State.CLOSED is link.state
+
+
+@given(st.integers(0, 400), st.integers(0, 7))
+def test_one_flipped_bit_is_found(position: int, bit: int) -> None:
+    """The checksum covers the whole datagram."""
+    frame = build(Frame(1, True, Identity(3, 1), Identity(4, 2), 7, 9, 5, [(False, b"payload"), (True, b"part")]))
+    damaged = bytearray(frame)
+    damaged[position % len(frame)] ^= 1 << bit
+    with pytest.raises(FrameError, match="corrupt"):
+        parse(bytes(damaged))
+
+
+frames = st.builds(
+    Frame,
+    st.integers(0, 3),
+    st.booleans(),
+    st.builds(Identity, st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.builds(Identity, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**64 - 1),
+    st.lists(st.tuples(st.booleans(), st.binary(max_size=50)), max_size=5),
+)
+
+
+@given(frames)
+def test_a_frame_is_read_as_it_was_written(frame: Frame) -> None:
+    """All fields, with and without a sack."""
+    assert frame == parse(build(frame))
+
+
+def test_a_lone_message_costs_31_octets() -> None:
+    """Two more for each further one in the datagram."""
+    frame = Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, [])
+    assert 31 == len(build(attrs.evolve(frame, segments=[(False, b"")])))
+    assert 33 == len(build(attrs.evolve(frame, segments=[(False, b"")] * 2)))
+
+
+@given(st.integers(0, 2**40), st.integers(-(2**30), 2**30))
+def test_sequence_numbers_go_on_past_32_bits(near: int, offset: int) -> None:
+    """The low half is enough to know the whole."""
+    assert near + offset == expand((near + offset) & 0xFFFFFFFF, near)

@@ -1,0 +1,235 @@
+"""The ``nfactor`` command: what bad input gets, what good input leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nfactor.cli.main import main
+from nfactor.packet.capture import CaptureWriter, open_capture
+from nfactor.testing import packets
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = REPOSITORY / "nfactor" / "cli" / "captures" / "demo.pcap"
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """Three packets of two flows."""
+    path = tmp_path / "three.pcap"
+    frames = [packets.udp("10.0.0.1", 1, "10.0.0.2", 53), packets.tcp("10.0.0.3", 2, "10.0.0.2", 80)]
+    with CaptureWriter(path) as writer:
+        writer.write(packets.burst_of([*frames, frames[0]], step_s=0.5))
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run with a caller's mistake: exit status 2 and one line on stderr, which is returned."""
+    assert main([str(argument) for argument in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert re.fullmatch(r"nfactor: [^\n]+\n", shown.err)
+    return shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "COMMAND"),
+        (["reply"], "invalid choice"),
+        (["simulate"], "not in this version yet"),
+        (["replay"], "CAPTURE"),
+        (["replay", "CAP", "--chain", "firewall,nonsense"], "'nonsense' is no network function"),
+        (["replay", "CAP", "--chain", ""], "'' is no network function"),
+        (["replay", "CAP", "--chain", "firewall,nat"], "nat is not in this version yet"),
+        (["replay", "CAP", "--chain", "monitor,monitor"], "stands twice"),
+        (["replay", "CAP", "--chain", "no.such:Thing"], "cannot import 'no.such'"),
+        (["replay", "CAP", "--chain", "json:JSONDecoder"], "no network function 'JSONDecoder'"),
+        (["replay", "CAP", "--runtimes", "0"], "--runtimes 0: must be a whole number from 1"),
+        (["replay", "CAP", "--runtimes", "two"], "--runtimes two"),
+        (["replay", "CAP", "--migrate-every", "-1"], "--migrate-every -1"),
+        (["replay", "CAP", "--migrate-every", "50"], "nowhere to migrate to"),
+        (["replay", "CAP", "--flow-key", "mac"], "auto or five-tuple"),
+        (["replay", "CAP", "--switches", "2"], "--switches 2: not in this version yet"),
+        (["replay", "CAP", "--replication", "strict"], "--replication strict: not in this version yet"),
+        (["replay", "CAP", "--kill-runtime-at", "5"], "--kill-runtime-at 5: not in this version yet"),
+        (["replay", "CAP", "--engine", "compiled"], "--engine compiled: not in this version yet"),
+        (["replay", "CAP", "--world", "processes"], "--world processes: not in this version yet"),
+        (["replay", "CAP", "--config", "x.toml"], "--config x.toml: not in this version yet"),
+        (["replay", "CAP", "--rules", "firewall"], "write NF=FILE"),
+        (["replay", "CAP", "--rules", "nat=x"], "'nat' is not in the chain"),
+        (["replay", "CAP", "--rules", "monitor=x"], "takes no rules"),
+        (["replay", "CAP", "--rules", "firewall=/no/such/file"], "/no/such/file: cannot read the rules"),
+        (["replay", "CAP", "--out", "/no/such/folder/out.pcap"], "/no/such/folder"),
+        (["replay", "CAP", "--report", "/no/such/folder/r.json"], "/no/such/folder"),
+        (["replay", "CAP", "--out", "same", "--report", "same"], "are both same"),
+        (["replay", "CAP", "--colour", "red"], "unrecognized arguments"),
+        (["replay", "/no/such/capture.pcap"], "/no/such/capture.pcap: cannot be opened"),
+        (["replay", "CAP", "/no/such/capture.pcap"], "/no/such/capture.pcap"),
+    ],
+)
+def test_a_callers_mistake_gets_one_line_and_status_2(
+    arguments: list[str], problem: str, capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(capture.parent.iterdir())
+    line = refused(capsys, *(str(capture) if word == "CAP" else word for word in arguments))
+    assert problem in line
+    assert sorted(capture.parent.iterdir()) == before, "nothing half-written"
+
+
+def test_a_bad_rule_is_named_by_file_and_line(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = capture.parent / "rules.txt"
+    rules.write_text("allow tcp from any to any\ndeny tcp from any\n")
+    assert f"{rules}:2: " in refused(capsys, "replay", capture, "--rules", f"firewall={rules}")
+    rules.write_bytes(b"\xff\xfe")
+    assert "no UTF-8" in refused(capsys, "replay", capture, "--rules", f"firewall={rules}")
+
+
+def test_what_is_no_capture_is_refused_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"", b"hello, this is text\n" * 9, DEMO.read_bytes()[:20]):
+        path = tmp_path / "bad.pcap"
+        path.write_bytes(content)
+        report = tmp_path / "report.json"
+        report.write_text("the one from yesterday")
+        assert str(path) in refused(capsys, "replay", path, "--report", report, "--out", tmp_path / "out.pcap")
+        assert report.read_text() == "the one from yesterday"
+        assert sorted(item.name for item in tmp_path.iterdir()) == ["bad.pcap", "report.json"]
+
+
+def test_a_capture_cut_short_is_processed_up_to_the_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, report = tmp_path / "cut.pcap", tmp_path / "report.json"
+    path.write_bytes(DEMO.read_bytes()[:100_000])
+    assert main(["replay", str(path), "--report", str(report)]) == 0
+    body = json.loads(report.read_text())
+    assert body["truncated"] is True
+    assert 100 < body["packets"]["in"] == body["packets"]["out"]
+    assert f"warning: {path}" in capsys.readouterr().err
+
+
+def test_the_report_has_every_section_of_the_design(capture: Path) -> None:
+    report = capture.parent / "report.json"
+    assert main(["replay", str(capture), "--report", str(report)]) == 0
+    text = report.read_text()
+    body = json.loads(text)
+    assert body["flows"] == [
+        {"protocol": "udp", "a": "10.0.0.1", "a_port": 1, "b": "10.0.0.2", "b_port": 53, "packets_ab": 2}
+        | {"packets_ba": 0, "octets_ab": 84, "octets_ba": 0, "runtime": "runtime-0"},
+        {"protocol": "tcp", "a": "10.0.0.3", "a_port": 2, "b": "10.0.0.2", "b_port": 80, "packets_ab": 1}
+        | {"packets_ba": 0, "octets_ab": 54, "octets_ba": 0, "runtime": "runtime-0"},
+    ]
+    assert body["packets"] == {"in": 3, "created": 0, "out": 3, "absorbed": 0, "dropped": {}, "buffered": 0}
+    assert body["octets"] == {"in": 138, "out": 138}
+    assert (0, {}, 0, False) == (
+        body["migrations"]["flows"], body["lost_with_node"], body["in_doubt"], body["truncated"],
+    )  # fmt: skip
+    assert list(body) == sorted(body), "keys are sorted"
+
+
+def test_without_a_monitor_there_is_no_flows_section(capture: Path) -> None:
+    report = capture.parent / "report.json"
+    assert main(["replay", str(capture), "--chain", "firewall", "--report", str(report)]) == 0
+    assert "flows" not in json.loads(report.read_text())
+
+
+def test_several_captures_are_one_stream(capture: Path) -> None:
+    report, out = capture.parent / "report.json", capture.parent / "out.pcap"
+    assert main(["replay", str(capture), str(capture), "--report", str(report), "--out", str(out)]) == 0
+    body = json.loads(report.read_text())
+    assert [4, 2] == [row["packets_ab"] for row in body["flows"]]
+    with open_capture(out) as reader:
+        burst = reader.read_burst(100)
+    assert burst is not None
+    assert len(burst) == 6
+
+
+def test_output_is_byte_for_byte_what_came_in(tmp_path: Path) -> None:
+    out = tmp_path / "out.pcap"
+    assert main(["replay", str(DEMO), "--out", str(out)]) == 0
+    header = 24  # holds a snap length, which is the writer's own
+    assert out.read_bytes()[header:] == DEMO.read_bytes()[header:]
+
+
+def test_the_firewall_drops_by_its_rules(capture: Path) -> None:
+    rules, report = capture.parent / "rules", capture.parent / "report.json"
+    rules.write_text("deny udp from any to any port 53\n")
+    assert main(["replay", str(capture), "--rules", f"firewall={rules}", "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["packets"]["dropped"] == {"firewall_rule": 2}
+
+
+def test_a_network_function_of_ones_own_runs_by_its_name(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (capture.parent / "own_nf.py").write_text(
+        "from nfactor import nf\n"
+        "class NoTcp(nf.NF):\n"
+        "    def process_pkt(self, pkt, fs):\n"
+        "        return nf.DROP if pkt.protocol == 6 else nf.FORWARD\n"
+    )
+    monkeypatch.chdir(capture.parent)
+    report = capture.parent / "report.json"
+    assert main(["replay", str(capture), "--chain", "own_nf:NoTcp,monitor", "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["packets"]["dropped"] == {"notcp": 1}
+
+
+def test_a_full_flow_table_refuses_new_flows_and_counts(capture: Path) -> None:
+    report = capture.parent / "report.json"
+    assert main(["replay", str(capture), "--flows-max", "1", "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["packets"]["dropped"] == {"flow_table_full": 1}
+
+
+def test_the_demo_shows_migrations_and_the_accounting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count(" flows moved from runtime-") > 8
+    assert "runtime-0" in shown
+    assert "dropped as firewall_rule: " in shown
+    assert re.search(r"accounting: [\d,]+ in \+ 0 created = [\d,]+ out", shown)
+
+
+@pytest.mark.slow
+def test_a_second_run_gives_the_same_report_octet_for_octet(tmp_path: Path) -> None:
+    reports = []
+    for hash_seed in ("1", "2"):
+        report = tmp_path / hash_seed
+        command = [sys.executable, "-m", "nfactor", "replay", str(DEMO), "--runtimes", "3", "--migrate-every", "50"]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        subprocess.run([*command, "--report", str(report)], check=True, capture_output=True, env=environment)
+        reports.append(report.read_bytes())
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_behind_and_no_traceback(tmp_path: Path) -> None:
+    large = tmp_path / "large.pcap"
+    content = DEMO.read_bytes()
+    large.write_bytes(content + content[24:] * 20)
+    command = [sys.executable, "-m", "nfactor", "replay", str(large), "--out", str(tmp_path / "out.pcap")]
+    process = subprocess.Popen([*command, "--report", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not any(".partial" in item.name and item.stat().st_size > 1e6 for item in tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (130, "nfactor: interrupted\n") == (process.returncode, error)
+    assert [item.name for item in tmp_path.iterdir()] == ["large.pcap"]
+
+
+@pytest.mark.slow
+def test_a_capture_streams_through_in_bounded_memory(tmp_path: Path) -> None:
+    """Twenty times the capture takes hardly more memory than the capture itself."""
+    content, sizes = DEMO.read_bytes(), []
+    program = "import resource, sys; from nfactor.cli.main import main; main(sys.argv[1:]); " + (
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    for times in (1, 20):
+        path = tmp_path / "capture.pcap"
+        path.write_bytes(content + content[24:] * (times - 1))
+        command = [sys.executable, "-c", program, "replay", str(path), "--out", str(tmp_path / "out")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        sizes.append(int(done.stderr.split()[-1]))
+    assert sizes[1] < sizes[0] + 40_000, "in KiB; the capture has grown by 53,000"

@@ -1,0 +1,192 @@
+"""A whole cluster under ``simulate``: what went in, what came out, and the objects inside for a test to look at."""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+from unittest import mock
+
+import attrs
+
+from nfactor.backends.memory import MemoryNetwork, open_memory_network
+from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
+from nfactor.cluster import launcher
+from nfactor.cluster.launcher import Cluster, ClusterPlan, open_cluster
+from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.messages import MigrationEnded
+from nfactor.cluster.replay import Outcome, Pace, replay
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.nf import NF
+from nfactor.dataplane.reference import ReferenceEngine
+from nfactor.functions.firewall import Firewall
+from nfactor.functions.monitor import FlowRow, Monitor
+from nfactor.packet.burst import Burst
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.testing import Simulation, packets, simulate
+
+
+class Frames:
+    """A source: frames of a list, a time step apart; marks count from 1."""
+
+    def __init__(self, frames: Sequence[bytes], step_s: float) -> None:
+        self._frames = frames
+        self._step_s = step_s
+        self._next = 0
+
+    def read_burst(self, packets_max: int) -> Burst | None:
+        """See ``Source``."""
+        start, self._next = self._next, min(self._next + packets_max, len(self._frames))
+        if start == self._next:
+            return None
+        part = self._frames[start : self._next]
+        return packets.burst_of(part, first_mark=start + 1, start_s=start * self._step_s, step_s=self._step_s)
+
+
+@attrs.define
+class Out:
+    """A sink that keeps everything."""
+
+    marks: list[int] = attrs.field(factory=list)
+    frames: dict[int, bytes] = attrs.field(factory=dict)
+    rows: list[tuple[str, FlowRow]] = attrs.field(factory=list)
+    migrations: list[MigrationEnded] = attrs.field(factory=list)
+
+    def packets_out(self, burst: Burst) -> None:
+        """See ``Sink``."""
+        marks = burst.marks.tolist()
+        self.marks += marks
+        self.frames.update(zip(marks, (frame[16:] for frame in burst.frames()), strict=True))
+
+    def record(self, node: str, record: Any) -> None:
+        """See ``Sink``."""
+        self.rows.append((node, record))
+
+    def migration_ended(self, event: MigrationEnded) -> None:
+        """See ``Sink``."""
+        self.migrations.append(event)
+
+
+@attrs.frozen
+class Inside:
+    """What a node-crossing test must not use and a judge of the whole may: the objects inside."""
+
+    network: MemoryNetwork
+    cluster: Cluster
+    ledgers: list[Ledger]
+    dispatchers: list[Dispatcher]
+
+    def check_accounting(self) -> None:
+        """DESIGN section 10, at this very moment."""
+        for ledger in self.ledgers:
+            ledger.counters()
+        outside, statistics = self.cluster.outside, self.network.statistics().packets
+        markers = sum(ledger.markers_sent - ledger.markers_received for ledger in self.ledgers)
+        under_way = statistics.queued + statistics.in_flight - markers
+        dropped = sum(sum(ledger.dropped.values()) for ledger in self.ledgers)
+        buffered = sum(ledger.buffered for ledger in self.ledgers)
+        assert outside.packets_in == outside.packets_out + dropped + buffered + under_way
+        assert sum(statistics.lost.values()) == 0
+
+
+@attrs.frozen
+class Run:
+    """What a simulated cluster did."""
+
+    outcome: Outcome
+    out: Out
+    digest: str
+
+    def rows(self) -> list[Any]:
+        """Flow rows without the node, in order of first packets."""
+        return sorted((row for _, row in self.out.rows), key=lambda row: (row.first_mark, row.key))
+
+
+@contextmanager
+def _collected(made: dict[str, list[Any]]) -> Any:
+    """Remember the ledgers and dispatchers that nodes make."""
+
+    def remember(name: str) -> Callable[..., Any]:
+        original = getattr(launcher, name)
+
+        def make(*args: Any, **options: Any) -> Any:
+            made[name].append(original(*args, **options))
+            return made[name][-1]
+
+        return make
+
+    with mock.patch.multiple(launcher, Ledger=remember("Ledger"), Dispatcher=remember("Dispatcher")):
+        yield
+
+
+def run(
+    frames: Sequence[bytes],
+    *,
+    runtimes: int = 1,
+    migrate_every: int = 0,
+    seed: int = 0,
+    functions: Callable[[], Sequence[NF]] = lambda: [Firewall(), Monitor()],
+    step_s: float = 0.001,
+    time_outs: TimeOuts | None = None,
+    pace: Pace | None = None,
+    look: Callable[[Inside], None] = lambda _: None,
+    last: Callable[[Inside], Any] | None = None,
+    queue_packets_max: int = 4096,
+    patches: AbstractContextManager[Any] | None = None,
+) -> Run:
+    """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
+    out = Out()
+    plan = ClusterPlan(
+        runtimes=runtimes,
+        engine=lambda: ReferenceEngine(
+            Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
+        ),
+        classifier=lambda: FlowClassifier("auto"),
+        records=tuple(cls for function in functions() for cls in function.records),
+        flows_max=1000,
+    )
+    chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S)
+
+    async def main(sim: Simulation) -> Outcome:
+        made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": []}
+        async with open_memory_network(
+            rng=sim.random("network"),
+            data_latency_s=DATA_LATENCY_S,
+            control_latency_s=CONTROL_LATENCY_S,
+            control_jitter_s=CONTROL_LATENCY_S,
+        ) as network:
+            world = _World(network, queue_packets_max)
+            with _collected(made), patches or nullcontext():
+                async with open_cluster(world, plan, out, window_packets_max=chosen.window_packets) as cluster:
+                    inside = Inside(network, cluster, made["Ledger"], made["Dispatcher"])
+                    outcome = await replay(cluster, Frames(frames, step_s), chosen, between=lambda: look(inside))
+                    if last is not None:
+                        await last(inside)
+                    return outcome
+
+    result = simulate(main, seed=seed)
+    return Run(result.value, out, result.digest)
+
+
+class _World(MemoryWorld):
+    def __init__(self, network: MemoryNetwork, queue_packets_max: int) -> None:
+        super().__init__(network)
+        self._queue_packets_max = queue_packets_max
+
+    def port(self, node: str, address: bytes) -> Any:
+        limit = self._queue_packets_max if node.startswith("runtime") else 4096
+        return self.network.port(address, node=node, queue_packets_max=limit)
+
+
+def traffic(flows: int, count: int, seed: int = 1) -> list[bytes]:
+    """Interleaved TCP and UDP packets of that many flows, in both directions, each with a payload of its own."""
+    rng = random.Random(seed)
+    frames = []
+    for number in range(count):
+        flow, payload = rng.randrange(flows), number.to_bytes(4, "big")
+        make = packets.tcp if flow % 3 else packets.udp
+        ends = [("10.0.0.1", 1000 + flow), ("10.9.0.2", 53)]
+        (a, a_port), (b, b_port) = ends if rng.random() < 0.5 else ends[::-1]
+        frames.append(make(a, a_port, b, b_port, payload))
+    return frames
