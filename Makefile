@@ -17,7 +17,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
 	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' Makefile
 
-demo: $(STAMP) ## set up everything and run the demo: a real capture, live migration, a crash, and the accounting
+demo: $(STAMP) ## set up everything and run the demo: a real capture, live migration, and the accounting
 	$(BIN)/nfactor demo
 
 test: $(STAMP) ## set up everything and run all tests, with coverage

@@ -1,4 +1,4 @@
-"""nfactor: actors on trio, and network functions whose flows survive migration and crashes.
+"""nfactor: actors on trio, and network functions whose flows survive migration.
 
 The names that most programs need, imported when they are first used::
 

@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str]) -> ReplayOptions | None:
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
-    parser = _Parser(prog="nfactor", description="Network functions whose flows survive migration and crashes.")
+    parser = _Parser(prog="nfactor", description="Network functions whose flows survive migration.")
     parser.add_argument("--version", action="version", version=f"nfactor {version('nfactor')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     commands.add_parser("demo", help="a real capture through migrating flows; no arguments, no root")
