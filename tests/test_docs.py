@@ -36,7 +36,9 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     if "_build" in page.parts:
         pytest.skip("built")
     text = page.read_text("utf-8")
-    inside = re.findall(r"`((?:packet|dataplane|functions|protocols|actors|backends|cluster|testing|cli)/\w+\.py)", text)
+    inside = re.findall(
+        r"`((?:packet|dataplane|functions|protocols|actors|backends|cluster|testing|cli)/\w+\.py)", text
+    )
     whole = re.findall(r"`((?:nfactor|tests|examples|benchmarks|docs)/[\w/]+\.\w+)", text)
     links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not link.startswith("http")]
     for name in [*(f"nfactor/{path}" for path in inside), *whole]:
