@@ -12,7 +12,9 @@ SNIPPETS = [
     (f"{page.relative_to(REPOSITORY)}:{number}", snippet)
     for page in PAGES
     if "_build" not in page.parts
-    for number, snippet in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
+    for number, snippet in enumerate(
+        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    )
 ]
 
 
