@@ -1,18 +1,22 @@
-"""Firewall: stateless rules over addresses, protocol and ports, first match wins, and a default policy.
+"""Firewall: rules over addresses, protocol, ports and connection state; the first match wins, then a default policy.
 
 Rules are text, one a line::
 
-    # ACTION  PROTOCOL  from ADDRESS [port P[-Q]]  to ADDRESS [port P[-Q]]
-    allow tcp from any to 10.0.0.0/8 port 80
+    # ACTION  PROTOCOL  from ADDRESS [port P[-Q]]  to ADDRESS [port P[-Q]]  [state new|established|invalid[,...]]
+    allow any from any to any state established
+    allow tcp from any to 10.0.0.0/8 port 80 state new
     allow udp from any port 53 to any
     deny  any from 2001:db8::/32 to any
     default deny
 
 PROTOCOL is ``any``, ``tcp``, ``udp``, ``icmp``, ``icmpv6``, ``sctp`` or a number; an ADDRESS is ``any``, an address or
 a prefix, IPv4 or IPv6. A rule that names ports matches only packets that have them, so no later fragments. What is not
-IP (ARP …) always passes. Without a ``default`` line the default is ``allow``. Each packet is judged by its own header
-alone; a flow's state only remembers the answer, so that the rules are scanned once per flow and direction.
-"""
+IP (ARP …) always passes. Without a ``default`` line the default is ``allow``.
+
+Where no rule names a state, each packet is judged by its own header alone. Where one does, connections are tracked
+(``conntrack``): established is any packet of a flow in which both sides have spoken, and an ICMP error about a flow
+that is here; invalid is TCP that cannot follow what was seen; a flow begins with the first packet that passes. Answers
+are remembered in the flow's state, so that the rules are scanned once per flow, direction and connection state."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -22,10 +26,17 @@ import attrs
 
 from nfactor.dataplane import nf
 from nfactor.errors import RuleError
+from nfactor.functions import conntrack
 
 _ALLOW, _DENY = 1, 2
 _RULE, _POLICY = 0, 1  # indices into Firewall.drop_reasons
 
+_TCP: Final = 6
+_CONNECTIONS: Final = {
+    "new": conntrack.NEW,
+    "established": conntrack.ESTABLISHED,
+    "invalid": conntrack.INVALID,
+}
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
 _ANY_PROTOCOL: Final = 256
 _PORTS_MAX: Final = 0xFFFF
@@ -53,12 +64,14 @@ class Endpoint:
 
 @attrs.frozen
 class Rule:
-    """One line: if protocol, source and target match, the packet is denied or allowed."""
+    """One line: if protocol, source, target and connection state match, the packet is denied or allowed."""
 
     deny: bool
     protocol: int
     source: Endpoint
     target: Endpoint
+    connections: tuple[int, ...] = ()
+    """The connection states that match (``conntrack``); empty: any."""
 
 
 @attrs.frozen
@@ -71,10 +84,18 @@ class RuleSet:
 
 @nf.state
 class FirewallState:
-    """The answer for either direction: 0 not asked yet, 1 allow, 2 + index of the drop reason."""
+    """What the firewall remembers of a flow. The last four are used only where rules name connection states."""
 
-    ab: nf.u8
-    ba: nf.u8
+    answers: nf.u32
+    """Four bits for each direction and connection state: 0 not asked yet, 1 allow, 2 + index of the drop reason."""
+    origin: nf.u8
+    """1 + direction of the first packet that passed; 0 before."""
+    replied: nf.u8
+    """1 once the other side's packet has passed."""
+    tcp: nf.u8
+    """State of the TCP connection (``conntrack``)."""
+    finished: nf.u8
+    """1 or 2 for the side (``origin`` or the other) that sent the first FIN."""
 
 
 class Firewall(nf.NF):
@@ -83,22 +104,40 @@ class Firewall(nf.NF):
     State = FirewallState
     drop_reasons = ("rule", "policy")
 
-    def __init__(self, rules: RuleSet = RuleSet()) -> None:
-        self.rules = rules
+    def __init__(self, rules: RuleSet | None = None) -> None:
+        self.rules = RuleSet() if rules is None else rules
+        self.tracks = any(rule.connections for rule in self.rules.rules)
 
     def process_pkt(self, pkt: nf.Packet, fs: FirewallState) -> int:
         """FORWARD or a drop; non-IP packets pass."""
-        answer = fs.ba if pkt.direction else fs.ab
+        connection, tcp = self._connection(pkt, fs) if self.tracks else (conntrack.NEW, 0)
+        shift = 4 * (3 * pkt.direction + connection)
+        answer = fs.answers >> shift & 0xF
         if answer == 0 or pkt.foreign:
-            answer = self._judge(pkt)
+            answer = self._judge(pkt, connection)
             if not pkt.foreign:
-                if pkt.direction:
-                    fs.ba = answer
-                else:
-                    fs.ab = answer
-        return nf.FORWARD if answer == _ALLOW else nf.drop(answer - _DENY)
+                fs.answers |= answer << shift
+        if answer != _ALLOW:
+            return nf.drop(answer - _DENY)
+        if self.tracks and not pkt.foreign:
+            _passed(pkt, fs, tcp)
+        return nf.FORWARD
 
-    def _judge(self, pkt: nf.Packet) -> int:
+    def _connection(self, pkt: nf.Packet, fs: FirewallState) -> tuple[int, int]:
+        """The connection state of the packet, and the TCP state that follows if it passes."""
+        if pkt.foreign:
+            return (conntrack.ESTABLISHED if fs.origin else conntrack.NEW), 0
+        side = (pkt.direction + 1 != fs.origin) if fs.origin else 0
+        tcp = 0
+        if pkt.protocol == _TCP and pkt.l4 >= 0:
+            tcp = conntrack.follow(fs.tcp, pkt.tcp_flags, int(side), fs.finished)
+            if tcp < 0:
+                return conntrack.INVALID, fs.tcp
+            if tcp == conntrack.ASKED and fs.tcp >= conntrack.CLOSED:
+                return conntrack.NEW, tcp
+        return (conntrack.ESTABLISHED if fs.replied or side else conntrack.NEW), tcp
+
+    def _judge(self, pkt: nf.Packet, connection: int) -> int:
         if pkt.version == 0:
             return _ALLOW
         source, target = _halves(pkt, source=True), _halves(pkt, source=False)
@@ -106,11 +145,26 @@ class Firewall(nf.NF):
         for rule in self.rules.rules:
             if (
                 rule.protocol in (_ANY_PROTOCOL, pkt.protocol)
+                and (not rule.connections or connection in rule.connections)
                 and _matches(rule.source, pkt.version, source, pkt.source_port, with_ports)
                 and _matches(rule.target, pkt.version, target, pkt.target_port, with_ports)
             ):
                 return _DENY + _RULE if rule.deny else _ALLOW
         return _DENY + _POLICY if self.rules.default_deny else _ALLOW
+
+
+def _passed(pkt: nf.Packet, fs: FirewallState, tcp: int) -> None:
+    """The packet passes: it is part of the connection now. (One that is dropped has not happened.)"""
+    if fs.origin == 0:
+        fs.origin = pkt.direction + 1
+    side = pkt.direction + 1 != fs.origin
+    if side:
+        fs.replied = 1
+    if tcp == conntrack.ASKED and fs.tcp >= conntrack.CLOSED:
+        fs.replied = fs.finished = 0
+    if tcp == conntrack.CLOSING and fs.tcp != conntrack.CLOSING and conntrack.is_fin(pkt.tcp_flags):
+        fs.finished = 2 if side else 1
+    fs.tcp = tcp
 
 
 def _halves(pkt: nf.Packet, *, source: bool) -> tuple[int, int]:
@@ -161,8 +215,11 @@ def _action(word: str) -> bool:
 
 def _rule(words: Sequence[str]) -> Rule:
     deny = _action(words[0])
+    connections: tuple[int, ...] = ()
+    if len(words) > 1 and words[-2] == "state":
+        connections, words = _states(words[-1]), words[:-2]
     if "from" not in words or "to" not in words or words.index("from") > words.index("to"):
-        raise ValueError("a rule is ACTION [PROTOCOL] from ADDRESS [port P[-Q]] to ADDRESS [port P[-Q]]")
+        raise ValueError("a rule is ACTION [PROTOCOL] from ADDRESS [port P[-Q]] to ADDRESS [port P[-Q]] [state S[,S]]")
     start, middle = words.index("from"), words.index("to")
     protocol = _protocol(words[1:start])
     source, target = _endpoint(words[start + 1 : middle], "from"), _endpoint(words[middle + 1 :], "to")
@@ -170,7 +227,14 @@ def _rule(words: Sequence[str]) -> Rule:
         raise ValueError(f"protocol {words[1]} has no ports")
     if source.version and target.version and source.version != target.version:
         raise ValueError("one address is IPv4 and the other IPv6: such a packet does not exist")
-    return Rule(deny, protocol, source, target)
+    return Rule(deny, protocol, source, target, connections)
+
+
+def _states(word: str) -> tuple[int, ...]:
+    for name in word.split(","):
+        if name not in _CONNECTIONS:
+            raise ValueError(f"{name!r} is no connection state; write {', '.join(_CONNECTIONS)}, joined by commas")
+    return tuple(_CONNECTIONS[name] for name in word.split(","))
 
 
 def _protocol(words: Sequence[str]) -> int:

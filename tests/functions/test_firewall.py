@@ -10,7 +10,7 @@ from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import RuleError
 from nfactor.functions.firewall import Firewall, parse_rules
 from nfactor.packet.classifier import FlowClassifier
-from nfactor.testing.packets import burst_of, ip_packet, tcp, udp
+from nfactor.testing.packets import ACK, FIN, RST, SYN, burst_of, ip_packet, tcp, udp
 
 
 def judge(rules: str, *frames: bytes) -> list[str]:
@@ -66,6 +66,52 @@ def test_an_icmp_error_is_judged_by_its_own_header_though_it_belongs_to_the_flow
     assert judge(rules, request, error, request) == ["forward", "firewall_policy", "forward"]
 
 
+STATEFUL = """
+deny  any from any to any state invalid
+allow any from any to any state established
+allow tcp from 10.0.0.1 to any state new
+default deny
+"""
+IN, OUT = ("10.0.0.1", 5, "10.0.0.2", 80), ("10.0.0.2", 80, "10.0.0.1", 5)
+DROP, PASS = "firewall_rule", "forward"
+
+
+def test_only_who_may_begin_a_connection_begins_one() -> None:
+    handshake = [tcp(*IN, flags=SYN), tcp(*OUT, flags=SYN | ACK), tcp(*IN, flags=ACK), tcp(*OUT, b"data")]
+    assert judge(STATEFUL, *handshake) == [PASS] * 4
+    backwards = [tcp(*OUT, flags=SYN), tcp(*IN, flags=SYN | ACK)]
+    assert judge(STATEFUL, *backwards) == ["firewall_policy", DROP]
+
+
+def test_what_does_not_follow_from_what_was_seen_is_invalid() -> None:
+    frames = [tcp(*IN), tcp(*IN, flags=SYN), tcp(*IN), tcp(*OUT, flags=SYN | FIN), tcp(*OUT, flags=0)]
+    assert judge(STATEFUL, *frames) == [DROP, PASS, DROP, DROP, DROP]
+
+
+def test_a_connection_that_was_refused_needs_a_new_beginning() -> None:
+    frames = [tcp(*IN, flags=SYN), tcp(*OUT, flags=RST | ACK), tcp(*OUT, flags=SYN | ACK), tcp(*IN, flags=SYN)]
+    assert judge(STATEFUL, *frames) == [PASS, PASS, DROP, PASS]
+
+
+def test_a_closed_connection_lets_its_last_segments_pass_and_may_begin_again() -> None:
+    opened = [tcp(*IN, flags=SYN), tcp(*OUT, flags=SYN | ACK), tcp(*IN)]
+    closed = [tcp(*IN, flags=FIN | ACK), tcp(*IN, flags=FIN | ACK), tcp(*OUT, flags=FIN | ACK), tcp(*IN)]
+    again = [tcp(*IN, flags=SYN), tcp(*IN), tcp(*OUT, flags=SYN | ACK)]
+    assert judge(STATEFUL, *opened, *closed, *again) == [PASS] * 7 + [PASS, DROP, PASS]
+
+
+def test_an_icmp_error_about_a_connection_is_established_and_about_none_is_not() -> None:
+    request = tcp(*IN, flags=SYN)
+    error = ip_packet("10.0.0.2", "10.0.0.1", 1, b"\x03\x03" + bytes(6) + request[14:])
+    assert judge(STATEFUL, error, request, error) == ["firewall_policy", PASS, PASS]
+
+
+def test_udp_is_established_when_both_sides_have_spoken() -> None:
+    rules = "allow udp from 10.0.0.1 to any state new\nallow any from any to any state established\ndefault deny"
+    query, answer = udp("10.0.0.1", 9, "10.0.0.2", 53), udp("10.0.0.2", 53, "10.0.0.1", 9)
+    assert judge(rules, answer, query, answer) == ["firewall_policy", "forward", "forward"]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -83,6 +129,7 @@ def test_an_icmp_error_is_judged_by_its_own_header_though_it_belongs_to_the_flow
         ("allow tcp from 10.0.0.0/33 to any", "does not appear to be an IPv4 or IPv6 network"),
         ("allow tcp from 10.0.0.1/8 to any", "has host bits set"),
         ("allow tcp from 10.0.0.0/8 to ::/0", "one address is IPv4 and the other IPv6"),
+        ("allow tcp from any to any state fresh", "'fresh' is no connection state"),
         ("default", "takes one word"),
         ("default maybe", "'maybe' is no action"),
     ],
