@@ -28,7 +28,7 @@ from rich.table import Table
 from nfactor.cli.functions import chain_factory
 from nfactor.cli.options import ReplayOptions
 from nfactor.cli.replay import Captures, Results, run
-from nfactor.cli.report import FlowRows
+from nfactor.cli.report import Rows
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -136,12 +136,12 @@ def run_engine(bursts: list[Burst]) -> int:
 def run_replay(path: Path) -> int:
     """The whole way, one runtime."""
     options = ReplayOptions(captures=(path,), chain=CHAIN, rules={})
-    flows = FlowRows()
+    rows = Rows()
     with open_capture(path) as reader:
         outcome = run(
-            options, chain_factory(CHAIN, {}), Captures([reader]), Results(flows, None, lambda _: None), lambda: None
+            options, chain_factory(CHAIN, {}), Captures([reader]), Results(rows, None, lambda _: None), lambda: None
         )
-    flows.close()
+    rows.close()
     return outcome.packets_out
 
 

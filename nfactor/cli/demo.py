@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from nfactor.cli.functions import chain_factory
 from nfactor.cli.options import ReplayOptions
 from nfactor.cli.replay import Captures, Results, run
-from nfactor.cli.report import FlowRows
+from nfactor.cli.report import Rows
 from nfactor.cli.summary import print_summary
 from nfactor.cluster.messages import MigrationEnded
 from nfactor.packet.capture import open_capture
@@ -41,7 +41,7 @@ def _demo(capture: Path, rules: Path) -> int:
     )
     make_chain = chain_factory(options.chain, options.rules)
     console.print(f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, firewall → monitor")
-    flows = FlowRows()
+    rows = Rows()
     bar = Progress(
         TextColumn("packets"), BarColumn(), MofNCompleteColumn(), console=console, disable=not console.is_terminal
     )
@@ -57,10 +57,10 @@ def _demo(capture: Path, rules: Path) -> int:
             )
 
         outcome = run(
-            options, make_chain, source, Results(flows, None, watch), lambda: bar.update(task, completed=source.packets)
+            options, make_chain, source, Results(rows, None, watch), lambda: bar.update(task, completed=source.packets)
         )
-    print_summary(console, outcome, len(flows))
-    flows.close()
+    print_summary(console, outcome, rows.count_flows())
+    rows.close()
     return 0
 
 

@@ -9,9 +9,10 @@ from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.nf import NF
 from nfactor.errors import CallerError
 from nfactor.functions.firewall import Firewall, RuleSet, parse_rules
+from nfactor.functions.http import Http
 from nfactor.functions.monitor import Monitor
 
-LATER = ("balancer", "http", "ids", "nat")
+LATER = ("balancer", "ids", "nat")
 """Names that DESIGN section 12 promises and that this version does not have yet."""
 
 
@@ -20,13 +21,20 @@ def _firewall(rules: Path | None) -> Callable[[], NF]:
     return lambda: Firewall(parsed)
 
 
-def _monitor(rules: Path | None) -> Callable[[], NF]:
-    if rules is not None:
-        raise CallerError("--rules monitor=…: the monitor takes no rules")
-    return Monitor
+def _without_rules(name: str, make: Callable[[], NF]) -> Callable[[Path | None], Callable[[], NF]]:
+    def function(rules: Path | None) -> Callable[[], NF]:
+        if rules is not None:
+            raise CallerError(f"--rules {name}=…: {name} takes no rules")
+        return make
+
+    return function
 
 
-FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {"firewall": _firewall, "monitor": _monitor}
+FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {
+    "firewall": _firewall,
+    "monitor": _without_rules("monitor", Monitor),
+    "http": _without_rules("http", Http),
+}
 """By name: takes the rule file, and gives what makes an NF of those rules for each runtime."""
 
 

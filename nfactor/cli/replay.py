@@ -18,7 +18,7 @@ from rich.console import Console
 from nfactor.backends.memory import open_memory_network
 from nfactor.cli.functions import chain_factory
 from nfactor.cli.options import ReplayOptions
-from nfactor.cli.report import FlowRows, sections, write_report
+from nfactor.cli.report import Rows, row_sections, sections, write_report
 from nfactor.cli.summary import print_summary
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import replay as cluster_replay
@@ -29,7 +29,6 @@ from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import CallerError
-from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture import CaptureReader, CaptureWriter, open_capture
 from nfactor.packet.classifier import FlowClassifier
@@ -73,7 +72,7 @@ class Captures:
 class Results:
     """Takes what comes out of the cluster: packets to the writer, rows to the report, events to whoever watches."""
 
-    flows: FlowRows
+    rows: Rows
     writer: CaptureWriter | None
     watch: Callable[[MigrationEnded], None]
 
@@ -84,8 +83,7 @@ class Results:
 
     def record(self, node: str, record: Any) -> None:
         """See ``Sink``."""
-        if isinstance(record, FlowRow):
-            self.flows.add(record, node)
+        self.rows.add(record, node)
 
     def migration_ended(self, event: MigrationEnded) -> None:
         """See ``Sink``."""
@@ -182,14 +180,13 @@ def replay(options: ReplayOptions) -> int:
         report = stack.enter_context(_Atomic(options.report)) if options.report is not None else None
         writer = stack.enter_context(_writer(options.out, readers)) if options.out is not None else None
         source = Captures(readers)
-        flows = FlowRows()
-        stack.callback(flows.close)
-        outcome = run(options, make_chain, source, Results(flows, writer, lambda event: None), lambda: None)
+        rows = Rows()
+        stack.callback(rows.close)
+        outcome = run(options, make_chain, source, Results(rows, writer, lambda event: None), lambda: None)
         for problem in source.problems():
             console.print(f"nfactor: warning: {problem}; what stands before the cut was processed", style="yellow")
-        with_flows = any(isinstance(function, Monitor) for function in make_chain().functions)
+        filled = row_sections(rows, make_chain().functions)
         if report is not None:
-            body = sections(outcome, truncated=bool(source.problems()))
-            write_report(report, body, flows if with_flows else None)
-        print_summary(Console(file=sys.stdout), outcome, len(flows) if with_flows else None)
+            write_report(report, sections(outcome, truncated=bool(source.problems())) | filled)
+        print_summary(Console(file=sys.stdout), outcome, rows.count_flows() if "flows" in filled else None)
     return 0

@@ -6,20 +6,26 @@ in order of their first packets. Rows of one 5-tuple that came back after it had
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from nfactor.cluster.replay import Outcome
-from nfactor.functions.monitor import FlowRow
+from nfactor.dataplane.nf import NF
+from nfactor.functions.http import Http
+from nfactor.functions.http_state import HttpRequest, HttpResponse
+from nfactor.functions.monitor import FlowRow, Monitor
+from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.flow_key import FlowKey
 
 _CREATE = """
+CREATE TABLE requests (mark INTEGER, method TEXT, host TEXT, uri TEXT);
+CREATE TABLE responses (mark INTEGER, status INTEGER);
 CREATE TABLE flows (
   key BLOB PRIMARY KEY, initiator INTEGER, first INTEGER,
   packets_0 INTEGER, packets_1 INTEGER, octets_0 INTEGER, octets_1 INTEGER, runtime TEXT
-) WITHOUT ROWID
+) WITHOUT ROWID;
 """
-_ADD = """
+_ADD_FLOW = """
 INSERT INTO flows VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
   initiator = CASE WHEN excluded.first < first THEN excluded.initiator ELSE initiator END,
@@ -30,27 +36,38 @@ ON CONFLICT (key) DO UPDATE SET
 """
 
 
-class FlowRows:
-    """Flow rows by key. Packets and octets are stored by direction of the key, so that rows can be added up."""
+class Rows:
+    """Everything that network functions emitted. Flows are stored by direction of the key, so that they add up."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")  # a private file, in memory until it grows, gone when closed
-        self._database.execute(_CREATE)
+        self._database.executescript(_CREATE)
 
-    def add(self, row: FlowRow, runtime: str) -> None:
-        """One row as a monitor emitted it."""
+    def add(self, record: Any, runtime: str) -> None:
+        """One record that came from that runtime; those of network functions of the user's own are none of ours."""
+        match record:
+            case FlowRow():
+                self._add_flow(record, runtime)
+            case HttpRequest():
+                values = (record.mark, _text(record.method), _text(record.host), _text(record.uri))
+                self._database.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", values)
+            case HttpResponse():
+                self._database.execute("INSERT INTO responses VALUES (?, ?)", (record.mark, record.status))
+
+    def _add_flow(self, row: FlowRow, runtime: str) -> None:
         packets, octets = (row.packets_ab, row.packets_ba), (row.octets_ab, row.octets_ba)
         if row.initiator:
             packets, octets = packets[::-1], octets[::-1]
         self._database.execute(
-            _ADD, (row.key.ljust(48, b"\0"), row.initiator, row.first_mark, *packets, *octets, runtime)
+            _ADD_FLOW, (row.key.ljust(KEY_OCTETS, b"\0"), row.initiator, row.first_mark, *packets, *octets, runtime)
         )
 
-    def __len__(self) -> int:
+    def count_flows(self) -> int:
+        """Flows so far, a 5-tuple that came back counted once."""
         count: int = self._database.execute("SELECT count(*) FROM flows").fetchone()[0]
         return count
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def flows(self) -> Iterator[dict[str, Any]]:
         """Report rows, in order of their first packets; ``a`` is the sender of the first packet."""
         for key, initiator, _, packets_0, packets_1, octets_0, octets_1, runtime in self._database.execute(
             "SELECT * FROM flows ORDER BY first, key"
@@ -71,13 +88,27 @@ class FlowRows:
                 "runtime": runtime,
             }
 
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """HTTP requests in order of the frames that completed them."""
+        for method, host, uri in self._database.execute("SELECT method, host, uri FROM requests ORDER BY mark, rowid"):
+            yield {"method": method, "host": host, "uri": uri}
+
+    def responses(self) -> Iterator[dict[str, Any]]:
+        """HTTP responses, likewise."""
+        for (status,) in self._database.execute("SELECT status FROM responses ORDER BY mark, rowid"):
+            yield {"status": status}
+
     def close(self) -> None:
         """Let the database go."""
         self._database.close()
 
 
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "backslashreplace")
+
+
 def sections(outcome: Outcome, *, truncated: bool) -> dict[str, Any]:
-    """Every section but ``flows``."""
+    """Every section but those that network functions fill."""
     return {
         "packets": {
             "in": outcome.packets_in,
@@ -102,17 +133,43 @@ def sections(outcome: Outcome, *, truncated: bool) -> dict[str, Any]:
     }
 
 
-def write_report(file: TextIO, body: dict[str, Any], flows: FlowRows | None) -> None:
-    """JSON with sorted keys; flows one a line, as they come from the disk. ``flows`` None: no such section."""
-    names = sorted([*body, *(["flows"] if flows is not None else [])])
-    file.write("{")
-    for index, name in enumerate(names):
-        file.write(f"{',' if index else ''}\n {json.dumps(name)}: ")
-        if name == "flows" and flows is not None:
-            file.write("[")
-            rows = (json.dumps(row, sort_keys=True) for row in flows.rows())
-            file.writelines(f"{',' if number else ''}\n  {row}" for number, row in enumerate(rows))
-            file.write("\n ]")
-        else:
-            file.write(json.dumps(body[name], sort_keys=True))
-    file.write("\n}\n")
+Section = Any
+"""What stands under a name of the report: a value, a ``RowList``, or a dict of row lists."""
+
+
+class RowList:
+    """Rows that are written as they come."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]]) -> None:
+        self.rows = rows
+
+
+def row_sections(rows: Rows, functions: Sequence[NF]) -> dict[str, Section]:
+    """The sections that network functions fill; one whose function is not in the chain is absent."""
+    found: dict[str, Section] = {}
+    if any(isinstance(function, Monitor) for function in functions):
+        found["flows"] = RowList(rows.flows())
+    if any(isinstance(function, Http) for function in functions):
+        found["http"] = {"requests": RowList(rows.requests()), "responses": RowList(rows.responses())}
+    return found
+
+
+def write_report(file: TextIO, body: dict[str, Section]) -> None:
+    """JSON with sorted keys; rows one a line, as they come from the disk."""
+    _write_value(file, body)
+    file.write("\n")
+
+
+def _write_value(file: TextIO, value: Section) -> None:
+    if isinstance(value, RowList):
+        file.write("[")
+        lines = (json.dumps(row, sort_keys=True) for row in value.rows)
+        file.writelines(f"{',' if number else ''}\n  {line}" for number, line in enumerate(lines))
+        file.write("]")
+    elif isinstance(value, dict) and value:
+        for number, name in enumerate(sorted(value)):
+            file.write(f"{',' if number else '{'}\n {json.dumps(name)}: ")
+            _write_value(file, value[name])
+        file.write("}")
+    else:
+        file.write(json.dumps(value))

@@ -88,6 +88,35 @@ def test_no_capture_shows_that_its_flows_migrated(name: str, mode: str, tmp_path
     assert outputs(tmp_path / "alone", mode) == outputs(tmp_path / "moved", mode)
 
 
+def http_expected(name: str) -> tuple[list[tuple[str, str, str]], list[int]]:
+    root = captures_root()
+    assert root is not None
+    http = json.loads((root / "expected" / f"{name}.json").read_text(encoding="utf-8"))["http"]
+    requests = [(row["method"], row["host"] or "", row["uri"] or "") for row in http["request_list"]]
+    return requests, [row["status"] for row in http["response_list"]]
+
+
+@pytest.mark.parametrize("name", [name for name in JUDGED if captures_root() and http_expected(name)[0]])
+def test_http_rows_are_those_that_tshark_finds_though_flows_migrate(name: str, tmp_path: Path) -> None:
+    (entry,) = (entry for entry in manifest() if entry["name"] == name)
+    options = (
+        "--flow-key",
+        "five-tuple",
+        "--chain",
+        "firewall,monitor,http",
+        "--runtimes",
+        "3",
+        "--migrate-every",
+        "50",
+    )
+    http = replay(name, tmp_path, *options)["http"]
+    requests, responses = http_expected(name)
+    if entry["judge_http_requests"]:
+        assert requests == [(row["method"], row["host"], row["uri"]) for row in http["requests"]]
+    if entry["judge_http_responses"]:
+        assert responses == [row["status"] for row in http["responses"]]
+
+
 def test_migrations_of_real_captures_catch_packets_at_the_target(tmp_path: Path) -> None:
     report = replay("nfs__skype.pcap", tmp_path, "--runtimes", "3", "--migrate-every", "50")
     assert report["migrations"]["completed"] > 50
