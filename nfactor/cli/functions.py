@@ -8,17 +8,23 @@ from pathlib import Path
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.nf import NF
 from nfactor.errors import CallerError
+from nfactor.functions.balancer import Balancer, parse_services
 from nfactor.functions.firewall import Firewall, RuleSet, parse_rules
 from nfactor.functions.http import Http
 from nfactor.functions.monitor import Monitor
 
-LATER = ("balancer", "ids", "nat")
+LATER = ("ids", "nat")
 """Names that DESIGN section 12 promises and that this version does not have yet."""
 
 
 def _firewall(rules: Path | None) -> Callable[[], NF]:
     parsed = RuleSet() if rules is None else parse_rules(_lines(rules), str(rules))
     return lambda: Firewall(parsed)
+
+
+def _balancer(rules: Path | None) -> Callable[[], NF]:
+    services = [] if rules is None else parse_services(_lines(rules), str(rules))
+    return lambda: Balancer(services)
 
 
 def _without_rules(name: str, make: Callable[[], NF]) -> Callable[[Path | None], Callable[[], NF]]:
@@ -33,6 +39,7 @@ def _without_rules(name: str, make: Callable[[], NF]) -> Callable[[Path | None],
 FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {
     "firewall": _firewall,
     "monitor": _without_rules("monitor", Monitor),
+    "balancer": _balancer,
     "http": _without_rules("http", Http),
 }
 """By name: takes the rule file, and gives what makes an NF of those rules for each runtime."""

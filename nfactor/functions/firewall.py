@@ -27,6 +27,7 @@ import attrs
 from nfactor.dataplane import nf
 from nfactor.errors import RuleError
 from nfactor.functions import conntrack
+from nfactor.functions.words import PORTS_MAX, WITH_PORTS, halves, port_number, protocol_number
 
 _ALLOW, _DENY = 1, 2
 _RULE, _POLICY = 0, 1  # indices into Firewall.drop_reasons
@@ -37,11 +38,7 @@ _CONNECTIONS: Final = {
     "established": conntrack.ESTABLISHED,
     "invalid": conntrack.INVALID,
 }
-_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132}
 _ANY_PROTOCOL: Final = 256
-_PORTS_MAX: Final = 0xFFFF
-_WITH_PORTS: Final = (6, 17, 132)
-_LOW_64: Final = (1 << 64) - 1
 
 
 @attrs.frozen
@@ -55,11 +52,11 @@ class Endpoint:
     high_mask: int = 0
     low_mask: int = 0
     port_min: int = 0
-    port_max: int = _PORTS_MAX
+    port_max: int = PORTS_MAX
 
     def names_ports(self) -> bool:
         """Whether only some ports match."""
-        return self.port_min > 0 or self.port_max < _PORTS_MAX
+        return self.port_min > 0 or self.port_max < PORTS_MAX
 
 
 @attrs.frozen
@@ -141,7 +138,7 @@ class Firewall(nf.NF):
         if pkt.version == 0:
             return _ALLOW
         source, target = _halves(pkt, source=True), _halves(pkt, source=False)
-        with_ports = pkt.l4 >= 0 and pkt.protocol in _WITH_PORTS
+        with_ports = pkt.l4 >= 0 and pkt.protocol in WITH_PORTS
         for rule in self.rules.rules:
             if (
                 rule.protocol in (_ANY_PROTOCOL, pkt.protocol)
@@ -169,8 +166,7 @@ def _passed(pkt: nf.Packet, fs: FirewallState, tcp: int) -> None:
 
 def _halves(pkt: nf.Packet, *, source: bool) -> tuple[int, int]:
     """The upper and lower 64 bits of an address of the packet."""
-    address = int.from_bytes(pkt.source if source else pkt.target, "big")
-    return address >> 64, address & _LOW_64
+    return halves(int.from_bytes(pkt.source if source else pkt.target, "big"))
 
 
 def _matches(end: Endpoint, version: int, address: tuple[int, int], port: int, with_ports: bool) -> bool:
@@ -223,7 +219,7 @@ def _rule(words: Sequence[str]) -> Rule:
     start, middle = words.index("from"), words.index("to")
     protocol = _protocol(words[1:start])
     source, target = _endpoint(words[start + 1 : middle], "from"), _endpoint(words[middle + 1 :], "to")
-    if protocol not in (_ANY_PROTOCOL, *_WITH_PORTS) and (source.names_ports() or target.names_ports()):
+    if protocol not in (_ANY_PROTOCOL, *WITH_PORTS) and (source.names_ports() or target.names_ports()):
         raise ValueError(f"protocol {words[1]} has no ports")
     if source.version and target.version and source.version != target.version:
         raise ValueError("one address is IPv4 and the other IPv6: such a packet does not exist")
@@ -242,17 +238,13 @@ def _protocol(words: Sequence[str]) -> int:
         return _ANY_PROTOCOL
     if len(words) > 1:
         raise ValueError(f"{' '.join(words)!r} stands where one protocol is expected")
-    if words[0] in _PROTOCOLS:
-        return _PROTOCOLS[words[0]]
-    if words[0].isascii() and words[0].isdigit() and int(words[0]) < _ANY_PROTOCOL:
-        return int(words[0])
-    raise ValueError(f"{words[0]!r} is no protocol; write any, {', '.join(_PROTOCOLS)} or a number below 256")
+    return protocol_number(words[0])
 
 
 def _endpoint(words: Sequence[str], side: str) -> Endpoint:
     if not words:
         raise ValueError(f"an address (or any) is missing after `{side}`")
-    ports = (0, _PORTS_MAX)
+    ports = (0, PORTS_MAX)
     if len(words) > 1:
         if words[1] != "port" or len(words) != 3:
             raise ValueError(f"{' '.join(words[1:])!r} after the address; write port P or port P-Q")
@@ -260,23 +252,14 @@ def _endpoint(words: Sequence[str], side: str) -> Endpoint:
     if words[0] == "any":
         return Endpoint(port_min=ports[0], port_max=ports[1])
     network = ipaddress.ip_network(words[0])
-    address, mask = int(network.network_address), int(network.netmask)
-    return Endpoint(
-        network.version,
-        address >> 64,
-        address & _LOW_64,
-        mask >> 64,
-        mask & _LOW_64,
-        port_min=ports[0],
-        port_max=ports[1],
-    )
+    address, mask = halves(int(network.network_address)), halves(int(network.netmask))
+    return Endpoint(network.version, *address, *mask, port_min=ports[0], port_max=ports[1])
 
 
 def _ports(word: str) -> tuple[int, int]:
     low, dash, high = word.partition("-")
-    if not low.isdecimal() or (dash and not high.isdecimal()):
-        raise ValueError(f"{word!r} is no port or range of ports")
-    first, last = int(low), int(high or low)
-    if not 0 <= first <= last <= _PORTS_MAX:
-        raise ValueError(f"ports {word} are not a range within 0-{_PORTS_MAX}")
+    first = port_number(low)
+    last = port_number(high) if dash else first
+    if first > last:
+        raise ValueError(f"ports {word} are not a range: the first is higher than the last")
     return first, last

@@ -123,7 +123,7 @@ def test_udp_is_established_when_both_sides_have_spoken() -> None:
         ("allow tcp from to any", "an address (or any) is missing after `from`"),
         ("allow tcp from any port 80 443 to any", "write port P or port P-Q"),
         ("allow tcp from any port 80-79 to any", "not a range"),
-        ("allow tcp from any port 65536 to any", "not a range"),
+        ("allow tcp from any port 65536 to any", "port 65536 is not within 0-65535"),
         ("allow tcp from any port http to any", "is no port"),
         ("allow icmp from any to any port 80", "has no ports"),
         ("allow tcp from 10.0.0.0/33 to any", "does not appear to be an IPv4 or IPv6 network"),
