@@ -11,9 +11,11 @@ from nfactor.errors import CallerError
 from nfactor.functions.balancer import Balancer, parse_services
 from nfactor.functions.firewall import Firewall, RuleSet, parse_rules
 from nfactor.functions.http import Http
+from nfactor.functions.ids import Ids
+from nfactor.functions.ids_rules import parse_rules as parse_ids_rules
 from nfactor.functions.monitor import Monitor
 
-LATER = ("ids", "nat")
+LATER = ("nat",)
 """Names that DESIGN section 12 promises and that this version does not have yet."""
 
 
@@ -25,6 +27,11 @@ def _firewall(rules: Path | None) -> Callable[[], NF]:
 def _balancer(rules: Path | None) -> Callable[[], NF]:
     services = [] if rules is None else parse_services(_lines(rules), str(rules))
     return lambda: Balancer(services)
+
+
+def _ids(rules: Path | None) -> Callable[[], NF]:
+    parsed = parse_ids_rules([] if rules is None else _lines(rules), "" if rules is None else str(rules))
+    return lambda: Ids(parsed)
 
 
 def _without_rules(name: str, make: Callable[[], NF]) -> Callable[[Path | None], Callable[[], NF]]:
@@ -41,6 +48,7 @@ FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {
     "monitor": _without_rules("monitor", Monitor),
     "balancer": _balancer,
     "http": _without_rules("http", Http),
+    "ids": _ids,
 }
 """By name: takes the rule file, and gives what makes an NF of those rules for each runtime."""
 

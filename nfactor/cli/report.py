@@ -13,6 +13,7 @@ from nfactor.cluster.replay import Outcome
 from nfactor.dataplane.nf import NF
 from nfactor.functions.http import Http
 from nfactor.functions.http_state import HttpRequest, HttpResponse
+from nfactor.functions.ids import Alert, Ids
 from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.flow_key import FlowKey
@@ -20,6 +21,7 @@ from nfactor.packet.flow_key import FlowKey
 _CREATE = """
 CREATE TABLE requests (mark INTEGER, method TEXT, host TEXT, uri TEXT);
 CREATE TABLE responses (mark INTEGER, status INTEGER);
+CREATE TABLE alerts (sid INTEGER PRIMARY KEY, count INTEGER);
 CREATE TABLE flows (
   key BLOB PRIMARY KEY, initiator INTEGER, first INTEGER,
   packets_0 INTEGER, packets_1 INTEGER, octets_0 INTEGER, octets_1 INTEGER, runtime TEXT
@@ -34,6 +36,8 @@ ON CONFLICT (key) DO UPDATE SET
   packets_0 = packets_0 + excluded.packets_0, packets_1 = packets_1 + excluded.packets_1,
   octets_0 = octets_0 + excluded.octets_0, octets_1 = octets_1 + excluded.octets_1
 """
+
+_ADD_ALERT = "INSERT INTO alerts VALUES (?, 1) ON CONFLICT (sid) DO UPDATE SET count = count + 1"
 
 
 class Rows:
@@ -53,6 +57,8 @@ class Rows:
                 self._database.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", values)
             case HttpResponse():
                 self._database.execute("INSERT INTO responses VALUES (?, ?)", (record.mark, record.status))
+            case Alert():
+                self._database.execute(_ADD_ALERT, (record.sid,))
 
     def _add_flow(self, row: FlowRow, runtime: str) -> None:
         packets, octets = (row.packets_ab, row.packets_ba), (row.octets_ab, row.octets_ba)
@@ -97,6 +103,11 @@ class Rows:
         """HTTP responses, likewise."""
         for (status,) in self._database.execute("SELECT status FROM responses ORDER BY mark, rowid"):
             yield {"status": status}
+
+    def alerts(self) -> Iterator[dict[str, Any]]:
+        """How often each rule of the IDS alerted, by its number."""
+        for sid, count in self._database.execute("SELECT sid, count FROM alerts ORDER BY sid"):
+            yield {"sid": sid, "count": count}
 
     def close(self) -> None:
         """Let the database go."""
@@ -151,6 +162,8 @@ def row_sections(rows: Rows, functions: Sequence[NF]) -> dict[str, Section]:
         found["flows"] = RowList(rows.flows())
     if any(isinstance(function, Http) for function in functions):
         found["http"] = {"requests": RowList(rows.requests()), "responses": RowList(rows.responses())}
+    if any(isinstance(function, Ids) for function in functions):
+        found["alerts"] = RowList(rows.alerts())
     return found
 
 

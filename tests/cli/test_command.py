@@ -91,6 +91,31 @@ def test_a_bad_rule_is_named_by_file_and_line(capture: Path, capsys: pytest.Capt
     assert "no UTF-8" in refused(capsys, "replay", capture, "--rules", f"firewall={rules}")
 
 
+def test_a_keyword_that_the_ids_does_not_know_is_refused_by_its_line(
+    capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = capture.parent / "ids.rules"
+    rules.write_text('alert tcp any any -> any any (sid:1;)\nalert tcp any any -> any any (pcre:"/x/"; sid:2;)\n')
+    line = refused(capsys, "replay", capture, "--chain", "ids", "--rules", f"ids={rules}")
+    assert f"{rules}:2: " in line
+    assert "pcre" in line
+
+
+def test_all_five_functions_tell_what_they_found_in_the_recorded_capture(tmp_path: Path) -> None:
+    rules, report = tmp_path / "ids.rules", tmp_path / "report.json"
+    rules.write_text('alert tcp any any -> any any (content:"/etc/passwd"; flow:to_server,established; sid:7;)\n')
+    chain = ("--chain", "firewall,monitor,balancer,http,ids", "--rules", f"ids={rules}")
+    reports = []
+    for options in ((), ("--runtimes", "3", "--migrate-every", "200")):
+        assert main(["replay", str(DEMO), *chain, "--report", str(report), *options]) == 0
+        reports.append(json.loads(report.read_text()))
+    alone, moved = reports
+    assert alone["alerts"] == moved["alerts"] == [{"sid": 7, "count": 2}]
+    assert alone["http"] == moved["http"]
+    assert len(alone["http"]["requests"]) > 1000
+    assert moved["migrations"]["completed"] > 20
+
+
 def test_what_is_no_capture_is_refused_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for content in (b"", b"hello, this is text\n" * 9, DEMO.read_bytes()[:20]):
         path = tmp_path / "bad.pcap"

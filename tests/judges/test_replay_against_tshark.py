@@ -117,6 +117,35 @@ def test_http_rows_are_those_that_tshark_finds_though_flows_migrate(name: str, t
         assert responses == [row["status"] for row in http["responses"]]
 
 
+RULES = {
+    "firewall": "deny any from any to any state invalid\nallow any from any to any\n",
+    "balancer": "service 192.168.1.105 tcp 80\n  backend 02:00:00:00:00:0a\n  backend 02:00:00:00:00:0b\n",
+    "ids": """
+        alert tcp any any -> any any (msg:"a request"; content:"GET "; depth:4; sid:1;)
+        alert tcp any any -> any any (msg:"a host"; content:"|0d 0a|host:"; nocase; content:"www"; within:8; sid:2;)
+        alert udp any any -> any any (msg:"a name"; content:"|03|www"; offset:12; sid:3;)
+        alert tcp any any -> any any (msg:"an answer"; flow:to_client,established; content:"HTTP/1."; depth:7; sid:4;)
+    """,
+}
+
+
+@pytest.mark.parametrize("mode", ["five-tuple", "auto"])
+@pytest.mark.parametrize("name", ALL)
+def test_every_capture_runs_through_all_network_functions(name: str, mode: str, tmp_path: Path) -> None:
+    """To its end, with the sums right, and the same rows whether or not flows migrate."""
+    options = ["--flow-key", mode, "--chain", "firewall,monitor,balancer,http,ids"]
+    for function, rules in RULES.items():
+        (tmp_path / function).write_text(rules)
+        options += ["--rules", f"{function}={tmp_path / function}"]
+    alone = replay(name, tmp_path, *options)
+    assert alone["packets"]["in"] == PACKETS[name] or alone["truncated"]
+    assert "nf_error" not in alone["packets"]["dropped"]
+    if PACKETS[name] <= 1000:
+        moved = replay(name, tmp_path, *options, "--runtimes", "3", "--migrate-every", "50")
+        assert (alone["http"], alone["alerts"]) == (moved["http"], moved["alerts"])
+        assert (alone["packets"], flows(alone)) == (moved["packets"], flows(moved))
+
+
 def test_migrations_of_real_captures_catch_packets_at_the_target(tmp_path: Path) -> None:
     report = replay("nfs__skype.pcap", tmp_path, "--runtimes", "3", "--migrate-every", "50")
     assert report["migrations"]["completed"] > 50
