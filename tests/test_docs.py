@@ -1,34 +1,52 @@
 """What the documentation shows runs."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nfactor.cli.main import main
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-SNIPPETS = [
-    (f"{page.relative_to(REPOSITORY)}:{number}", snippet)
-    for page in PAGES
-    if "_build" not in page.parts
-    for number, snippet in enumerate(
+PROGRAMS = {
+    str(page.relative_to(REPOSITORY)): "\n".join(
         re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     )
-]
+    for page in PAGES
+    if "_build" not in page.parts
+}
+"""What a reader has who copied all the Python of a page into one file."""
 
 
-@pytest.mark.parametrize(("name", "snippet"), SNIPPETS, ids=[name for name, _ in SNIPPETS])
-def test_a_snippet_runs_and_the_tests_in_it_pass(name: str, snippet: str) -> None:
-    names: dict[str, Any] = {"__name__": name}
-    exec(compile(snippet, name, "exec"), names)
+@pytest.mark.parametrize("page", [page for page, program in PROGRAMS.items() if program])
+def test_the_python_of_a_page_runs_and_its_tests_pass(page: str) -> None:
+    names: dict[str, Any] = {"__name__": page}
+    exec(compile(PROGRAMS[page], page, "exec"), names)
     for title, test in list(names.items()):
         if title.startswith("test_"):
             test()
 
 
+def test_the_tutorials_network_function_drops_the_same_packets_though_its_flows_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "limiter.py").write_text(PROGRAMS["docs/tutorial/first-nf.md"])
+    monkeypatch.chdir(tmp_path)
+    capture = str(REPOSITORY / "nfactor" / "cli" / "captures" / "demo.pcap")
+    dropped = []
+    for options in ((), ("--runtimes", "3", "--migrate-every", "100")):
+        command = ["replay", capture, "--chain", "limiter:Limiter,monitor", "--report", "report.json", *options]
+        assert main(command) == 0
+        dropped.append(json.loads((tmp_path / "report.json").read_text())["packets"]["dropped"])
+    assert dropped[0] == dropped[1]
+    assert dropped[0]["limiter_too_fast"] > 100
+
+
 def test_the_readme_has_a_network_function_with_its_test() -> None:
-    (snippet,) = [text for name, text in SNIPPETS if name.startswith("README")]
+    snippet = PROGRAMS["README.md"]
     assert "def test_" in snippet
     assert "class Limit(nf.NF)" in snippet
 
