@@ -73,6 +73,8 @@ class FlowTable(ActorTable[None]):
         self._waiting: list[Burst] = []
         self._holds: dict[int, list[bytes]] = {}
         """Keys that are held, by migration."""
+        self._leaving = 0
+        """Flows that were picked and have neither departed nor been kept."""
         self._idle_keys: dict[bytes, int] = {}
         """Flows to propose to the switch for expiry, and their packet counts."""
         self._idle_found = trio.Event()
@@ -147,17 +149,22 @@ class FlowTable(ActorTable[None]):
     def pick(self, message: PickFlows) -> PickedFlows:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(message.flows)
+        self._leaving += len(keys)
         return PickedFlows(b"".join(keys), pack_u32(epochs))
 
     @handles(KeepFlows)
     def keep(self, message: KeepFlows) -> None:
         """They stay."""
-        self._engine.unpin(keys_list(message.keys))
+        keys = keys_list(message.keys)
+        self._leaving -= len(keys)
+        self._engine.unpin(keys)
 
     @handles(DepartFlows)
     def depart(self, message: DepartFlows) -> DepartedFlows:
         """Take pinned flows out; late packets of theirs are dropped from now on."""
-        records, statuses = self._engine.depart(keys_list(message.keys))
+        keys = keys_list(message.keys)
+        self._leaving -= len(keys)
+        records, statuses = self._engine.depart(keys)
         assert not statuses.any(), "only flows that were picked depart, and picked flows neither expire nor leave twice"
         return DepartedFlows(records.tobytes())
 
@@ -242,9 +249,11 @@ class FlowTable(ActorTable[None]):
 
     @handles(PollWorkload)
     def workload(self, message: PollWorkload) -> Workload:
-        """What the liaison cannot know itself."""
+        """The load as it will be when the migrations under way have ended: without the flows that leave, with those that
+        come. Otherwise two migrations in quick succession would both act on what the first has already changed."""
         statistics = self._engine.statistics()
-        return Workload(statistics.flows, statistics.packets, 0)
+        coming = sum(map(len, self._holds.values()))
+        return Workload(statistics.flows - self._leaving + coming, statistics.packets)
 
     @handles(ReadCounters)
     def counters(self, message: ReadCounters) -> NodeCounters:

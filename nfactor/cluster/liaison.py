@@ -89,8 +89,7 @@ class Liaison(Actor):
     @handles(PollWorkload)
     async def workload(self, message: PollWorkload) -> Workload:
         """How busy this runtime is."""
-        load = await self._table.ask(message, Workload)
-        return Workload(load.flows, load.packets, len(self._migrations))
+        return await self._table.ask(message, Workload)
 
     @handles(SetMigrationTarget)
     async def migrate(self, message: SetMigrationTarget) -> Migrating:

@@ -53,9 +53,9 @@ class Workload:
     """How busy a runtime is."""
 
     flows: int
+    """Flows that it processes, less those that are leaving, and with those that are coming."""
     packets: int
-    migrating: int
-    """Sets of flows that are on their way out of this runtime now."""
+    """Packets that it has processed since it started."""
 
 
 @message(tag=22, system=True)
@@ -225,7 +225,7 @@ class BuryFlows:
     keys: bytes
 
 
-@message(tag=46)
+@message(tag=46, system=True)
 class MarkerSeen:
     """Flow table → liaison: a switch's marker came on the data path."""
 

@@ -59,7 +59,7 @@ class Pace:
         then always begins, and ends, in the middle of traffic."""
         if not migrate_every:
             return cls()
-        burst = max(1, min(cls().burst_packets, migrate_every // 32))
+        burst = max(1, min(cls().burst_packets, migrate_every // 16))
         return cls(burst_packets=burst, gap_s=control_latency_s / 2, migrate_every=migrate_every)
 
 

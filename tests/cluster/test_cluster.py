@@ -116,7 +116,7 @@ def test_the_accounting_holds_after_every_burst() -> None:
 
     rules = parse_rules(["deny udp from any to any"])
     result = run(FRAMES, runtimes=3, migrate_every=50, functions=lambda: [Firewall(rules), Monitor()], look=look)
-    assert len(looks) == len(FRAMES), "bursts of one packet at this pace"
+    assert len(looks) > len(FRAMES) / 4, "bursts of a few packets at this pace"
     assert max(looks) > 0, "also while packets wait for their flows"
     assert {"firewall_rule": sum(1 for frame in FRAMES if frame[23] == 17)} == result.outcome.dropped
 
