@@ -1,8 +1,8 @@
 """One tree of errors, split by whose fault it was.
 
 ``CallerError`` is yours: a wrong option, rule, type or call; the command line turns it into one line and exit status 2.
-``RemoteError``, ``PeerDown`` and ``ProtocolError`` come from the other end of a link. ``MailboxFull``, ``ActorDead``
-and ``TableFull`` say that a limit or a lifetime was met. ``MalformedPacket`` is the only thing that ``nfactor.packet``
+``RemoteError``, ``PeerDown`` and ``ProtocolError`` come from the other end of a link. ``MailboxFull`` and
+``ActorDead`` say that a limit or a lifetime was met. ``MalformedPacket`` is the only thing that ``nfactor.packet``
 raises for bytes that it cannot read. Every message says what happened, to whom, and what to do.
 """
 

@@ -30,7 +30,7 @@ def demo() -> int:
 
 
 def _demo(capture: Path, rules: Path) -> int:
-    console = Console()
+    console = Console(soft_wrap=True)
     packets = _count(capture)
     options = ReplayOptions(
         captures=(capture,),

@@ -59,10 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="a real capture through migrating flows; no arguments, no root")
     replay = commands.add_parser("replay", help="carry captures through a cluster and account for every packet")
     replay.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng files, in order")
-    replay.add_argument("--chain", default="firewall,monitor", help="network functions in order (%(default)s)")
-    replay.add_argument("--rules", action="append", default=[], metavar="NF=FILE", help="rules for one of them")
-    replay.add_argument("--runtimes", default="1", metavar="N", help="runtimes to spread the flows over (%(default)s)")
-    replay.add_argument("--migrate-every", default="0", metavar="N", help="migrate flows after each N input packets")
+    functions = "firewall, monitor, balancer, http, ids, or MODULE:CLASS of your own"
+    replay.add_argument(
+        "--chain", default="firewall,monitor", help=f"network functions in order (%(default)s): {functions}"
+    )
+    rules = "rules for one of them, for example firewall=rules.txt; may stand several times"
+    replay.add_argument("--rules", action="append", default=[], metavar="NF=FILE", help=rules)
+    runtimes = f"runtimes to spread the flows over, 1 to {RUNTIMES_MAX} (%(default)s)"
+    replay.add_argument("--runtimes", default="1", metavar="N", help=runtimes)
+    every = "begin a migration after each N input packets; needs two runtimes; a small N takes its time"
+    replay.add_argument("--migrate-every", default="0", metavar="N", help=every)
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
     replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
     replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
@@ -93,8 +99,9 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
     for name, today in _LATER:
         value = getattr(said, name)
         if value not in today:
-            instead = " or ".join(word for word in today if word) or "no such option"
-            raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet (today: {instead})")
+            instead = " or ".join(word for word in today if word)
+            today_text = f" (today: {instead})" if instead else ""
+            raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet{today_text}")
     if said.flow_key not in ("auto", "five-tuple"):
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
     options = ReplayOptions(
@@ -111,9 +118,22 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
     )
     if options.migrate_every and options.runtimes < 2:
         raise CallerError("--migrate-every needs at least --runtimes 2: there is nowhere to migrate to")
-    if options.out is not None and options.report is not None and options.out.absolute() == options.report.absolute():
-        raise CallerError(f"--out and --report are both {options.out}")
+    _check_outputs(options)
     return options
+
+
+def _check_outputs(options: ReplayOptions) -> None:
+    """No output may be another, or a file that is read: it would replace it."""
+    read = [(path, "a capture") for path in options.captures] + [(path, "rules") for path in options.rules.values()]
+    outputs = [
+        (name, path) for name, path in (("--out", options.out), ("--report", options.report)) if path is not None
+    ]
+    for name, path in outputs:
+        for other, what in read:
+            if path.is_file() and path.resolve() == other.resolve():
+                raise CallerError(f"{name} {path} is also read, as {what}: it would be overwritten")
+    if len(outputs) == 2 and outputs[0][1].resolve() == outputs[1][1].resolve():
+        raise CallerError(f"--out and --report are both {options.out}")
 
 
 def _number(option: str, text: str, low: int, high: int) -> int:

@@ -5,7 +5,6 @@ all: they are written under another name and renamed at the end.
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -188,5 +187,5 @@ def replay(options: ReplayOptions) -> int:
         filled = row_sections(rows, make_chain().functions)
         if report is not None:
             write_report(report, sections(outcome, truncated=bool(source.problems())) | filled)
-        print_summary(Console(file=sys.stdout), outcome, rows.count_flows() if "flows" in filled else None)
+        print_summary(Console(soft_wrap=True), outcome, rows.count_flows() if "flows" in filled else None)
     return 0

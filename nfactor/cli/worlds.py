@@ -1,6 +1,7 @@
 """The worlds that the command line can build: today the memory world, seeded and on a virtual clock.
 
-The only place besides the tests that names a concrete backend (DESIGN section 2).
+Concrete backends are named only by the command line, by ``nfactor.testing`` and by users; everything below takes what
+it is given.
 """
 
 from collections import Counter

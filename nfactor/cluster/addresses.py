@@ -23,11 +23,6 @@ class Kind(IntEnum):
 
 
 def address(kind: Kind, index: int, incarnation: int = 1) -> bytes:
-    """Six octets. ``index`` and ``incarnation`` are 0 to 65535 (an incarnation is taken modulo that)."""
+    """Six octets. ``index`` and ``incarnation`` are 0 to 65535 (an incarnation is taken modulo 65536)."""
     assert 0 <= index <= _INDEX_MAX, "an index has two octets"
     return bytes((_LOCAL, kind)) + index.to_bytes(2, "big") + (incarnation & 0xFFFF).to_bytes(2, "big")
-
-
-def text(mac: bytes) -> str:
-    """``02:01:00:00:00:01``."""
-    return mac.hex(":")

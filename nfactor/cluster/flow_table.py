@@ -115,9 +115,9 @@ class FlowTable(ActorTable[None]):
 
     def _marker_arrived(self, frame: bytes) -> None:
         self._ledger.markers_received += 1
-        read = cluster_frame.read_marker(frame)
-        if read is not None:
-            self._liaison.tell_nowait(MarkerSeen(read[1]))
+        migration = cluster_frame.read_marker(frame)
+        if migration is not None:  # else it is somebody's junk with our EtherType, which says nothing
+            self._liaison.tell_nowait(MarkerSeen(migration))
 
     def _process(self, burst: Burst) -> None:
         codes = self._engine.process(burst)
@@ -249,8 +249,9 @@ class FlowTable(ActorTable[None]):
 
     @handles(PollWorkload)
     def workload(self, message: PollWorkload) -> Workload:
-        """The load as it will be when the migrations under way have ended: without the flows that leave, with those that
-        come. Otherwise two migrations in quick succession would both act on what the first has already changed."""
+        """The load as it will be when the migrations under way have ended: without the flows that leave, with those
+        that come. Otherwise two migrations in quick succession would both act on what the first has already
+        changed."""
         statistics = self._engine.statistics()
         coming = sum(map(len, self._holds.values()))
         return Workload(statistics.flows - self._leaving + coming, statistics.packets)
@@ -258,7 +259,8 @@ class FlowTable(ActorTable[None]):
     @handles(ReadCounters)
     def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
-        return self._ledger.counters()
+        statistics = self._engine.statistics()
+        return self._ledger.counters(nf_errors=statistics.nf_errors, nf_error_sample=statistics.nf_error_sample)
 
     @handles_keyed(ReadFlow, creates=True)
     def read(self, key: bytes, message: ReadFlow) -> FlowRecord:

@@ -5,13 +5,13 @@ What it is given is a ``World``: nothing in here knows whether the wires are mem
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import attrs
 import trio
 
-from nfactor.actors import Node, open_node, open_supervisor
+from nfactor.actors import Node, Supervisor, open_node, open_supervisor
 from nfactor.backends.base import Port, Transport
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.coordinator import Coordinator
@@ -21,6 +21,7 @@ from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.messages import MESSAGES, Member
 from nfactor.cluster.names import COLLECTOR, COORDINATOR, FLOWS, LIAISON, OUTSIDE, runtime_name, switch_name
 from nfactor.cluster.outside import Collector, Outside, Sink
+from nfactor.cluster.reporter import record_name
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Engine
@@ -68,13 +69,19 @@ async def _open(world: World, name: str) -> AsyncIterator[Node]:
         yield node
 
 
+def _supervised(node: Node) -> AbstractAsyncContextManager[Supervisor]:
+    """The supervisor of a node's actors. None is restarted by itself: with the actor its flows would be gone, and a
+    table that begins again with none is worse than a node that fails as a whole, loudly."""
+    return open_supervisor(node, restarts_max=0)
+
+
 async def run_runtime(
     world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """A runtime: its liaison and the table of its flow actors."""
     name = runtime_name(index)
     port = world.port(name, address(Kind.RUNTIME, index))
-    async with _open(world, name) as node, open_supervisor(node) as supervisor:
+    async with _open(world, name) as node, _supervised(node) as supervisor:
         liaison, table, switch = node.ref(name, LIAISON), node.ref(name, FLOWS), node.ref(switch_name(0), LIAISON)
         observer = node.ref(OUTSIDE, COLLECTOR)
         ledger = Ledger(name, tells_fates=True)
@@ -94,7 +101,7 @@ async def run_switch(
     name = switch_name(index)
     outside = world.port(name, address(Kind.SWITCH_OUTSIDE, index))
     inside = world.port(name, address(Kind.SWITCH_INSIDE, index))
-    async with _open(world, name) as node, open_supervisor(node) as supervisor:
+    async with _open(world, name) as node, _supervised(node) as supervisor:
         observer = node.ref(OUTSIDE, COLLECTOR)
         next_hop = address(Kind.OUTSIDE, 0)
         ledger = Ledger(name, tells_fates=True)
@@ -117,7 +124,7 @@ async def run_coordinator(
     world: World, plan: ClusterPlan, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """The coordinator; it has started when every node knows the cluster."""
-    async with _open(world, COORDINATOR) as node, open_supervisor(node) as supervisor:
+    async with _open(world, COORDINATOR) as node, _supervised(node) as supervisor:
         observer = node.ref(OUTSIDE, COLLECTOR)
         await supervisor.start(lambda: Coordinator(members(plan), observer=observer), name=COORDINATOR)
         task_status.started()
@@ -145,8 +152,8 @@ async def open_cluster(
             await nursery.start(run_runtime, world, plan, index)
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
         outside = Outside(port, address(Kind.SWITCH_OUTSIDE, 0), sink, window_packets_max=window_packets_max)
-        schemas = {cls.__name__: schema_of(cls) for cls in plan.records}
-        async with _open(world, OUTSIDE) as node, open_supervisor(node) as supervisor:
+        schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
+        async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:
             await supervisor.start(lambda: Collector(outside, schemas), name=COLLECTOR)
             nursery.start_soon(outside.run)
             await nursery.start(run_coordinator, world, plan)

@@ -61,8 +61,8 @@ class Ledger:
             marks=np.concatenate([marks for _, marks in fates]).astype("<u8").tobytes(),
         )
 
-    def counters(self) -> NodeCounters:
-        """The sums; raises ``AccountingError`` if they do not add up."""
+    def counters(self, *, nf_errors: dict[str, int] | None = None, nf_error_sample: str = "") -> NodeCounters:
+        """The sums, and what went wrong in NFs; raises ``AccountingError`` if the sums do not add up."""
         counters = NodeCounters(
             node=self.node,
             received=self.received,
@@ -72,6 +72,8 @@ class Ledger:
             dropped=dict(sorted(self.dropped.items())),
             buffered=self.buffered,
             buffered_max=self.buffered_max,
+            nf_errors=nf_errors or {},
+            nf_error_sample=nf_error_sample,
         )
         check_node(counters)
         return counters

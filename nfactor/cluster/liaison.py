@@ -36,6 +36,7 @@ from nfactor.cluster.messages import (
     unpack_u32,
 )
 from nfactor.cluster.names import COORDINATOR, FLOWS
+from nfactor.dataplane.dispatch import REMEMBER_S
 from nfactor.errors import PeerDown
 from nfactor.packet.flow_key import keys_list
 from nfactor.protocols.migration import (
@@ -54,6 +55,9 @@ MIGRATION_BATCH_FLOWS_MAX = 500
 """Flows that one migration moves, at most (DESIGN section 7)."""
 TOMBSTONE_S = 1.0
 """How long a runtime remembers that a flow has left, so that its late packets are known as such."""
+
+
+assert REMEMBER_S > TOMBSTONE_S, "a switch forgets no flow whose tombstone still stands"
 
 
 class _Migration:

@@ -5,6 +5,7 @@ keys, epochs and counts as little-endian ``uint32``, statuses as one octet each 
 flow records as the concatenation of equal-sized records: a message about a million flows is a handful of byte strings.
 """
 
+import attrs
 import numpy as np
 
 from nfactor.actors import Messages, message
@@ -264,6 +265,10 @@ class NodeCounters:
     dropped: dict[str, int]
     buffered: int
     buffered_max: int
+    nf_errors: dict[str, int] = attrs.Factory(dict)
+    """Exceptions that network functions raised here, by function."""
+    nf_error_sample: str = ""
+    """Traceback of the first of them."""
 
 
 @message(tag=62)

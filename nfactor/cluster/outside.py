@@ -126,7 +126,10 @@ class Collector(Actor):
         """Records; refused where the schema is not the one that we know."""
         schema = self._schemas.get(message.record)
         if schema is None or schema.version != message.version:
-            raise ProtocolError(f"{message.node} emitted {message.record} of version {message.version}: unknown here")
+            raise ProtocolError(
+                f"{message.node} emitted {message.record} of version {message.version}, which is unknown here: an NF "
+                "must name the classes that it emits in its `records`"
+            )
         for start in range(0, len(message.payload), schema.size):
             self._outside.emitted(message.node, schema.unpack(message.payload, start))
 

@@ -12,6 +12,7 @@ import trio
 
 from nfactor.cluster.launcher import Cluster
 from nfactor.cluster.ledger import AccountingError, check_node
+from nfactor.cluster.liaison import MIGRATION_BATCH_FLOWS_MAX
 from nfactor.cluster.messages import (
     EndFlows,
     FlowsEnded,
@@ -25,13 +26,12 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON
 from nfactor.packet.burst import Burst
 
-MIGRATION_FLOWS_MAX = 500
-"""Flows that one migration moves, at most."""
 MIGRATION_REQUESTS_MAX = 8
 """Requests to the coordinator under way at once; more wait, and so does the feeding."""
 END_FLOWS_MAX = 4096
 """Flows that are ended by one request."""
 POLL_S = 0.001
+"""How often the coordinator is asked whether all migrations have ended."""
 
 
 class Source(Protocol):
@@ -106,7 +106,7 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
     async def migrate(*, task_status: trio.TaskStatus[None]) -> None:
         async with limit:
             task_status.started()
-            await coordinator.ask(Migrate(MIGRATION_FLOWS_MAX), Migrating)
+            await coordinator.ask(Migrate(MIGRATION_BATCH_FLOWS_MAX), Migrating)
 
     fed = 0
     async with trio.open_nursery() as requests:

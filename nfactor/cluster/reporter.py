@@ -20,6 +20,11 @@ RECORDS_PER_MESSAGE_MAX = 256
 """Records that travel in one message, at most."""
 
 
+def record_name(cls: type) -> str:
+    """What a record class is called between nodes."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 class Reporter:
     """Call ``wake`` after packets were processed; ``run`` does the telling."""
 
@@ -41,7 +46,7 @@ class Reporter:
             schema = schema_of(cls)
             for start in range(0, len(run), RECORDS_PER_MESSAGE_MAX):
                 payload = b"".join(schema.pack(record) for record in run[start : start + RECORDS_PER_MESSAGE_MAX])
-                self._messages.append(EmittedRecords(self._ledger.node, cls.__name__, schema.version, payload))
+                self._messages.append(EmittedRecords(self._ledger.node, record_name(cls), schema.version, payload))
         self.wake()
 
     def wake(self) -> None:

@@ -1,14 +1,14 @@
 """The virtual switch: spreads flows over runtimes, and relays what they send to its destination.
 
 Paper section 3.4. It has two ports. From the outside port come packets, each of which goes to the runtime that owns its
-flow; from the inside port come processed packets, which go on to the next hop. Its liaison owns the flow table (an
-actor table: one entry is one virtual switch actor), so that a redirect and the marker that answers it on the data path
-cannot be separated by a packet.
+flow; from the inside port come processed packets, which go on to the next hop. Its liaison owns the table of
+owners (an entry of it is what the paper calls a virtual switch actor), so that a redirect and the marker that answers
+it on the data path cannot be separated by a packet.
 """
 
 import trio
 
-from nfactor.actors import ActorTable, Ref, handles
+from nfactor.actors import Actor, Ref, handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -34,7 +34,7 @@ MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
 
 
-class VirtualSwitch(ActorTable[None]):
+class VirtualSwitch(Actor):
     """``next_hop`` is the MAC address to which processed packets go."""
 
     def __init__(
@@ -129,7 +129,6 @@ class VirtualSwitch(ActorTable[None]):
                 target=self._addresses[source],
                 source=self._inside.address,
                 migration=message.migration,
-                epoch=self._term,
             )
             self._send_marker(marker)
         return FlowStatuses(statuses.tobytes())

@@ -30,7 +30,9 @@ KNOWN_MAX = 131_072
 DOUBTS_MAX = 65_536
 """Flows that the switch remembers having refused to forget."""
 
-_FORGOTTEN = -1
+_TABLE_FULL, _NO_RUNTIME = -1, -2
+"""In place of an owner, where there can be none; then come the reasons of malformed packets."""
+_FORGOTTEN = -1000
 """The owner of an entry that is in the table no more."""
 
 
@@ -72,7 +74,7 @@ class Dispatcher:
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
         """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
-        self._malformed = {reason: -3 - index for index, reason in enumerate(MALFORMED_REASONS)}
+        self._malformed = {reason: _NO_RUNTIME - 1 - index for index, reason in enumerate(MALFORMED_REASONS)}
 
     def set_runtimes(self, runtimes: list[int]) -> None:
         """New flows go to these from now on, in turn; flows that have an owner keep it."""
@@ -124,9 +126,9 @@ class Dispatcher:
         if entry is None:
             if len(self._entries) >= self._flows_max:
                 self._refused += 1
-                return -1
+                return _TABLE_FULL
             if not self._runtimes:
-                return -2
+                return _NO_RUNTIME
             entry = self._entries[key] = _Entry(self._runtimes[self._next])
             self._next = (self._next + 1) % len(self._runtimes)
             self._created += 1

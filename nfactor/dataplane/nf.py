@@ -92,7 +92,7 @@ class NF:
         return None if self.State is None else self.State()
 
     def deallocate_fs(self, fs: Any) -> None:
-        """The flow is gone from this runtime and ``fs`` with it."""
+        """The flow is gone from this runtime and ``fs`` with it: it has ended, or moved to another runtime."""
 
     def process_pkt(self, pkt: Packet, fs: Any) -> int:
         """Process one packet of the flow and return a verdict. Runs to completion; must not keep ``pkt``.

@@ -1,6 +1,6 @@
 """The reference engine: plain Python objects, one readable page, the definition of right.
 
-Each flow actor is one ``_Row``; the table is a dict from key to row. The compiled engine is judged by this one, so
+Each flow actor is one ``Row``; the table is a dict from key to row. The compiled engine is judged by this one, so
 where speed and clarity meet here, clarity wins; what is fast below (one ``Packet`` object for all packets, columns
 turned into lists once per burst) is fast without being hard to read.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.dataplane import nf
+from nfactor.dataplane import flow_row, nf
 from nfactor.dataplane.chain import Chain, FlowHeader
 from nfactor.dataplane.engine import (
     FIRST_EPOCH,
@@ -29,48 +29,14 @@ from nfactor.dataplane.engine import (
     Statuses,
     TimeOuts,
 )
+from nfactor.dataplane.flow_row import FIN, RST, ProcessPkt, Row
 from nfactor.errors import MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
-from nfactor.packet.fields import MALFORMED_REASONS, TCP, UDP, Packet
-from nfactor.packet.flow_key import KEY_PROTOCOL
+from nfactor.packet.fields import MALFORMED_REASONS, Packet
 from nfactor.packet.headers import parse
 
-_ACTIVE, _LEAVING, _HELD, _GONE = range(4)
-
-_FIN: Final = 0x01
-_RST: Final = 0x04
-_CLOSED_BOTH: Final = 3
-_CLOSED_RESET: Final = 4
-
 _COUNT_MASK: Final = 0xFFFF_FFFF
-_NEVER_NS: Final = 1 << 63
-
-
-_ProcessPkt = Callable[[Packet, Any], int]
-
-
-class _Row:
-    """A flow actor: its key, its phase, and the states of the chain."""
-
-    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "steps", "time_out_ns")
-
-    def __init__(self, key: bytes, epoch: int, phase: int) -> None:
-        self.key = key
-        self.epoch = epoch
-        self.phase = phase
-        self.initiator = 0
-        self.closing = 0
-        self.last_ns = 0
-        self.packets = 0
-        self.time_out_ns = 0
-        """Longer than this without a packet, and the flow has ended; follows from the protocol and ``closing``."""
-        self.steps: tuple[tuple[_ProcessPkt, Any], ...] = ()
-        """For each NF of the chain, what processes a packet and this flow's state for it."""
-
-    def states(self) -> list[Any]:
-        """The NFs' states, in chain order."""
-        return [fs for _, fs in self.steps]
 
 
 class ReferenceEngine(Engine):
@@ -92,7 +58,7 @@ class ReferenceEngine(Engine):
         self._flows_max = flows_max
         self._time_outs = time_outs
         self._common_clock = common_clock
-        self._rows: dict[bytes, _Row] = {}
+        self._rows: dict[bytes, Row] = {}
         self._active = 0
         self._clock_ns = 0
         self._scan: deque[bytes] = deque()
@@ -111,8 +77,8 @@ class ReferenceEngine(Engine):
         for reason in MALFORMED_REASONS:
             self._malformed[reason] = len(names)
             names.append(f"malformed_{reason}")
-        self._process_pkts: list[_ProcessPkt] = []
-        self._drops: dict[_ProcessPkt, range] = {}
+        self._process_pkts: list[ProcessPkt] = []
+        self._drops: dict[ProcessPkt, range] = {}
         """The codes of each NF's drops."""
         for function, reasons in zip(self._chain.functions, self._chain.reasons, strict=True):
             self._process_pkts.append(function.process_pkt)
@@ -155,60 +121,61 @@ class ReferenceEngine(Engine):
             row = self._first_packet(key, direction)
             if row is None:
                 return self._full
-        elif row.phase >= _HELD:
-            return HELD if row.phase == _HELD else self._late
+        elif row.phase >= flow_row.HELD:
+            return HELD if row.phase == flow_row.HELD else self._late
         elif pkt.time - row.last_ns > row.time_out_ns:
             self._begin_again(row, direction)
         pkt.direction = direction ^ row.initiator
         row.last_ns = pkt.time
         row.packets += 1
-        if pkt.tcp_flags & (_FIN | _RST):
-            row.closing |= _CLOSED_RESET if pkt.tcp_flags & _RST else 1 << pkt.direction
-            row.time_out_ns = self._time_out_ns(row)
+        if pkt.tcp_flags & (FIN | RST):
+            row.tcp_closes(pkt.tcp_flags, pkt.direction, self._time_outs)
         process_pkt = None
         try:
             for process_pkt, fs in row.steps:
                 verdict = process_pkt(pkt, fs)
-                if verdict:
+                if verdict != nf.FORWARD:
                     return self._verdict(process_pkt, verdict)
         except Exception as error:  # an author's bug costs its packet, never the burst
             return self._nf_error(process_pkt, error)
         return nf.FORWARD
 
-    def _verdict(self, process_pkt: _ProcessPkt, verdict: int) -> int:
+    def _verdict(self, process_pkt: ProcessPkt, verdict: int) -> int:
         """The code of a verdict that is not FORWARD."""
         if verdict == nf.REPLY:
             return nf.REPLY
         drops = self._drops[process_pkt]
+        if not isinstance(verdict, int):
+            raise TypeError(f"process_pkt returned {verdict!r}, which is no verdict; did you forget to return one?")
         if not nf.DROP <= verdict < nf.DROP + len(drops):
             raise ValueError(f"the verdict {verdict!r} is none that this NF declares")
         return drops[verdict - nf.DROP]
 
-    def _first_packet(self, key: bytes, direction: int) -> _Row | None:
+    def _first_packet(self, key: bytes, direction: int) -> Row | None:
         if len(self._rows) >= self._flows_max:
             self._refused += 1
             return None
-        row = self._rows[key] = _Row(key, FIRST_EPOCH, _ACTIVE)
+        row = self._rows[key] = Row(key, FIRST_EPOCH, flow_row.ACTIVE)
         self._begin(row, direction)
         self._active += 1
         return row
 
-    def _begin(self, row: _Row, direction: int) -> None:
+    def _begin(self, row: Row, direction: int) -> None:
         row.initiator, row.closing = direction, 0
-        row.time_out_ns = self._time_out_ns(row)
+        row.set_time_out(self._time_outs)
         row.steps = self._with_states(self._chain.new_states())
         self._created += 1
 
-    def _begin_again(self, row: _Row, direction: int) -> None:
+    def _begin_again(self, row: Row, direction: int) -> None:
         """The flow had ended by the clock of the packets, and its key comes back. That the scan had not come by yet
         makes no difference to an NF, or the outcome would hang on when packets and questions cross each other."""
         self._say_farewell(row)
         self._begin(row, direction)
 
-    def _with_states(self, states: list[Any]) -> tuple[tuple[_ProcessPkt, Any], ...]:
+    def _with_states(self, states: list[Any]) -> tuple[tuple[ProcessPkt, Any], ...]:
         return tuple(zip(self._process_pkts, states, strict=True))
 
-    def _nf_error(self, process_pkt: _ProcessPkt | None, error: Exception) -> int:
+    def _nf_error(self, process_pkt: ProcessPkt | None, error: Exception) -> int:
         owner = getattr(process_pkt, "__self__", process_pkt)
         self._errors[getattr(owner, "name", repr(owner))] += 1
         if not self._error_sample:
@@ -219,18 +186,18 @@ class ReferenceEngine(Engine):
 
     def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
         """See ``Engine.pick``."""
-        picked: list[_Row] = []
+        picked: list[Row] = []
         for row in reversed(self._rows.values()):
             if len(picked) == flows_max:
                 break
-            if row.phase == _ACTIVE:
-                row.phase = _LEAVING
+            if row.phase == flow_row.ACTIVE:
+                row.phase = flow_row.LEAVING
                 picked.append(row)
         return [row.key for row in picked], np.array([row.epoch for row in picked], np.uint32)
 
     def unpin(self, keys: Keys) -> Statuses:
         """See ``Engine.unpin``."""
-        return self._each(keys, _LEAVING, lambda row: setattr(row, "phase", _ACTIVE))
+        return self._each(keys, flow_row.LEAVING, lambda row: setattr(row, "phase", flow_row.ACTIVE))
 
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:
         """See ``Engine.depart``."""
@@ -238,13 +205,21 @@ class ReferenceEngine(Engine):
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
             row = self._rows.get(key)
-            if row is None or row.phase != _LEAVING:
+            if row is None or row.phase != flow_row.LEAVING:
                 statuses[index] = Status.UNKNOWN
                 continue
             records[index] = np.frombuffer(self._pack(row), np.uint8)
-            row.phase, row.steps = _GONE, ()
+            self._deallocate(row)
+            row.phase, row.steps = flow_row.GONE, ()
             self._active -= 1
         return records, statuses
+
+    def _deallocate(self, row: Row) -> None:
+        for function, fs in zip(self._chain.functions, row.states(), strict=True):
+            try:
+                function.deallocate_fs(fs)
+            except Exception as error:
+                self._nf_error(function.process_pkt, error)
 
     def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
         """See ``Engine.hold``."""
@@ -255,13 +230,13 @@ class ReferenceEngine(Engine):
                 if len(self._rows) >= self._flows_max:
                     statuses[index] = Status.FULL
                     continue
-                self._rows[key] = _Row(key, epoch, _HELD)
-            elif row.phase != _GONE:
+                self._rows[key] = Row(key, epoch, flow_row.HELD)
+            elif row.phase != flow_row.GONE:
                 statuses[index] = Status.EXISTS
             elif row.epoch >= epoch:
                 statuses[index] = Status.STALE
             else:
-                row.phase, row.epoch = _HELD, epoch
+                row.phase, row.epoch = flow_row.HELD, epoch
         return statuses
 
     def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
@@ -269,25 +244,25 @@ class ReferenceEngine(Engine):
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             row = self._rows.get(key)
-            if row is None or row.phase != _HELD:
+            if row is None or row.phase != flow_row.HELD:
                 statuses[index] = Status.UNKNOWN
             elif epoch < row.epoch:
                 statuses[index] = Status.STALE
             else:
                 self._unpack(row, records[index].tobytes())
-                row.epoch, row.phase = epoch, _ACTIVE
+                row.epoch, row.phase = epoch, flow_row.ACTIVE
                 self._active += 1
         return statuses
 
     def release(self, keys: Keys) -> Statuses:
         """See ``Engine.release``."""
-        return self._each(keys, _HELD, self._remove)
+        return self._each(keys, flow_row.HELD, self._remove)
 
     def forget(self, keys: Keys) -> Statuses:
         """See ``Engine.forget``."""
-        return self._each(keys, _GONE, self._remove)
+        return self._each(keys, flow_row.GONE, self._remove)
 
-    def _each(self, keys: Keys, phase: int, action: Callable[[_Row], None]) -> Statuses:
+    def _each(self, keys: Keys, phase: int, action: Callable[[Row], None]) -> Statuses:
         """Do ``action`` for every key whose row is in that phase; UNKNOWN for the others."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
@@ -298,10 +273,10 @@ class ReferenceEngine(Engine):
                 action(row)
         return statuses
 
-    def _remove(self, row: _Row) -> None:
+    def _remove(self, row: Row) -> None:
         del self._rows[row.key]
 
-    def _pack(self, row: _Row) -> bytes:
+    def _pack(self, row: Row) -> bytes:
         header = FlowHeader(
             last_ns=row.last_ns if self._common_clock else self._clock_ns - row.last_ns,
             epoch=row.epoch,
@@ -311,45 +286,33 @@ class ReferenceEngine(Engine):
         )
         return self._chain.pack(header, row.states())
 
-    def _unpack(self, row: _Row, record: bytes) -> None:
+    def _unpack(self, row: Row, record: bytes) -> None:
         header, states = self._chain.unpack(record)
         row.steps = self._with_states(states)
         row.last_ns = header.last_ns if self._common_clock else self._clock_ns - header.last_ns
         row.packets, row.initiator, row.closing = header.packets, header.initiator, header.closing
-        row.time_out_ns = self._time_out_ns(row)
+        row.set_time_out(self._time_outs)
 
     # ---------------------------------------------------------------- the end of flows
 
     def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
         """See ``Engine.idle``."""
-        idle: list[_Row] = []
+        idle: list[Row] = []
         if not self._time_outs.never:
             if not self._scan:
                 self._scan.extend(self._rows)
             for _ in range(min(scan_max, len(self._scan))):
                 row = self._rows.get(self._scan.popleft())
-                if row is not None and row.phase == _ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
+                if row is not None and row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     idle.append(row)
         return [row.key for row in idle], np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
-
-    def _time_out_ns(self, row: _Row) -> int:
-        outs = self._time_outs
-        if outs.never:
-            return _NEVER_NS
-        protocol = row.key[KEY_PROTOCOL]
-        if protocol == TCP:
-            closed = row.closing >= _CLOSED_RESET or row.closing == _CLOSED_BOTH
-            seconds = outs.tcp_closed_s if closed else outs.tcp_idle_s
-        else:
-            seconds = outs.udp_idle_s if protocol == UDP else outs.other_idle_s
-        return int(seconds * 1e9)
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
             row = self._rows.get(key)
-            if row is None or row.phase != _ACTIVE:
+            if row is None or row.phase != flow_row.ACTIVE:
                 statuses[index] = Status.UNKNOWN
             elif packets is not None and row.packets & _COUNT_MASK != packets[index]:
                 statuses[index] = Status.BUSY
@@ -360,24 +323,27 @@ class ReferenceEngine(Engine):
     def read(self, key: bytes) -> bytes | None:
         """See ``Engine.read``."""
         row = self._rows.get(key)
-        return None if row is None or row.phase >= _HELD else self._pack(row)
+        return None if row is None or row.phase >= flow_row.HELD else self._pack(row)
 
-    def _end(self, row: _Row) -> None:
+    def _end(self, row: Row) -> None:
         self._say_farewell(row)
         self._remove(row)
         self._active -= 1
 
-    def _say_farewell(self, row: _Row) -> None:
+    def _say_farewell(self, row: Row) -> None:
         flow = nf.Flow(row.key, row.initiator)
         for function, fs in zip(self._chain.functions, row.states(), strict=True):
-            function.flow_expires(flow, fs)
-            function.deallocate_fs(fs)
+            try:
+                function.flow_expires(flow, fs)
+                function.deallocate_fs(fs)
+            except Exception as error:  # costs what it had to say, never the flows of others
+                self._nf_error(function.process_pkt, error)
         self._records += flow.records
         self._expired += 1
 
     def keys(self) -> list[bytes]:
         """See ``Engine.keys``."""
-        return [row.key for row in self._rows.values() if row.phase <= _LEAVING]
+        return [row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING]
 
     def take_records(self) -> list[Any]:
         """See ``Engine.take_records``."""

@@ -47,7 +47,7 @@ LINKTYPE_ETHERNET = 1
 NO_ADDRESS = bytes(6)
 _HEADER = struct.Struct(">6s6sHH")
 _TYPES = struct.Struct(">12xHH")
-_MARKER = struct.Struct(">6s6sHHQQ")
+_MARKER = struct.Struct(">6s6sHHQ")
 
 
 def header(linktype: int, *, target: bytes = NO_ADDRESS, source: bytes = NO_ADDRESS) -> bytes:
@@ -86,17 +86,17 @@ def with_labels(burst: Burst, labels: Mapping[int, tuple[bytes, int]]) -> Burst:
     )
 
 
-def marker(*, target: bytes, source: bytes, migration: int, epoch: int) -> Burst:
+def marker(*, target: bytes, source: bytes, migration: int) -> Burst:
     """A burst of one marker frame: the answer of a switch to a redirect, on the data path."""
-    return Burst.from_frames([_MARKER.pack(target, source, ETHERTYPE_MARKER, 0, migration, epoch)])
+    return Burst.from_frames([_MARKER.pack(target, source, ETHERTYPE_MARKER, 0, migration)])
 
 
-def read_marker(frame: bytes) -> tuple[bytes, int, int] | None:
-    """``(source address, migration, epoch)`` of a marker frame, or None if it is too short to be one."""
+def read_marker(frame: bytes) -> int | None:
+    """The migration that a marker frame belongs to, or None if it is too short to be a marker."""
     if len(frame) < _MARKER.size:
         return None
-    _, source, _, _, migration, epoch = _MARKER.unpack_from(frame)
-    return source, migration, epoch
+    migration: int = _MARKER.unpack_from(frame)[-1]
+    return migration
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:

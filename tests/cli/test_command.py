@@ -200,6 +200,67 @@ def test_a_network_function_of_ones_own_runs_by_its_name(capture: Path, monkeypa
     assert json.loads(report.read_text())["packets"]["dropped"] == {"notcp": 1}
 
 
+BAD_NFS = """
+from nfactor import nf
+
+class Expires(nf.NF):
+    def process_pkt(self, pkt, fs):
+        return nf.FORWARD
+    def flow_expires(self, flow, fs):
+        raise LookupError("not today")
+
+class Forgets(nf.NF):
+    def process_pkt(self, pkt, fs):
+        pass
+
+@nf.record
+class Odd:
+    number: nf.u8
+
+class Secret(nf.NF):
+    def process_pkt(self, pkt, fs):
+        pkt.emit(Odd(number=1))
+        return nf.FORWARD
+"""
+
+
+def test_what_goes_wrong_in_a_network_function_is_shown(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (capture.parent / "bad_nfs.py").write_text(BAD_NFS)
+    monkeypatch.chdir(capture.parent)
+    assert main(["replay", str(capture), "--chain", "monitor,bad_nfs:Expires", "--report", "report.json"]) == 0
+    shown = capsys.readouterr().out
+    assert "the network function expires raised 2 exceptions" in shown
+    assert "LookupError: not today" in shown
+    assert len(json.loads((capture.parent / "report.json").read_text())["flows"]) == 2, "other functions lose nothing"
+    assert main(["replay", str(capture), "--chain", "bad_nfs:Forgets"]) == 0
+    assert "did you forget to return one?" in capsys.readouterr().out
+
+
+def test_a_record_that_no_function_declares_fails_the_run(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (capture.parent / "bad_nfs.py").write_text(BAD_NFS)
+    monkeypatch.chdir(capture.parent)
+    assert main(["replay", str(capture), "--chain", "bad_nfs:Secret", "--report", "report.json"]) == 1
+    assert "must name the classes that it emits in its `records`" in capsys.readouterr().err
+    assert not (capture.parent / "report.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_no_output_replaces_what_is_read(option: str, capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = capture.read_bytes()
+    rules = capture.parent / "rules"
+    rules.write_text("default allow\n")
+    assert "is also read, as a capture" in refused(capsys, "replay", capture, option, capture)
+    link = capture.parent / "link"
+    link.symlink_to(capture)
+    assert "is also read, as a capture" in refused(capsys, "replay", capture, option, link)
+    assert "is also read, as rules" in refused(capsys, "replay", capture, "--rules", f"firewall={rules}", option, rules)
+    assert before == capture.read_bytes()
+
+
 def test_a_full_flow_table_refuses_new_flows_and_counts(capture: Path) -> None:
     report = capture.parent / "report.json"
     assert main(["replay", str(capture), "--flows-max", "1", "--report", str(report)]) == 0

@@ -115,6 +115,30 @@ def test_a_flow_that_moves_goes_on_as_if_it_had_not() -> None:
     assert rows(alone) == rows(second)
 
 
+class _Counting(nf.NF):
+    def __init__(self) -> None:
+        self.allocated = 0
+
+    def allocate_new_fs(self) -> None:
+        self.allocated += 1
+
+    def deallocate_fs(self, fs: None) -> None:
+        self.allocated -= 1
+
+    def process_pkt(self, pkt: nf.Packet, fs: None) -> int:
+        return nf.FORWARD
+
+
+def test_what_a_runtime_allocates_for_a_flow_it_deallocates_when_the_flow_leaves_or_ends() -> None:
+    here, there = _Counting(), _Counting()
+    source, target = engine_of(here), engine_of(there)
+    process(source, [udp(A, 1, B, 2), udp(A, 3, B, 4)])
+    move(source, target, 1)
+    assert (1, 1) == (here.allocated, there.allocated)
+    rows(source), rows(target)
+    assert (0, 0) == (here.allocated, there.allocated)
+
+
 def test_packets_of_held_flows_come_back_and_late_ones_are_dropped() -> None:
     source, target = engine_of(), engine_of()
     frame = udp(A, 1, B, 2)
