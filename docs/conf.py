@@ -22,4 +22,5 @@ autodoc_typehints = "signature"
 # the network: the standard library, numpy, trio, attrs. Type aliases are spelt by their last name in signatures.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!nfactor\.).*"),
+    (r"py:class", r"nfactor\..*\.[A-Z]"),  # type variables
 ]

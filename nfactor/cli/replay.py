@@ -181,7 +181,14 @@ def replay(options: ReplayOptions) -> int:
         source = Captures(readers)
         rows = Rows()
         stack.callback(rows.close)
-        outcome = run(options, make_chain, source, Results(rows, writer, lambda event: None), lambda: None)
+        with console.status("0 packets") as status:  # shows nothing where stderr is no terminal
+            outcome = run(
+                options,
+                make_chain,
+                source,
+                Results(rows, writer, lambda event: None),
+                lambda: status.update(f"{source.packets:,} packets"),
+            )
         for problem in source.problems():
             console.print(f"nfactor: warning: {problem}; what stands before the cut was processed", style="yellow")
         filled = row_sections(rows, make_chain().functions)

@@ -31,6 +31,9 @@ from nfactor.functions.words import PORTS_MAX, WITH_PORTS, halves, port_number, 
 
 _ALLOW, _DENY = 1, 2
 _RULE, _POLICY = 0, 1  # indices into Firewall.drop_reasons
+_ANSWER_BITS: Final = 4
+_ANSWER: Final = 0xF
+_BACK: Final = 12  # where the answers for direction 1 begin, behind those for three connection states of direction 0
 
 _TCP: Final = 6
 _CONNECTIONS: Final = {
@@ -107,9 +110,12 @@ class Firewall(nf.NF):
 
     def process_pkt(self, pkt: nf.Packet, fs: FirewallState) -> int:
         """FORWARD or a drop; non-IP packets pass."""
+        known = 0 if self.tracks or pkt.foreign else fs.answers >> (_BACK if pkt.direction else 0) & _ANSWER
+        if known == _ALLOW:
+            return nf.FORWARD  # nearly every packet
         connection, tcp = self._connection(pkt, fs) if self.tracks else (conntrack.NEW, 0)
-        shift = 4 * (3 * pkt.direction + connection)
-        answer = fs.answers >> shift & 0xF
+        shift = _BACK * pkt.direction + _ANSWER_BITS * connection
+        answer = fs.answers >> shift & _ANSWER
         if answer == 0 or pkt.foreign:
             answer = self._judge(pkt, connection)
             if not pkt.foreign:
