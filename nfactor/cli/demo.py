@@ -18,6 +18,7 @@ from nfactor.cluster.messages import MigrationEnded
 from nfactor.packet.capture import open_capture
 
 RUNTIMES = 2
+CHAIN = ("firewall", "monitor", "http", "ids")
 MIGRATIONS = 12
 """Migrations that are begun while the capture runs."""
 
@@ -25,22 +26,26 @@ MIGRATIONS = 12
 def demo() -> int:
     """The command. Returns the exit status."""
     resources = files("nfactor.cli") / "captures"
-    with as_file(resources / "demo.pcap") as capture, as_file(resources / "demo.rules") as rules:
-        return _demo(capture, rules)
+    with (
+        as_file(resources / "demo.pcap") as capture,
+        as_file(resources / "demo.rules") as rules,
+        as_file(resources / "demo.ids.rules") as ids_rules,
+    ):
+        return _demo(capture, {"firewall": rules, "ids": ids_rules})
 
 
-def _demo(capture: Path, rules: Path) -> int:
-    console = Console(soft_wrap=True)
+def _demo(capture: Path, rules: dict[str, Path]) -> int:
+    console = Console(soft_wrap=True, highlight=False)
     packets = _count(capture)
     options = ReplayOptions(
         captures=(capture,),
-        chain=("firewall", "monitor"),
-        rules={"firewall": rules},
+        chain=CHAIN,
+        rules=rules,
         runtimes=RUNTIMES,
         migrate_every=max(1, packets // (MIGRATIONS + 1)),
     )
     make_chain = chain_factory(options.chain, options.rules)
-    console.print(f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, firewall → monitor")
+    console.print(f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, {' → '.join(CHAIN)}")
     rows = Rows()
     bar = Progress(
         TextColumn("packets"), BarColumn(), MofNCompleteColumn(), console=console, disable=not console.is_terminal
@@ -59,7 +64,10 @@ def _demo(capture: Path, rules: Path) -> int:
         outcome = run(
             options, make_chain, source, Results(rows, None, watch), lambda: bar.update(task, completed=source.packets)
         )
-    print_summary(console, outcome, rows.count_flows())
+    print_summary(console, outcome, rows.count("flows"))
+    console.print(f"HTTP: {rows.count('requests'):,} requests, {rows.count('responses'):,} responses")
+    for alert in rows.alerts():
+        console.print(f"IDS: rule {alert['sid']} alerted {alert['count']:,} times")
     rows.close()
     return 0
 

@@ -173,7 +173,7 @@ def _writer(path: Path, readers: Sequence[CaptureReader]) -> CaptureWriter:
 def replay(options: ReplayOptions) -> int:
     """The command. Returns the exit status."""
     make_chain = chain_factory(options.chain, options.rules)
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
     with ExitStack() as stack:
         readers = [stack.enter_context(open_capture(path)) for path in options.captures]
         report = stack.enter_context(_Atomic(options.report)) if options.report is not None else None
@@ -194,5 +194,7 @@ def replay(options: ReplayOptions) -> int:
         filled = row_sections(rows, make_chain().functions)
         if report is not None:
             write_report(report, sections(outcome, truncated=bool(source.problems())) | filled)
-        print_summary(Console(soft_wrap=True), outcome, rows.count_flows() if "flows" in filled else None)
+        print_summary(
+            Console(soft_wrap=True, highlight=False), outcome, rows.count("flows") if "flows" in filled else None
+        )
     return 0

@@ -7,7 +7,7 @@ in order of their first packets. Rows of one 5-tuple that came back after it had
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from nfactor.cluster.replay import Outcome
 from nfactor.dataplane.nf import NF
@@ -68,9 +68,9 @@ class Rows:
             _ADD_FLOW, (row.key.ljust(KEY_OCTETS, b"\0"), row.initiator, row.first_mark, *packets, *octets, runtime)
         )
 
-    def count_flows(self) -> int:
-        """Flows so far, a 5-tuple that came back counted once."""
-        count: int = self._database.execute("SELECT count(*) FROM flows").fetchone()[0]
+    def count(self, table: Literal["flows", "requests", "responses"]) -> int:
+        """Rows so far, a 5-tuple that came back counted once."""
+        count: int = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return count
 
     def flows(self) -> Iterator[dict[str, Any]]:

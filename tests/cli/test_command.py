@@ -272,6 +272,8 @@ def test_the_demo_shows_migrations_and_the_accounting(capsys: pytest.CaptureFixt
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count(" flows moved from runtime-") > 8
     assert "runtime-0" in shown
+    assert re.search(r"HTTP: 1,\d{3} requests", shown)
+    assert [f"rule {sid} alerted 2 times" in shown for sid in range(1000001, 1000005)] == [True] * 4
     assert "dropped as firewall_rule: " in shown
     assert re.search(r"accounting: [\d,]+ in \+ 0 created = [\d,]+ out", shown)
 
