@@ -190,3 +190,37 @@ def traffic(flows: int, count: int, seed: int = 1) -> list[bytes]:
         (a, a_port), (b, b_port) = ends if rng.random() < 0.5 else ends[::-1]
         frames.append(make(a, a_port, b, b_port, payload))
     return frames
+
+
+def mixed_traffic(flows: int, count: int, seed: int) -> list[bytes]:
+    """The same with what makes a flow hard to follow: IPv6, VLANs, fragments, ICMP errors, and ends of TCP."""
+    rng = random.Random(seed)
+    frames: list[bytes] = []
+    while len(frames) < count:
+        flow, back = rng.randrange(flows), rng.random() < 0.5
+        a, b = ("2001:db8::1", "2001:db8::2") if flow % 4 == 1 else ("10.0.0.1", "10.9.0.2")
+        (a, a_port), (b, b_port) = ((b, 53), (a, 1000 + flow)) if back else ((a, 1000 + flow), (b, 53))
+        if flow % 4 == 3:
+            frames += fragments(a, a_port, b, b_port, len(frames) % 65535 + 1)
+            continue
+        if flow % 4 == 2:
+            frame = packets.udp(a, a_port, b, b_port, bytes(4))
+        else:
+            flags = rng.choice([packets.ACK] * 8 + [packets.SYN, packets.FIN | packets.ACK, packets.RST])
+            frame = packets.tcp(a, a_port, b, b_port, bytes(4), flags=flags)
+        if flow % 5 == 0:
+            frame = frame[:12] + b"\x81\x00" + (flow % 3 + 1).to_bytes(2, "big") + frame[12:]
+        elif flow % 4 == 2 and rng.random() < 0.2:
+            frame = packets.ip_packet(b, a, 1, b"\x03\x03" + bytes(6) + frame[14:])
+        frames.append(frame)
+    return frames[:count]
+
+
+def fragments(a: str, a_port: int, b: str, b_port: int, identifier: int) -> list[bytes]:
+    """A UDP datagram in two fragments; checksums are left as they were."""
+    whole = packets.udp(a, a_port, b, b_port, bytes(24))
+    first, later = bytearray(whole[:14] + whole[14:34] + whole[34:50]), bytearray(whole[:34] + whole[50:])
+    for part, offset in ((first, 0x2000), (later, 2)):
+        part[16:18] = (len(part) - 14).to_bytes(2, "big")
+        part[18:22] = identifier.to_bytes(2, "big") + offset.to_bytes(2, "big")
+    return [bytes(first), bytes(later)]

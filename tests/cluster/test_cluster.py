@@ -24,7 +24,7 @@ from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
 from nfactor.packet.headers import parse
 from nfactor.testing import packets
-from tests.cluster.harness import Inside, Run, run, traffic
+from tests.cluster.harness import Inside, Run, mixed_traffic, run, traffic
 
 FRAMES = traffic(flows=40, count=1500)
 
@@ -78,6 +78,26 @@ def test_migration_changes_nothing_that_can_be_seen_from_outside(seed: int, runt
     assert moved.rows() == ALONE.rows()
     assert moved.outcome.migrations.completed > 10
     assert moved.outcome.buffered_max > 0, "packets waited at a target: migrations happened in the middle of traffic"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("step_s", [0.001, 0.3])
+def test_migration_changes_nothing_for_flows_that_are_hard_to_follow(seed: int, step_s: float) -> None:
+    """With fragments, VLANs, IPv6, ICMP errors, ends of TCP, and (at 0.3 s a packet) flows that end of idleness."""
+    frames, outs = mixed_traffic(60, 1200, seed), TimeOuts(tcp_idle_s=15, tcp_closed_s=2, udp_idle_s=10)
+    alone = run(frames, step_s=step_s, time_outs=outs, seed=seed)
+    moved = run(frames, step_s=step_s, time_outs=outs, seed=seed, runtimes=3, migrate_every=40)
+    assert alone.outcome.dropped == moved.outcome.dropped == {}
+    assert by_key(alone) == by_key(moved)
+    assert sorted(moved.out.marks) == alone.out.marks
+    assert moved.outcome.migrations.completed > 5
+
+
+def by_key(result: Run) -> list[tuple[Any, ...]]:
+    """Rows without the order in which flows of one key came to their ends."""
+    fields = ("key", "first_mark", "packets_ab", "packets_ba", "octets_ab", "octets_ba", "initiator")
+    return sorted(tuple(getattr(row, field) for field in fields) for row in result.rows())
 
 
 def test_migrations_begin_with_packets_in_flight_on_every_link() -> None:
