@@ -84,7 +84,7 @@ async def run_runtime(
     async with _open(world, name) as node, _supervised(node) as supervisor:
         liaison, table, switch = node.ref(name, LIAISON), node.ref(name, FLOWS), node.ref(switch_name(0), LIAISON)
         observer = node.ref(OUTSIDE, COLLECTOR)
-        ledger = Ledger(name, tells_fates=True)
+        ledger = Ledger(name)
         await supervisor.start(
             lambda: FlowTable(plan.engine(), port, ledger, liaison=liaison, switch=switch, observer=observer),
             name=FLOWS,
@@ -104,7 +104,7 @@ async def run_switch(
     async with _open(world, name) as node, _supervised(node) as supervisor:
         observer = node.ref(OUTSIDE, COLLECTOR)
         next_hop = address(Kind.OUTSIDE, 0)
-        ledger = Ledger(name, tells_fates=True)
+        ledger = Ledger(name)
         await supervisor.start(
             lambda: VirtualSwitch(
                 Dispatcher(plan.classifier(), flows_max=plan.flows_max),

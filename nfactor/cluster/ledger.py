@@ -2,7 +2,7 @@
 
 The identity, at every moment: ``received + created = sent + absorbed + dropped (each by reason) + buffered``. Markers
 are no packets and are counted apart. Besides the sums the ledger remembers *which* packets were dropped (their marks)
-until someone who asked for fates has been told, so that an observer outside knows the fate of each packet it put in.
+until ``take_fates`` is called, so that an observer outside knows the fate of each packet it put in.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ class AccountingError(NfactorError):
 class Ledger:
     """Counts of one node, in packets."""
 
-    def __init__(self, node: str, *, tells_fates: bool) -> None:
+    def __init__(self, node: str) -> None:
         self.node = node
         self.received = 0
         self.created = 0
@@ -32,7 +32,6 @@ class Ledger:
         self.buffered_max = 0
         self.markers_sent = 0
         self.markers_received = 0
-        self._tells_fates = tells_fates
         self._fates: list[tuple[str, Marks]] = []
 
     def drop(self, reason: str, packets: Burst) -> None:
@@ -40,8 +39,7 @@ class Ledger:
         if len(packets) == 0:
             return
         self.dropped[reason] += len(packets)
-        if self._tells_fates:
-            self._fates.append((reason, packets.marks))
+        self._fates.append((reason, packets.marks))
 
     def buffer(self, change: int) -> None:
         """So many packets more (or fewer) wait here."""

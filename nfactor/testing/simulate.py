@@ -25,7 +25,7 @@ import trio
 import trio._core._run as trio_run  # the switch and the generator have no public name
 from trio.testing import MockClock
 
-from nfactor.errors import DeadlockError
+from nfactor.errors import DeadlockError, NfactorError
 from nfactor.testing.deadlock import DeadlockDetector
 
 T = TypeVar("T")
@@ -161,7 +161,12 @@ class _Recorder(trio.abc.Instrument):
 
 @contextmanager
 def _deterministic_trio(seed: int) -> Iterator[None]:
-    """Throw trio's switch and seed its generator; put both back, whoever else (Hypothesis) had thrown it before."""
+    """Throw trio's switch and seed its generator; put both back, whoever else (Hypothesis) had thrown it before.
+
+    Neither is public. Hypothesis leans on the same two, so they are not likely to go without notice.
+    """
+    if not (hasattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING") and hasattr(trio_run, "_r")):
+        raise NfactorError(f"trio {trio.__version__} cannot be made deterministic the way nfactor knows: use trio 0.35")
     switch, state = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r.getstate()
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio_run._r.seed(seed)
