@@ -11,8 +11,10 @@ from nfactor.actors import Node
 from nfactor.backends.memory import MemoryPort
 from nfactor.cli.worlds import DATA_LATENCY_S
 from nfactor.cluster import flow_table
+from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import FlowRecord, InstallFlows, Migrate, PrepareFlows, ReadFlow, RedirectFlows
 from nfactor.cluster.names import FLOWS, runtime_name
+from nfactor.cluster.outside import Outside
 from nfactor.cluster.replay import Pace
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import HEADER
@@ -161,6 +163,21 @@ def test_a_full_buffer_at_the_target_drops_and_counts() -> None:
     result = run(FRAMES, runtimes=3, migrate_every=50, patches=small, look=Inside.check_accounting)
     assert result.outcome.buffered_max == 1
     assert result.outcome.dropped.keys() == {"migration_buffer_full"}
+
+
+def test_a_cluster_whose_sum_is_off_is_an_error() -> None:
+    """A packet that the outside forgets to have put in: every node is right, the whole is not."""
+
+    def look(inside: Inside) -> None:
+        if inside.cluster.outside.packets_in == 64:
+            inside.cluster.outside.packets_in -= 1
+
+    async def wait_empty(self: Outside) -> None:
+        await trio.sleep(0.01)
+
+    error = pytest.RaisesExc(AccountingError, match="63 packets came in or were made, 64 are accounted for")
+    with pytest.RaisesGroup(error, flatten_subgroups=True):
+        run(FRAMES[:64], look=look, patches=mock.patch.object(Outside, "wait_empty", wait_empty))
 
 
 def test_a_full_port_drops_and_counts() -> None:

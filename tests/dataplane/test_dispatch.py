@@ -99,6 +99,15 @@ def test_later_fragments_leave_labelled_with_the_flow_of_their_first() -> None:
     assert packet.data[packet.start : packet.end] == later
 
 
+def test_a_forgotten_flow_is_new_again_even_in_a_burst_of_known_ones() -> None:
+    """Full bursts go the short way, by what is known of plain packets: it must not outlive the flow."""
+    switch, frames = dispatcher(), [udp(A, 1, B, 2), udp(A, 3, B, 4)] * 32
+    assert switch.assign(burst_of(frames))[0] == [0, 1] * 32
+    assert switch.assign(burst_of(frames))[0] == [0, 1] * 32, "the short way"
+    assert switch.forget([key_of(frames[0])], u32(64), owner=0, now=0.0).tolist() == [Status.OK], "and it counts"
+    assert switch.assign(burst_of(frames))[0] == [2, 1] * 32
+
+
 def test_runtimes_are_different_numbers() -> None:
     with pytest.raises(CallerError):
         dispatcher().set_runtimes([1, 1])

@@ -139,6 +139,34 @@ def test_what_a_runtime_allocates_for_a_flow_it_deallocates_when_the_flow_leaves
     assert (0, 0) == (here.allocated, there.allocated)
 
 
+def test_how_far_tcp_has_closed_and_how_many_packets_came_move_with_the_flow() -> None:
+    outs = TimeOuts(tcp_idle_s=100, tcp_closed_s=5)
+    source, target = engine_of(time_outs=outs), engine_of(time_outs=outs)
+    process(source, [tcp(A, 1, B, 2), tcp(A, 1, B, 2, flags=0x11)])
+    move(source, target)
+    process(target, [tcp(B, 2, A, 1, flags=0x11)])
+    process(target, [udp(A, 7, B, 7)], start_s=6)
+    keys, counts = target.idle(10)
+    assert (1, [3]) == (len(keys), counts.tolist()), "closed by a FIN on either side of the move; three packets in all"
+
+
+def test_states_of_an_epoch_lower_than_was_announced_are_stale() -> None:
+    source, target = engine_of(), engine_of()
+    process(source, [udp(A, 1, B, 2)])
+    keys, epochs = source.pick(1)
+    target.hold(keys, epochs + 2)
+    records, _ = source.depart(keys)
+    assert target.install(keys, epochs + 1, records).tolist() == [Status.STALE]
+
+
+def test_a_flow_that_was_kept_may_be_picked_again() -> None:
+    engine = engine_of()
+    process(engine, [udp(A, 1, B, 2)])
+    keys, _ = engine.pick(1)
+    assert engine.unpin(keys).tolist() == [Status.OK]
+    assert engine.pick(1)[0] == keys
+
+
 def test_packets_of_held_flows_come_back_and_late_ones_are_dropped() -> None:
     source, target = engine_of(), engine_of()
     frame = udp(A, 1, B, 2)
