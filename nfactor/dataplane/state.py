@@ -3,7 +3,7 @@
 A flow's state must be taken out of a runtime and put into another without asking the NF (paper section 3.3). So a state
 class says the width of each field, and everything else follows: a record of fixed size (numpy dtype and ``struct``
 format, naturally aligned, little-endian), a version that changes when the layout does, and the copy in both directions.
-Extracting the state of a thousand flows is then a copy of bytes.
+Extracting the state of a thousand flows is then a copy of bytes::
 
     @state
     class Counters:
