@@ -12,6 +12,7 @@ from typing import NoReturn
 import attrs
 
 from nfactor.errors import CallerError
+from nfactor.protocols.replication import Kind, Mode
 
 RUNTIMES_MAX = 256
 """Runtimes that one process starts, at most."""
@@ -28,6 +29,8 @@ class ReplayOptions:
     rules: dict[str, Path]
     runtimes: int = 1
     migrate_every: int = 0
+    replication: Mode = attrs.Factory(Mode)
+    kill_runtime_at: int = 0
     five_tuple: bool = False
     seed: int = 0
     flows_max: int = 1_000_000
@@ -69,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--runtimes", default="1", metavar="N", help=runtimes)
     every = "begin a migration after each N input packets; needs two runtimes; a small N takes its time"
     replay.add_argument("--migrate-every", default="0", metavar="N", help=every)
+    modes = (
+        "what waits for a replica: nothing is replicated; packets wait, if there is one; packets wait for one; states "
+    )
+    modes += "follow within K packets (%(default)s)"
+    replay.add_argument("--replication", default="none", metavar="none|strict|strict-hold|every=K", help=modes)
+    kill = "after N input packets, crash the runtime that has the most flows; needs two runtimes"
+    replay.add_argument("--kill-runtime-at", default="0", metavar="N", help=kill)
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
     replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
     replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
@@ -76,8 +86,6 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
     later.add_argument("--switches", default="1", metavar="M")
-    later.add_argument("--replication", default="none", metavar="none|strict|strict-hold|every=K")
-    later.add_argument("--kill-runtime-at", default=None, metavar="N")
     later.add_argument("--engine", default="auto", metavar="auto|reference|compiled")
     later.add_argument("--world", default="memory", metavar="memory|processes")
     later.add_argument("--config", default=None, metavar="FILE.toml")
@@ -87,8 +95,6 @@ def _parser() -> argparse.ArgumentParser:
 _LATER = (
     # option, what it may be in this version
     ("switches", ("1",)),
-    ("replication", ("none",)),
-    ("kill_runtime_at", (None,)),
     ("engine", ("auto", "reference")),
     ("world", ("memory",)),
     ("config", (None,)),
@@ -110,6 +116,8 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
         rules=_rules(said.rules),
         runtimes=_number("--runtimes", said.runtimes, 1, RUNTIMES_MAX),
         migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),
+        replication=Mode.parse(said.replication),
+        kill_runtime_at=_number("--kill-runtime-at", said.kill_runtime_at, 0, 1 << 62),
         five_tuple=said.flow_key == "five-tuple",
         seed=_number("--seed", said.seed, 0, (1 << 64) - 1),
         flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
@@ -118,8 +126,21 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
     )
     if options.migrate_every and options.runtimes < 2:
         raise CallerError("--migrate-every needs at least --runtimes 2: there is nowhere to migrate to")
+    _check_runtimes(options)
     _check_outputs(options)
     return options
+
+
+def _check_runtimes(options: ReplayOptions) -> None:
+    """There must be as many as what is asked for leaves at least one other."""
+    if options.kill_runtime_at and options.runtimes < 2:
+        raise CallerError("--kill-runtime-at needs at least --runtimes 2: nobody would be left")
+    needed = 3 if options.kill_runtime_at else 2
+    if options.replication.kind is Kind.STRICT_HOLD and options.runtimes < needed:
+        raise CallerError(
+            f"--replication strict-hold needs at least --runtimes {needed} here: packets would wait "
+            "for a replica for ever"
+        )
 
 
 def _check_outputs(options: ReplayOptions) -> None:

@@ -23,6 +23,7 @@ from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import replay as cluster_replay
 from nfactor.cluster.launcher import ClusterPlan, open_cluster
 from nfactor.cluster.messages import MigrationEnded
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replay import Outcome, Pace
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
@@ -73,7 +74,7 @@ class Results:
 
     rows: Rows
     writer: CaptureWriter | None
-    watch: Callable[[MigrationEnded], None]
+    watch: Callable[[MigrationEnded | NodeRecovered], None]
 
     def packets_out(self, burst: Burst) -> None:
         """See ``Sink``."""
@@ -85,6 +86,10 @@ class Results:
         self.rows.add(record, node)
 
     def migration_ended(self, event: MigrationEnded) -> None:
+        """See ``Sink``."""
+        self.watch(event)
+
+    def node_recovered(self, event: NodeRecovered) -> None:
         """See ``Sink``."""
         self.watch(event)
 
@@ -110,8 +115,10 @@ def run(
         classifier=classifier,
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         flows_max=options.flows_max,
+        replication=options.replication,
     )
-    pace = Pace.of(options.migrate_every, CONTROL_LATENCY_S)
+    pace = Pace.of(options.migrate_every, CONTROL_LATENCY_S, options.kill_runtime_at)
+    kills = pace.kill_at > 0
 
     async def main(simulation: Simulation) -> Outcome:
         network = open_memory_network(
@@ -128,7 +135,8 @@ def run(
 
         async with network as fabric:
             world = MemoryWorld(fabric)
-            async with open_cluster(world, plan, results, window_packets_max=pace.window_packets) as cluster:
+            cluster_of = open_cluster(world, plan, results, window_packets_max=pace.window_packets, remember=kills)
+            async with cluster_of as cluster:
                 return await cluster_replay.replay(cluster, source, pace, between=between)
 
     return simulate(main, seed=options.seed, digest=False).value
@@ -188,6 +196,12 @@ def replay(options: ReplayOptions) -> int:
                 source,
                 Results(rows, writer, lambda event: None),
                 lambda: status.update(f"{source.packets:,} packets"),
+            )
+        if options.kill_runtime_at > source.packets:
+            console.print(
+                f"nfactor: warning: --kill-runtime-at {options.kill_runtime_at}: there were only {source.packets:,} "
+                "packets; nothing was killed",
+                style="yellow",
             )
         for problem in source.problems():
             console.print(f"nfactor: warning: {problem}; what stands before the cut was processed", style="yellow")

@@ -136,10 +136,10 @@ def sections(outcome: Outcome, *, truncated: bool) -> dict[str, Any]:
             "failed": outcome.migrations.failed,
             "buffered_max": outcome.buffered_max,
         },
-        "recoveries": {"flows": 0},
-        "lost_with_node": {},
-        "in_doubt": 0,
-        "unprotected": {"packets": 0, "seconds": 0.0},
+        "recoveries": {"flows": sum(event.flows for event in outcome.recovered)},
+        "lost_with_node": outcome.lost,
+        "in_doubt": 0,  # a switch knows how far a dead replica had come, so there is never a doubt (design.md)
+        "unprotected": {"packets": outcome.unprotected_packets, "seconds": round(outcome.unprotected_s, 6)},
         "truncated": truncated,
     }
 

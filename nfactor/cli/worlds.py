@@ -34,3 +34,7 @@ class MemoryWorld:
         """See ``World``: counted."""
         self._lives[node] += 1
         return self._lives[node]
+
+    def cut(self, node: str) -> None:
+        """See ``World``."""
+        self.network.cut(node)

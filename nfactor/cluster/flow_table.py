@@ -7,45 +7,62 @@ departure of a thousand flows never interleave.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import trio
 
 from nfactor.actors import ActorTable, Ref, handles, handles_keyed
 from nfactor.backends.base import Port
+from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     BuryFlows,
     CancelFlows,
     DepartedFlows,
     DepartFlows,
+    Done,
     EndFlows,
     ExpireFlows,
     FlowRecord,
     FlowsEnded,
     FlowsInstalled,
+    FlowsMoved,
     FlowStatuses,
     InstallFlows,
     KeepFlows,
     MarkerSeen,
     NodeCounters,
+    NotifyClusterCfg,
     PickedFlows,
     PickFlows,
     PollWorkload,
     PrepareFlows,
     ReadCounters,
     ReadFlow,
+    ReturnFlows,
+    ViewTaken,
     Workload,
     pack_u32,
     unpack_records,
     unpack_statuses,
     unpack_u32,
 )
-from nfactor.cluster.reporter import Reporter
-from nfactor.dataplane.engine import HELD, REPLY, Engine, Status
+from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, REPLICAS
+from nfactor.cluster.recovery_messages import (
+    AdoptFlows,
+    CommitsStored,
+    RecoveryOver,
+    SetReplicas,
+    StepTaken,
+)
+from nfactor.cluster.replicator import Replicator
+from nfactor.cluster.view import watermarks
+from nfactor.dataplane.engine import HELD, Engine, Epochs, Records, Status, Statuses
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import keys_list
+from nfactor.protocols.replication import EVERY_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
@@ -62,28 +79,42 @@ class FlowTable(ActorTable[None]):
     flows that are coming. ``switch`` is asked before flows expire."""
 
     def __init__(
-        self, engine: Engine, port: Port, ledger: Ledger, *, liaison: Ref, switch: Ref, observer: Ref | None
+        self, engine: Engine, port: Port, ledger: Ledger, egress: Egress, mode: Mode, *, liaison: Ref, switch: Ref
     ) -> None:
         self._engine = engine
         self._port = port
         self._ledger = ledger
+        self._egress = egress
+        self._mode = mode
         self._liaison = liaison
         self._switch = switch
-        self._reporter = Reporter(ledger, observer)
+        self._term = 0
+        self._members: frozenset[str] = frozenset()
         self._waiting: list[Burst] = []
-        self._holds: dict[int, list[bytes]] = {}
-        """Keys that are held, by migration."""
+        self._holds: dict[int, tuple[str, list[bytes]]] = {}
+        """Keys that are held, by migration, and who will send their states."""
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
+        self._records = 0
+        """Records that NFs have emitted so far."""
         self._idle_keys: dict[bytes, int] = {}
         """Flows to propose to the switch for expiry, and their packet counts."""
         self._idle_found = trio.Event()
 
     async def started(self) -> None:
         """Begin to take packets."""
+        node = self.context.node
+        self._replicator = Replicator(
+            self._mode,
+            self._engine,
+            self._egress,
+            self._ledger,
+            send=lambda runtime, message: node.ref(runtime, REPLICAS).tell_nowait(message),
+        )
         self.context.start_soon(self._pump)
-        self.context.start_soon(self._reporter.run)
         self.context.start_soon(self._expire)
+        if self._mode.kind is Kind.EVERY:
+            self.context.start_soon(self._catch_up)
 
     # ---------------------------------------------------------------- packets
 
@@ -91,11 +122,12 @@ class FlowTable(ActorTable[None]):
         while True:
             await self._port.wait_readable()
             for _ in range(BURSTS_PER_PASS_MAX):
+                await self._replicator.wait_room()
                 burst = self._port.receive()
                 if burst is None:
                     break
                 self._arrived(burst)
-            self._reporter.wake()
+            self._egress.flush()
 
     def _arrived(self, burst: Burst) -> None:
         """Packets in their order; where a marker stands among them, it is seen exactly there."""
@@ -108,40 +140,42 @@ class FlowTable(ActorTable[None]):
 
     def _packets_arrived(self, burst: Burst) -> None:
         if len(burst):
-            self._ledger.received += len(burst)
+            self._ledger.take(self._switch.node_name, len(burst))
             self._process(burst)
-            self._reporter.emitted(self._engine.take_records())
             self._look_for_idle(len(burst))
 
     def _marker_arrived(self, frame: bytes) -> None:
+        """The flows' last packet from the switch is processed. Once it has left the system, the states may leave too,
+        or the target's next packet could overtake it."""
         self._ledger.markers_received += 1
         migration = cluster_frame.read_marker(frame)
         if migration is not None:  # else it is somebody's junk with our EtherType, which says nothing
-            self._liaison.tell_nowait(MarkerSeen(migration))
+            self._replicator.when_stored(partial(self._liaison.tell_nowait, MarkerSeen(migration)))
 
     def _process(self, burst: Burst) -> None:
         codes = self._engine.process(burst)
-        if codes.any():
-            for code in np.unique(codes[codes > HELD]).tolist():
-                self._ledger.drop(self._engine.reasons[code], burst.select(np.flatnonzero(codes == code)))
+        keys, emitted = self._engine.touched, self._engine.take_emitted()
+        self._records += len(emitted)
+        if (codes == HELD).any():
             self._hold(burst.select(np.flatnonzero(codes == HELD)))
-            burst = burst.select(np.flatnonzero(codes <= REPLY))
-        self._send(burst)
+            others = np.flatnonzero(codes != HELD)
+            burst, codes, keys = burst.select(others), codes[others], [keys[place] for place in others.tolist()]
+        if len(burst):
+            self._replicator.commit(burst, keys, codes, emitted)
 
     def _hold(self, burst: Burst) -> None:
-        room = BUFFER_PACKETS_MAX - self._ledger.buffered
+        room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
         self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
         burst = burst.slice(0, room)
         if len(burst):
             self._waiting.append(burst)
             self._ledger.buffer(len(burst))
 
-    def _send(self, burst: Burst) -> None:
-        if len(burst):
-            cluster_frame.turn_back(burst, source=self._port.address)
-            taken = self._port.send(burst)
-            self._ledger.sent += taken
-            self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+    async def _catch_up(self) -> None:
+        """Under ``every``: no state lags behind for longer than this, however quiet it is."""
+        while True:
+            await trio.sleep(EVERY_S)
+            self._replicator.catch_up()
 
     # ---------------------------------------------------------------- flows that leave
 
@@ -166,7 +200,26 @@ class FlowTable(ActorTable[None]):
         self._leaving -= len(keys)
         records, statuses = self._engine.depart(keys)
         assert not statuses.any(), "only flows that were picked depart, and picked flows neither expire nor leave twice"
+        self._replicator.departed(keys)
         return DepartedFlows(records.tobytes())
+
+    @handles(FlowsMoved)
+    def moved(self, message: FlowsMoved) -> None:
+        """The target owns them, and they are protected there."""
+        self._replicator.moved(keys_list(message.keys))
+
+    @handles(ReturnFlows)
+    def returned(self, message: ReturnFlows) -> Done:
+        """The target is dead and the switch has given these back."""
+        keys, epochs = keys_list(message.keys), unpack_u32(message.epochs)
+        if message.records:
+            self._put_in_place(keys, epochs, unpack_records(message.records, self._engine.record_size))
+        else:
+            self._leaving -= len(keys)
+            self._engine.unpin(keys, epochs)
+        self._replicator.adopt(keys)
+        self._drain()
+        return Done()
 
     @handles(BuryFlows)
     def bury(self, message: BuryFlows) -> None:
@@ -177,20 +230,28 @@ class FlowTable(ActorTable[None]):
 
     @handles(PrepareFlows)
     def prepare(self, message: PrepareFlows) -> FlowStatuses:
-        """Step 1 of a migration to here."""
+        """Step 1 of a migration to here. Whoever is declared dead is not waited for."""
         keys = keys_list(message.keys)
+        if message.source not in self._members:
+            return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
         statuses = self._engine.hold(keys, unpack_u32(message.epochs))
-        self._holds[message.migration] = _where_ok(keys, statuses.tolist())
+        self._holds[message.migration] = message.source, _where_ok(keys, statuses.tolist())
         return FlowStatuses(statuses.tobytes())
 
     @handles(InstallFlows)
-    def install(self, message: InstallFlows) -> FlowsInstalled:
-        """Step 3 of a migration to here: install the states, then process what waited for them, in order."""
+    def install(self, message: InstallFlows) -> None:
+        """Step 3 of a migration to here: install the states, have them stored, process what waited for them, in order;
+        the answer goes when they are stored."""
+        if message.source not in self._members:
+            return
         keys = keys_list(message.keys)
         records = unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
         self._let_go(message.migration, keys)
-        return FlowsInstalled(statuses.tobytes(), self._drain())
+        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
+        answer = FlowsInstalled(message.migration, statuses.tobytes(), self._drain())
+        source = self.context.node.ref(message.source, LIAISON)
+        self._replicator.when_stored(partial(source.tell_nowait, answer))
 
     @handles(CancelFlows)
     def cancel(self, message: CancelFlows) -> None:
@@ -198,9 +259,28 @@ class FlowTable(ActorTable[None]):
         self._let_go(message.migration, [])
         self._drain()
 
+    @handles(AdoptFlows)
+    def adopt(self, message: AdoptFlows) -> Done:
+        """Flows of a dead runtime whose replicas were here."""
+        keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
+        statuses = self._put_in_place(keys, unpack_u32(message.epochs), records)
+        adopted = _where_ok(keys, statuses.tolist())
+        if message.ending:
+            self._end(adopted)
+        else:
+            self._replicator.adopt(adopted)
+        self._drain()
+        return Done()
+
+    def _put_in_place(self, keys: Sequence[bytes], epochs: Epochs, records: Records) -> Statuses:
+        """Install states that no migration announced. (Some are held all the same: their source died on the way.)"""
+        self._engine.hold(keys, epochs)
+        return self._engine.install(keys, epochs, records)
+
     def _let_go(self, migration: int, installed: Sequence[bytes]) -> None:
         here = dict.fromkeys(installed)
-        self._engine.release([key for key in self._holds.pop(migration, []) if key not in here])
+        _, held = self._holds.pop(migration, ("", []))
+        self._engine.release([key for key in held if key not in here])
 
     def _drain(self) -> int:
         """Process what waited; what still has to wait for another migration waits on, in the same order."""
@@ -209,8 +289,40 @@ class FlowTable(ActorTable[None]):
         for burst in waiting:
             self._ledger.buffer(-len(burst))
             self._process(burst)
-        self._reporter.wake()
+        self._egress.flush()
         return before - self._ledger.buffered
+
+    # ---------------------------------------------------------------- the cluster
+
+    @handles(NotifyClusterCfg)
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
+        """Who is in the cluster: nothing is taken from others."""
+        self._term = max(self._term, message.term)
+        if message.term == self._term:
+            self._members = frozenset(member.name for member in message.members)
+        return ViewTaken()
+
+    @handles(SetReplicas)
+    def set_replicas(self, message: SetReplicas) -> Done:
+        """Where the flows of this runtime are replicated from now on."""
+        if message.term >= self._term:
+            self._replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+        return Done()
+
+    @handles(CommitsStored)
+    def stored(self, message: CommitsStored) -> None:
+        """A replica has stored and released some."""
+        self._replicator.stored(message.replica, message.sequence)
+
+    @handles(RecoveryOver)
+    def recovery_over(self, message: RecoveryOver) -> None:
+        """Flows that a dead source was about to send will not come any more."""
+        for migration, (source, _) in list(self._holds.items()):
+            if source == message.node:
+                self._let_go(migration, [])
+        self._drain()
+        step = StepTaken(message.recovery, self._ledger.node)
+        self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
 
     # ---------------------------------------------------------------- flows that end
 
@@ -231,19 +343,23 @@ class FlowTable(ActorTable[None]):
             keys, counts = list(found), np.fromiter(found.values(), np.uint32, len(found))
             question = ExpireFlows(self._ledger.node, b"".join(keys), pack_u32(counts))
             answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses)
-            self._engine.expire(_where_ok(keys, answer.tolist()), counts[answer == Status.OK])
-            self._engine.expire(
-                [key for key, status in zip(keys, answer.tolist(), strict=True) if status == Status.UNKNOWN]
-            )
-            self._reporter.emitted(self._engine.take_records())
+            ended = [status in (Status.OK, Status.UNKNOWN) for status in answer.tolist()]
+            self._end([key for key, gone in zip(keys, ended, strict=True) if gone])
+            self._engine.unpin([key for key, gone in zip(keys, ended, strict=True) if not gone])
+
+    def _end(self, keys: Sequence[bytes]) -> None:
+        """End flows here and at their replicas, and let NFs say what they have to."""
+        statuses = self._engine.expire(keys)
+        emitted = self._engine.take_emitted()
+        self._records += len(emitted)
+        self._replicator.ended(_where_ok(keys, statuses.tolist()), emitted)
 
     @handles(EndFlows)
     def end(self, message: EndFlows) -> FlowsEnded:
         """End flows as if they had expired, oldest first: the system closes down."""
         keys = self._engine.keys()[: message.flows]
-        self._engine.expire(keys)
-        self._reporter.emitted(self._engine.take_records())
-        return FlowsEnded(len(keys), self._engine.statistics().flows, self._reporter.records)
+        self._end(keys)
+        return FlowsEnded(len(keys), self._engine.statistics().flows, self._records)
 
     # ---------------------------------------------------------------- questions
 
@@ -253,14 +369,18 @@ class FlowTable(ActorTable[None]):
         that come. Otherwise two migrations in quick succession would both act on what the first has already
         changed."""
         statistics = self._engine.statistics()
-        coming = sum(map(len, self._holds.values()))
+        coming = sum(len(keys) for _, keys in self._holds.values())
         return Workload(statistics.flows - self._leaving + coming, statistics.packets)
 
     @handles(ReadCounters)
     def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         statistics = self._engine.statistics()
-        return self._ledger.counters(nf_errors=statistics.nf_errors, nf_error_sample=statistics.nf_error_sample)
+        return self._ledger.counters(
+            nf_errors=statistics.nf_errors,
+            nf_error_sample=statistics.nf_error_sample,
+            protection=self._replicator.protection(),
+        )
 
     @handles_keyed(ReadFlow, creates=True)
     def read(self, key: bytes, message: ReadFlow) -> FlowRecord:

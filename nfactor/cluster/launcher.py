@@ -14,19 +14,38 @@ import trio
 from nfactor.actors import Node, Supervisor, open_node, open_supervisor
 from nfactor.backends.base import Port, Transport
 from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
+from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
-from nfactor.cluster.messages import MESSAGES, Member
-from nfactor.cluster.names import COLLECTOR, COORDINATOR, FLOWS, LIAISON, OUTSIDE, runtime_name, switch_name
+from nfactor.cluster.membership import Membership
+from nfactor.cluster.messages import Member
+from nfactor.cluster.names import (
+    COLLECTOR,
+    COORDINATOR,
+    FLOWS,
+    LIAISON,
+    MEMBERSHIP,
+    OUTSIDE,
+    REPLICAS,
+    runtime_name,
+    switch_name,
+)
 from nfactor.cluster.outside import Collector, Outside, Sink
-from nfactor.cluster.reporter import record_name
+from nfactor.cluster.replica_table import ReplicaTable
+from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
+from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Engine
 from nfactor.dataplane.state import schema_of
 from nfactor.packet.classifier import FlowClassifier
+from nfactor.protocols.replication import Mode
+
+REPLICAS_MAILBOX_MAX = 65_536
+"""Commits of all primaries together that wait for a replica; each primary bounds its own (``replicator``)."""
 
 
 class World(Protocol):
@@ -41,6 +60,9 @@ class World(Protocol):
     def incarnation(self, node: str) -> int:
         """A number that is higher for each life of the node."""
 
+    def cut(self, node: str) -> None:
+        """From now on nothing leaves that node, and nothing reaches it."""
+
 
 @attrs.frozen
 class ClusterPlan:
@@ -52,6 +74,7 @@ class ClusterPlan:
     records: tuple[type, ...]
     """Every record class that NFs of the chain emit."""
     flows_max: int
+    replication: Mode = attrs.Factory(Mode)
 
 
 def members(plan: ClusterPlan) -> tuple[Member, ...]:
@@ -75,22 +98,52 @@ def _supervised(node: Node) -> AbstractAsyncContextManager[Supervisor]:
     return open_supervisor(node, restarts_max=0)
 
 
+@attrs.define
+class Life:
+    """A runtime that runs, and the means to end it."""
+
+    scope: trio.CancelScope
+    engine: Engine
+    killed: bool = False
+
+
 async def run_runtime(
-    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[Life] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """A runtime: its liaison and the table of its flow actors."""
+    """A runtime: its liaison, the table of its flow actors, and the table of flows for which it is the replica."""
     name = runtime_name(index)
     port = world.port(name, address(Kind.RUNTIME, index))
+    life = Life(trio.CancelScope(), plan.engine())
+    try:
+        with life.scope:
+            await _run_runtime(world, plan, index, port, life, task_status)
+    except* Exception:  # what goes wrong in a node that is being killed is no news
+        if not life.killed:
+            raise
+
+
+async def _run_runtime(
+    world: World, plan: ClusterPlan, index: int, port: Port, life: Life, task_status: trio.TaskStatus[Life]
+) -> None:
+    name = runtime_name(index)
     async with _open(world, name) as node, _supervised(node) as supervisor:
-        liaison, table, switch = node.ref(name, LIAISON), node.ref(name, FLOWS), node.ref(switch_name(0), LIAISON)
-        observer = node.ref(OUTSIDE, COLLECTOR)
-        ledger = Ledger(name)
+        liaison, flows, replicas = (node.ref(name, actor) for actor in (LIAISON, FLOWS, REPLICAS))
+        switch, ledger = node.ref(switch_name(0), LIAISON), Ledger(name)
+        tables: list[ReplicaTable] = []
+        reporter = Reporter(ledger, node.ref(OUTSIDE, COLLECTOR), lambda *commit: tables[0].completed(*commit))
+        egress = Egress(port, ledger, reporter)
+
+        def replica_table() -> ReplicaTable:
+            tables[:] = [ReplicaTable(egress, ledger, reporter, life.engine.record_size, flows=flows, switch=switch)]
+            return tables[0]
+
+        await supervisor.start(replica_table, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(
-            lambda: FlowTable(plan.engine(), port, ledger, liaison=liaison, switch=switch, observer=observer),
+            lambda: FlowTable(life.engine, port, ledger, egress, plan.replication, liaison=liaison, switch=switch),
             name=FLOWS,
         )
-        await supervisor.start(lambda: Liaison(index, table, switch), name=LIAISON)
-        task_status.started()
+        await supervisor.start(lambda: Liaison(index, flows, replicas, switch), name=LIAISON)
+        task_status.started(life)
         await trio.sleep_forever()
 
 
@@ -126,7 +179,11 @@ async def run_coordinator(
     """The coordinator; it has started when every node knows the cluster."""
     async with _open(world, COORDINATOR) as node, _supervised(node) as supervisor:
         observer = node.ref(OUTSIDE, COLLECTOR)
-        await supervisor.start(lambda: Coordinator(members(plan), observer=observer), name=COORDINATOR)
+        view, replicated = View(), plan.replication.replicates
+        await supervisor.start(lambda: Coordinator(view, observer=observer), name=COORDINATOR)
+        await supervisor.start(
+            lambda: Membership(members(plan), view, replicated=replicated, observer=observer), name=MEMBERSHIP
+        )
         task_status.started()
         await trio.sleep_forever()
 
@@ -139,23 +196,38 @@ class Cluster:
     """The outside's own node: refs to the others start here."""
     outside: Outside
     members: tuple[Member, ...]
+    """Who was in it at the beginning."""
+    world: World
+    lives: dict[str, Life]
+    """The runtimes that run in this process, by name."""
+
+    def kill(self, runtime: str) -> None:
+        """A crash: cut the runtime off, end it in the middle of whatever it does, and overwrite its memory."""
+        life = self.lives.pop(runtime)
+        life.killed = True
+        self.world.cut(runtime)
+        life.scope.cancel()
+        life.engine.poison()
 
 
 @asynccontextmanager
 async def open_cluster(
-    world: World, plan: ClusterPlan, sink: Sink, *, window_packets_max: int
+    world: World, plan: ClusterPlan, sink: Sink, *, window_packets_max: int, remember: bool = False
 ) -> AsyncIterator[Cluster]:
-    """A cluster and its outside, for the length of the block; nothing outlives it."""
+    """A cluster and its outside, for the length of the block; nothing outlives it. ``remember`` as in ``Outside``; it
+    is needed where something is to be killed."""
     async with trio.open_nursery() as nursery:
         await nursery.start(run_switch, world, plan, 0)
+        lives = {}
         for index in range(plan.runtimes):
-            await nursery.start(run_runtime, world, plan, index)
+            lives[runtime_name(index)] = await nursery.start(run_runtime, world, plan, index)
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
-        outside = Outside(port, address(Kind.SWITCH_OUTSIDE, 0), sink, window_packets_max=window_packets_max)
+        entry = address(Kind.SWITCH_OUTSIDE, 0)
+        outside = Outside(port, entry, sink, window_packets_max=window_packets_max, remember=remember)
         schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
         async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:
             await supervisor.start(lambda: Collector(outside, schemas), name=COLLECTOR)
             nursery.start_soon(outside.run)
             await nursery.start(run_coordinator, world, plan)
-            yield Cluster(node, outside, members(plan))
+            yield Cluster(node, outside, members(plan), world, lives)
         nursery.cancel_scope.cancel()

@@ -2,14 +2,13 @@
 
 The identity, at every moment: ``received + created = sent + absorbed + dropped (each by reason) + buffered``. Markers
 are no packets and are counted apart. Besides the sums the ledger remembers *which* packets were dropped (their marks)
-until ``take_fates`` is called, so that an observer outside knows the fate of each packet it put in.
+until ``take_fates`` is called, so that an observer outside knows the fate of each packet it put in. And it counts what
+went to and came from each other node: what its neighbours gave to a dead node, less what they got from it, is lost.
 """
 
 from collections import Counter
 
-import numpy as np
-
-from nfactor.cluster.messages import NodeCounters, PacketFates
+from nfactor.cluster.messages import NodeCounters, Protection
 from nfactor.errors import NfactorError
 from nfactor.packet.burst import Burst, Marks
 
@@ -28,18 +27,38 @@ class Ledger:
         self.sent = 0
         self.absorbed = 0
         self.dropped: Counter[str] = Counter()
+        self.handed: Counter[str] = Counter()
+        """Packets sent to other nodes of the cluster, by node; part of ``sent``."""
+        self.taken: Counter[str] = Counter()
+        """Packets received from other nodes of the cluster, by node; part of ``received``."""
         self.buffered = 0
         self.buffered_max = 0
         self.markers_sent = 0
         self.markers_received = 0
+        self.receipts_sent = 0
+        self.receipts = 0
+        """Receipts that came."""
         self._fates: list[tuple[str, Marks]] = []
 
     def drop(self, reason: str, packets: Burst) -> None:
         """These packets end here."""
-        if len(packets) == 0:
-            return
-        self.dropped[reason] += len(packets)
-        self._fates.append((reason, packets.marks))
+        self.drop_marks(reason, packets.marks)
+
+    def drop_marks(self, reason: str, marks: Marks) -> None:
+        """The packets with these marks end here."""
+        if len(marks):
+            self.dropped[reason] += len(marks)
+            self._fates.append((reason, marks))
+
+    def hand(self, node: str, count: int) -> None:
+        """So many packets were sent to that node; negative: they were taken back, for it died before it used them."""
+        self.sent += count
+        self.handed[node] += count
+
+    def take(self, node: str, count: int) -> None:
+        """So many packets came from that node."""
+        self.received += count
+        self.taken[node] += count
 
     def buffer(self, change: int) -> None:
         """So many packets more (or fewer) wait here."""
@@ -47,19 +66,18 @@ class Ledger:
         self.buffered_max = max(self.buffered_max, self.buffered)
         assert self.buffered >= 0, "more packets left a buffer than entered it"
 
-    def take_fates(self) -> PacketFates | None:
-        """The packets that were dropped since the last call, if anyone wants to know."""
-        if not self._fates:
-            return None
+    def take_fates(self) -> list[tuple[str, Marks]]:
+        """The packets that were dropped since the last call, by reason."""
         fates, self._fates = self._fates, []
-        return PacketFates(
-            node=self.node,
-            reasons=tuple(reason for reason, _ in fates),
-            counts=tuple(len(marks) for _, marks in fates),
-            marks=np.concatenate([marks for _, marks in fates]).astype("<u8").tobytes(),
-        )
+        return fates
 
-    def counters(self, *, nf_errors: dict[str, int] | None = None, nf_error_sample: str = "") -> NodeCounters:
+    def counters(
+        self,
+        *,
+        nf_errors: dict[str, int] | None = None,
+        nf_error_sample: str = "",
+        protection: Protection | None = None,
+    ) -> NodeCounters:
         """The sums, and what went wrong in NFs; raises ``AccountingError`` if the sums do not add up."""
         counters = NodeCounters(
             node=self.node,
@@ -70,6 +88,9 @@ class Ledger:
             dropped=dict(sorted(self.dropped.items())),
             buffered=self.buffered,
             buffered_max=self.buffered_max,
+            handed=dict(sorted(self.handed.items())),
+            taken=dict(sorted(self.taken.items())),
+            protection=protection,
             nf_errors=nf_errors or {},
             nf_error_sample=nf_error_sample,
         )

@@ -8,7 +8,7 @@ flow records as the concatenation of equal-sized records: a message about a mill
 import attrs
 import numpy as np
 
-from nfactor.actors import Messages, message
+from nfactor.actors import message
 from nfactor.dataplane.engine import Counts, Epochs, Records, Statuses
 
 # ---------------------------------------------------------------- the view of the cluster
@@ -29,7 +29,8 @@ class Member:
 
 @message(tag=11, system=True)
 class NotifyClusterCfg:
-    """Coordinator → every node: who is in the cluster. Reply: ``Done``."""
+    """Coordinator → every node: who is in the cluster. Reply: ``ViewTaken``. From then on nothing that comes from a
+    node that is not in it is believed."""
 
     term: int
     """Rises with every view; a node ignores a lower one."""
@@ -42,6 +43,28 @@ class Done:
 
 
 # ---------------------------------------------------------------- load and migration
+
+
+@message(tag=13)
+class Released:
+    """A watermark: what a replica that is dead had released of a primary's commits, as far as the teller has seen."""
+
+    replica: str
+    primary: str
+    sequence: int
+    """The last commit of which something came."""
+
+
+@message(tag=14)
+class ViewTaken:
+    """The view is taken; of those that were dropped with it, this had come."""
+
+    released: tuple[Released, ...] = ()
+
+
+@message(tag=15, system=True)
+class ReadView:
+    """Anyone → membership. Reply: ``NotifyClusterCfg``, the present view."""
 
 
 @message(tag=20, system=True)
@@ -72,6 +95,8 @@ class Migrating:
     """How many flows the source picked; 0 if none was free to go."""
 
     flows: int
+    migration: int = 0
+    """Its number, if there is one."""
 
 
 @message(tag=24)
@@ -121,6 +146,7 @@ class PrepareFlows:
     """Step 1, source → target: buffer packets of these flows, which will come. Reply: ``FlowStatuses``."""
 
     migration: int
+    source: str
     keys: bytes
     epochs: bytes
 
@@ -139,19 +165,21 @@ class RedirectFlows:
 
 @message(tag=32)
 class InstallFlows:
-    """Step 3, source → target: the states. Flows of this migration that are not among them will not come. Reply:
-    ``FlowsInstalled``."""
+    """Step 3, source → target: the states. Flows of this migration that are not among them will not come. When the
+    target's own replica has them, it answers with ``FlowsInstalled``."""
 
     migration: int
+    source: str
     keys: bytes
     epochs: bytes
     records: bytes
 
 
-@message(tag=33)
+@message(tag=33, system=True)
 class FlowsInstalled:
-    """The target owns the flows whose status is OK."""
+    """Target → source: the target owns the flows whose status is OK."""
 
+    migration: int
     statuses: bytes
     buffered: int
     """Packets of the set that had waited."""
@@ -228,9 +256,28 @@ class BuryFlows:
 
 @message(tag=46, system=True)
 class MarkerSeen:
-    """Flow table → liaison: a switch's marker came on the data path."""
+    """Flow table → liaison: a switch's marker came on the data path, and everything before it is processed, stored and
+    released."""
 
     migration: int
+
+
+@message(tag=47)
+class FlowsMoved:
+    """Liaison → flow table: flows that departed are the target's now; their old replicas may forget them."""
+
+    keys: bytes
+
+
+@message(tag=48)
+class ReturnFlows:
+    """Liaison → flow table: the target is dead and these flows are ours again, with these epochs. ``records`` are the
+    states of those that had departed; empty: they never did."""
+
+    migration: int
+    keys: bytes
+    epochs: bytes
+    records: bytes
 
 
 @message(tag=49)
@@ -253,6 +300,18 @@ class ReadCounters:
     """Anyone → any node. Reply: ``NodeCounters``."""
 
 
+@message(tag=67)
+class Protection:
+    """What of a runtime was, and is, without a replica."""
+
+    flows: int
+    """Flows that are not protected now."""
+    packets: int
+    """Packets that went out unprotected so far."""
+    seconds: float
+    """For how long there were such packets: from the first until all flows were protected again, or until now."""
+
+
 @message(tag=61)
 class NodeCounters:
     """One node's side of the accounting identity (DESIGN section 10), in packets."""
@@ -265,34 +324,47 @@ class NodeCounters:
     dropped: dict[str, int]
     buffered: int
     buffered_max: int
+    handed: dict[str, int] = attrs.Factory(dict)
+    """Packets that were given to other nodes of the cluster, by node, less those that were taken back at its death."""
+    taken: dict[str, int] = attrs.Factory(dict)
+    """Packets that came from other nodes of the cluster, by node."""
+    protection: Protection | None = None
+    """A runtime's, where flows are replicated."""
     nf_errors: dict[str, int] = attrs.Factory(dict)
     """Exceptions that network functions raised here, by function."""
     nf_error_sample: str = ""
     """Traceback of the first of them."""
 
 
-@message(tag=62)
-class PacketFates:
-    """Node → outside: packets that will not come out, by reason; marks as little-endian ``uint64``."""
-
-    node: str
-    reasons: tuple[str, ...]
-    counts: tuple[int, ...]
-    """How many of ``marks`` belong to each reason, in order."""
-    marks: bytes
-
-
 @message(tag=63)
 class EmittedRecords:
-    """Runtime → outside: records that NFs emitted, of one class, in order."""
+    """Records that NFs emitted, of one class, in order."""
 
     node: str
+    """The runtime that processed the packets."""
     record: str
     """Name of the record class."""
     version: str
     """Version of its schema; the receiver refuses another."""
     payload: bytes
     """The records, concatenated."""
+
+
+@message(tag=62)
+class Outcomes:
+    """Node → outside: what becomes of packets besides going on. Reply: ``Done``."""
+
+    node: str
+    """Who tells."""
+    reasons: tuple[str, ...]
+    """Why packets were dropped; they will not come out."""
+    counts: tuple[int, ...]
+    """How many of ``marks`` belong to each reason, in order."""
+    marks: bytes
+    """Little-endian ``uint64``."""
+    records: tuple[EmittedRecords, ...]
+    commits: dict[str, int]
+    """By primary, the last commit that this completes; none where no replica stands between."""
 
 
 @message(tag=64)
@@ -309,44 +381,6 @@ class FlowsEnded:
     ended: int
     left: int
     records: int
-
-
-MESSAGES = Messages(
-    Member,
-    NotifyClusterCfg,
-    Done,
-    PollWorkload,
-    Workload,
-    SetMigrationTarget,
-    Migrating,
-    MigrationEnded,
-    Migrate,
-    ReadMigrations,
-    MigrationCounts,
-    PrepareFlows,
-    RedirectFlows,
-    InstallFlows,
-    FlowsInstalled,
-    CancelFlows,
-    FlowStatuses,
-    ExpireFlows,
-    PickFlows,
-    PickedFlows,
-    KeepFlows,
-    DepartFlows,
-    DepartedFlows,
-    BuryFlows,
-    MarkerSeen,
-    ReadFlow,
-    FlowRecord,
-    ReadCounters,
-    NodeCounters,
-    PacketFates,
-    EmittedRecords,
-    EndFlows,
-    FlowsEnded,
-)
-"""The codec of a cluster: pass it to every node."""
 
 
 def pack_u32(values: Epochs | Counts) -> bytes:

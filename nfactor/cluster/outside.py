@@ -2,22 +2,36 @@
 
 It is a node like the others. Because every packet either comes out or its fate is told, it knows at any moment how many
 packets are inside; it feeds no more than a window of them, so that nothing inside has to be dropped for want of room,
-and at the end it knows that nothing is left.
+and at the end it knows that nothing is left. What a dead node held it learns by counting (``nfactor.cluster.losses``).
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import trio
 
 from nfactor.actors import Actor, handles
 from nfactor.backends.base import Port
-from nfactor.cluster.messages import EmittedRecords, MigrationEnded, PacketFates
+from nfactor.cluster.ledger import AccountingError
+from nfactor.cluster.messages import (
+    Done,
+    MigrationEnded,
+    NotifyClusterCfg,
+    Outcomes,
+    Released,
+    ViewTaken,
+)
+from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
 from nfactor.errors import ProtocolError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
+
+STALL_S = 30.0
+"""When packets are inside and nothing has come out for so long, nothing will."""
 
 
 class Sink(Protocol):
@@ -32,11 +46,17 @@ class Sink(Protocol):
     def migration_ended(self, event: MigrationEnded) -> None:
         """What became of a migration."""
 
+    def node_recovered(self, event: NodeRecovered) -> None:
+        """A runtime was lost, and its flows are served again."""
+
 
 class Outside:
-    """``entry`` is the MAC address of the virtual switch's outside port."""
+    """``entry`` is the MAC address of the virtual switch's outside port. ``remember``: know which packets are inside,
+    not only how many, so that it can be said which were lost."""
 
-    def __init__(self, port: Port, entry: bytes, sink: Sink, *, window_packets_max: int) -> None:
+    def __init__(
+        self, port: Port, entry: bytes, sink: Sink, *, window_packets_max: int, remember: bool = False
+    ) -> None:
         self._port = port
         self._entry = entry
         self._sink = sink
@@ -44,15 +64,23 @@ class Outside:
         self._progress = trio.Event()
         self.packets_in = self.octets_in = 0
         self.packets_out = self.octets_out = 0
-        self.packets_ended = 0
-        """Packets whose fate was told: they will not come out."""
+        self.dropped: Counter[str] = Counter()
+        """Packets whose fate was told, by reason: they will not come out."""
+        self.told_by: Counter[str] = Counter()
+        """The same by the node that told it."""
+        self.lost: dict[str, list[int]] = {}
+        """Marks of packets that died inside a node, by node."""
+        self.recovered: dict[str, NodeRecovered] = {}
+        """Nodes that died, and whose flows are served again."""
+        self._open: set[int] | None = set() if remember else None
+        self._paused = False
         self.records: Counter[str] = Counter()
         """Records received, by node."""
 
     @property
     def inside(self) -> int:
         """Packets that are in the cluster now."""
-        return self.packets_in - self.packets_out - self.packets_ended
+        return self.packets_in - self.packets_out - self.dropped.total() - sum(map(len, self.lost.values()))
 
     async def feed(self, burst: Burst) -> None:
         """Send a burst in. A full window is let run half empty first, so that bursts go in several at a time."""
@@ -61,9 +89,13 @@ class Outside:
             if self.inside + len(burst) > self._window:
                 while self.inside > self._window // 2:
                     await self._wait_progress()
+            while self._paused:
+                await self._wait_progress()
             taken = self._port.send(burst)
             self.packets_in += taken
             self.octets_in += int(burst.wire_lengths[:taken].sum())
+            if self._open is not None:
+                self._open.update(burst.marks[:taken].tolist())
             burst = burst.slice(taken, len(burst))
             if len(burst):
                 await self._wait_progress()
@@ -78,10 +110,27 @@ class Outside:
         while self.records[node] < count:
             await self._wait_progress()
 
+    async def wait_recovered(self, node: str) -> None:
+        """Return when the flows of a node that died are served again. Nothing is fed from then on until ``lose``."""
+        while node not in self.recovered:
+            await self._wait_progress()
+
+    def lose(self, node: str) -> None:
+        """All that is inside now died with that node: nothing else moves any more. Feeding may go on."""
+        assert self._open is not None, "which packets are inside was not to be remembered"
+        self.lost[node], self._open, self._paused = sorted(self._open), set(), False
+        self._progressed()
+
+    def _progressed(self) -> None:
+        self._progress.set()
+
     async def _wait_progress(self) -> None:
         if self._progress.is_set():
             self._progress = trio.Event()
-        await self._progress.wait()
+        with trio.move_on_after(STALL_S):
+            await self._progress.wait()
+            return
+        raise AccountingError(f"{self.inside} packets are inside, and nothing has happened for {STALL_S:g} s")
 
     async def run(self) -> None:
         """Take what comes out, for ever."""
@@ -90,50 +139,82 @@ class Outside:
             while (burst := self._port.receive()) is not None:
                 self.packets_out += len(burst)
                 self.octets_out += int(burst.wire_lengths.sum())
+                self._close(burst.marks.tolist())
                 self._sink.packets_out(burst)
-            self._progress.set()
+            self._progressed()
 
-    def told(self, fates: PacketFates) -> None:
+    def told(self, outcomes: Outcomes) -> None:
         """Packets ended inside."""
-        self.packets_ended += sum(fates.counts)
-        self._progress.set()
+        for reason, count in zip(outcomes.reasons, outcomes.counts, strict=True):
+            self.dropped[reason] += count
+            self.told_by[outcomes.node] += count
+        self._close(np.frombuffer(outcomes.marks, "<u8").tolist())
+        self._progressed()
+
+    def _close(self, marks: list[int]) -> None:
+        if self._open is not None:
+            self._open.difference_update(marks)
 
     def emitted(self, node: str, record: Any) -> None:
         """A record arrived."""
         self.records[node] += 1
         self._sink.record(node, record)
-        self._progress.set()
+        self._progressed()
 
     def migration_ended(self, event: MigrationEnded) -> None:
         """A migration ended."""
         self._sink.migration_ended(event)
 
+    def node_recovered(self, event: NodeRecovered) -> None:
+        """A node that died has been made good for; what it held is to be counted before anything else is fed."""
+        self.recovered[event.node] = event
+        self._paused = self._open is not None
+        self._sink.node_recovered(event)
+        self._progressed()
+
 
 class Collector(Actor):
-    """The actor to which nodes tell fates, records and events. ``schemas`` are the record classes of the chain."""
+    """The actor to which nodes tell outcomes and events. ``schemas`` are the record classes of the chain."""
 
     def __init__(self, outside: Outside, schemas: Mapping[str, Schema]) -> None:
         self._outside = outside
         self._schemas = schemas
+        self._view = View()
+        self._told: dict[tuple[str, str], int] = {}
+        """By replica and primary: the last commit whose outcomes were told."""
 
-    @handles(PacketFates)
-    def fates(self, message: PacketFates) -> None:
-        """Packets that will not come out."""
+    @handles(NotifyClusterCfg)
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
+        """Believe nobody else from now on; how far those had come who are in the view no more."""
+        if not self._view.take(message):
+            return ViewTaken()
+        gone = [names for names in sorted(self._told) if names[0] not in self._view]
+        return ViewTaken(tuple(Released(*names, self._told.pop(names)) for names in gone))
+
+    @handles(Outcomes)
+    def outcomes(self, message: Outcomes) -> Done:
+        """Fates and records; refused where a record's schema is not the one that we know."""
+        if message.node not in self._view:
+            return Done()
+        for piece in message.records:
+            schema = self._schemas.get(piece.record)
+            if schema is None or schema.version != piece.version:
+                raise ProtocolError(
+                    f"{piece.node} emitted {piece.record} of version {piece.version}, which is unknown here: an NF "
+                    "must name the classes that it emits in its `records`"
+                )
+            for start in range(0, len(piece.payload), schema.size):
+                self._outside.emitted(piece.node, schema.unpack(piece.payload, start))
         self._outside.told(message)
-
-    @handles(EmittedRecords)
-    def records(self, message: EmittedRecords) -> None:
-        """Records; refused where the schema is not the one that we know."""
-        schema = self._schemas.get(message.record)
-        if schema is None or schema.version != message.version:
-            raise ProtocolError(
-                f"{message.node} emitted {message.record} of version {message.version}, which is unknown here: an NF "
-                "must name the classes that it emits in its `records`"
-            )
-        for start in range(0, len(message.payload), schema.size):
-            self._outside.emitted(message.node, schema.unpack(message.payload, start))
+        self._told.update({(message.node, primary): sequence for primary, sequence in message.commits.items()})
+        return Done()
 
     @handles(MigrationEnded)
     def migration_ended(self, message: MigrationEnded) -> None:
         """The coordinator passes it on."""
         self._outside.migration_ended(message)
+
+    @handles(NodeRecovered)
+    def node_recovered(self, message: NodeRecovered) -> None:
+        """The membership tells it."""
+        self._outside.node_recovered(message)

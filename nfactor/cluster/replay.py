@@ -1,5 +1,7 @@
 """Carries a stream of packets through a cluster and accounts for every one of them.
 
+A runtime may be killed on the way; then what it held is written off once its flows are served again.
+
 The order of the end matters: first all packets come out or end, then all migrations end, then the flows end (which
 emits their records), then the nodes are asked for their sums; and only then is anything believed.
 """
@@ -11,8 +13,9 @@ import attrs
 import trio
 
 from nfactor.cluster.launcher import Cluster
-from nfactor.cluster.ledger import AccountingError, check_node
+from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.liaison import MIGRATION_BATCH_FLOWS_MAX
+from nfactor.cluster.losses import read_counters, read_members, settle_losses
 from nfactor.cluster.messages import (
     EndFlows,
     FlowsEnded,
@@ -20,16 +23,22 @@ from nfactor.cluster.messages import (
     Migrating,
     MigrationCounts,
     NodeCounters,
-    ReadCounters,
+    PollWorkload,
     ReadMigrations,
+    Workload,
 )
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.packet.burst import Burst
 
 MIGRATION_REQUESTS_MAX = 8
 """Requests to the coordinator under way at once; more wait, and so does the feeding."""
 END_FLOWS_MAX = 4096
 """Flows that are ended by one request."""
+KILL_WINDOW_PACKETS = 256
+"""Packets inside at once in a replay in which a runtime is killed."""
+KILL_BURST_PACKETS = 16
+"""Packets fed at once in such a replay, at most."""
 POLL_S = 0.001
 """How often the coordinator is asked whether all migrations have ended."""
 
@@ -44,23 +53,27 @@ class Source(Protocol):
 @attrs.frozen
 class Pace:
     """How packets are fed: at most ``burst_packets`` at once, ``gap_s`` apart (0: as fast as the window lets), and a
-    migration each time ``migrate_every`` have gone in (0: never)."""
+    migration each time ``migrate_every`` have gone in (0: never). When ``kill_at`` have gone in (0: never), the runtime
+    with the most flows is killed."""
 
     burst_packets: int = 1024
     window_packets: int = 4096
     """Packets inside at once; less than any queue inside holds, so that none overflows."""
     gap_s: float = 0.0
     migrate_every: int = 0
+    kill_at: int = 0
 
     @classmethod
-    def of(cls, migrate_every: int, control_latency_s: float) -> "Pace":
+    def of(cls, migrate_every: int, control_latency_s: float, kill_at: int = 0) -> "Pace":
         """Plenty at once where only throughput counts. With migrations, bursts so small and so far apart that packets
         of one flow are spread over all links, and that several arrive while a control message is under way: a migration
-        then always begins, and ends, in the middle of traffic."""
-        if not migrate_every:
+        then always begins, and ends, in the middle of traffic. Where a runtime is to be killed, few packets are inside:
+        as senders do that wait for answers, so that not all there is goes to the dead runtime before it is missed."""
+        if not (migrate_every or kill_at):
             return cls()
-        burst = max(1, min(cls().burst_packets, migrate_every // 16))
-        return cls(burst_packets=burst, gap_s=control_latency_s / 2, migrate_every=migrate_every)
+        burst = max(1, min(cls().burst_packets if not kill_at else KILL_BURST_PACKETS, (migrate_every or 1024) // 16))
+        window = KILL_WINDOW_PACKETS if kill_at else cls().window_packets
+        return cls(burst, window, control_latency_s / 2, migrate_every, kill_at)
 
 
 @attrs.frozen
@@ -79,6 +92,20 @@ class Outcome:
     """The most packets that one runtime held for coming flows at once."""
     migrations: MigrationCounts
     nodes: tuple[NodeCounters, ...]
+    """The ledgers of those who live."""
+    lost: dict[str, list[int]]
+    """Marks of packets that died inside a node, by node."""
+    recovered: tuple[NodeRecovered, ...]
+
+    @property
+    def unprotected_packets(self) -> int:
+        """Packets that left without a replica although there was to be one."""
+        return sum(node.protection.packets for node in self.nodes if node.protection is not None)
+
+    @property
+    def unprotected_s(self) -> float:
+        """For how long that was so, on the runtime where it was longest."""
+        return max((node.protection.seconds for node in self.nodes if node.protection is not None), default=0.0)
 
 
 async def replay(
@@ -92,11 +119,10 @@ async def replay(
     await cluster.outside.wait_empty()
     migrations = await _await_migrations(cluster)
     await cluster.outside.wait_empty()
-    for member in cluster.members:
+    for member in await read_members(cluster.node):
         if member.kind == "runtime":
             await _end_flows(cluster, member.name)
-    nodes = [await _counters(cluster, member.name, member.kind) for member in cluster.members]
-    return _account(cluster, nodes, migrations)
+    return _account(cluster, await read_counters(cluster.node), migrations)
 
 
 async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[[], None]) -> None:
@@ -109,21 +135,39 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
             await coordinator.ask(Migrate(MIGRATION_BATCH_FLOWS_MAX), Migrating)
 
     fed = 0
-    async with trio.open_nursery() as requests:
+    async with trio.open_nursery() as tasks:
         while True:
             size = pace.burst_packets
-            if pace.migrate_every:
-                size = min(size, pace.migrate_every - fed % pace.migrate_every)
+            for every in (pace.migrate_every, pace.kill_at if fed < pace.kill_at else 0):
+                if every:
+                    size = min(size, every - fed % every)
             burst = source.read_burst(size)
             if burst is None:
                 break
             await cluster.outside.feed(burst)
             fed += len(burst)
             if pace.migrate_every and fed % pace.migrate_every == 0:
-                await requests.start(migrate)
+                await tasks.start(migrate)
+            if fed == pace.kill_at:
+                tasks.start_soon(_write_off, cluster, await _kill_busiest(cluster))
             if pace.gap_s:
                 await trio.sleep(pace.gap_s)
             between()
+
+
+async def _kill_busiest(cluster: Cluster) -> str:
+    """Kill the runtime that has the most flows; its name."""
+    loads = {}
+    for name in cluster.lives:
+        loads[name] = (await cluster.node.ref(name, LIAISON).ask(PollWorkload(), Workload)).flows
+    busiest = max(loads, key=lambda name: loads[name])
+    cluster.kill(busiest)
+    return busiest
+
+
+async def _write_off(cluster: Cluster, dead: str) -> None:
+    await cluster.outside.wait_recovered(dead)
+    await settle_losses(cluster.node, cluster.outside, dead)
 
 
 async def _await_migrations(cluster: Cluster) -> MigrationCounts:
@@ -144,19 +188,9 @@ async def _end_flows(cluster: Cluster, runtime: str) -> None:
             return
 
 
-async def _counters(cluster: Cluster, name: str, kind: str) -> NodeCounters:
-    actor = FLOWS if kind == "runtime" else LIAISON
-    counters = await cluster.node.ref(name, actor).ask(ReadCounters(), NodeCounters)
-    check_node(counters)
-    return counters
-
-
 def _account(cluster: Cluster, nodes: list[NodeCounters], migrations: MigrationCounts) -> Outcome:
     outside = cluster.outside
-    dropped: dict[str, int] = {}
-    for node in nodes:
-        for reason, count in node.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
+    dropped = dict(sorted(outside.dropped.items()))
     outcome = Outcome(
         packets_in=outside.packets_in,
         octets_in=outside.octets_in,
@@ -166,12 +200,20 @@ def _account(cluster: Cluster, nodes: list[NodeCounters], migrations: MigrationC
         absorbed=sum(node.absorbed for node in nodes),
         buffered=sum(node.buffered for node in nodes),
         dropped=dropped,
-        buffered_max=max(node.buffered_max for node in nodes),
+        buffered_max=max(node.buffered_max for node in nodes if node.node in cluster.lives),
         migrations=migrations,
         nodes=tuple(nodes),
+        lost=outside.lost,
+        recovered=tuple(outside.recovered.values()),
     )
     came = outcome.packets_in + outcome.created
-    went = outcome.packets_out + outcome.absorbed + sum(dropped.values()) + outcome.buffered
+    lost = sum(map(len, outcome.lost.values()))
+    went = outcome.packets_out + outcome.absorbed + sum(dropped.values()) + outcome.buffered + lost
     if came != went:
         raise AccountingError(f"{came} packets came in or were made, {went} are accounted for: {outcome}")
+    counted = sum(sum(node.dropped.values()) for node in nodes) + sum(outside.told_by[node] for node in outcome.lost)
+    if counted != sum(dropped.values()):
+        raise AccountingError(
+            f"{counted} packets were dropped, of {sum(dropped.values())} the outside was told: {outcome}"
+        )
     return outcome

@@ -12,16 +12,28 @@ from nfactor.actors import Actor, Ref, handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
-    Done,
     ExpireFlows,
     FlowStatuses,
     NodeCounters,
     NotifyClusterCfg,
     ReadCounters,
     RedirectFlows,
+    ViewTaken,
     unpack_u32,
 )
+from nfactor.cluster.names import COORDINATOR, MEMBERSHIP
+from nfactor.cluster.recovery_messages import (
+    ClaimFlows,
+    FlowsClaimed,
+    Heartbeat,
+    LastHeard,
+    RecoveryOver,
+    StepTaken,
+    Witness,
+)
+from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
+from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Status
 from nfactor.packet import cluster_frame
@@ -30,6 +42,8 @@ from nfactor.packet.flow_key import keys_list
 
 BURSTS_PER_PASS_MAX = 16
 """Bursts of either side that are relayed before other tasks of the node get their turn."""
+ORPHANS_PACKETS_MAX = 4096
+"""Packets of flows whose runtime has died that wait until the flows are served again."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
 
@@ -51,11 +65,16 @@ class VirtualSwitch(Actor):
         self._outside = outside
         self._inside = inside
         self._ledger = ledger
-        self._next_hop = next_hop
-        self._reporter = Reporter(ledger, observer)
-        self._term = -1
+        self._relay = Relay(outside, ledger, next_hop)
+        self._reporter = Reporter(ledger, observer, lambda primary, sequence: None)
+        self._view = View()
         self._runtimes: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._addresses: dict[int, bytes] = {}
+        self._dead: set[int] = set()
+        """Runtimes that are dead and whose flows may still be claimed."""
+        self._orphans: list[Burst] = []
+        self._heard: dict[str, float] = {}
 
     async def started(self) -> None:
         """Begin to relay in both directions."""
@@ -72,19 +91,44 @@ class VirtualSwitch(Actor):
                 burst = self._outside.receive()
                 if burst is None:
                     break
+                self._ledger.received += len(burst)
                 self._spread(burst)
             self._reporter.wake()
 
     def _spread(self, burst: Burst) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
-        self._ledger.received += len(burst)
         owners, burst = self._dispatcher.assign(burst)
         for owner in dict.fromkeys(owners):
             packets = burst.where(owners, owner)
             if owner < 0:
                 self._ledger.drop(self._dispatcher.reasons[-1 - owner], packets)
+            elif owner in self._dead:
+                self._wait(packets)
             else:
-                self._send(self._inside, packets, self._addresses[owner])
+                self._send(packets, owner)
+
+    def _send(self, packets: Burst, runtime: int) -> None:
+        cluster_frame.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
+        taken = self._inside.send(packets)
+        self._ledger.hand(self._names[runtime], taken)
+        self._ledger.drop("port_full", packets.slice(taken, len(packets)))
+
+    def _wait(self, packets: Burst) -> None:
+        """Their flows have no runtime now, and will have one in a moment."""
+        room = max(0, ORPHANS_PACKETS_MAX - self._ledger.buffered)
+        self._ledger.drop("orphan_buffer_full", packets.slice(room, len(packets)))
+        packets = packets.slice(0, room)
+        if len(packets):
+            self._orphans.append(packets)
+            self._ledger.buffer(len(packets))
+
+    def _spread_orphans(self) -> None:
+        """Some flows have a runtime again; the packets of the others wait on, in the same order."""
+        waiting, self._orphans = self._orphans, []
+        for packets in waiting:
+            self._ledger.buffer(-len(packets))
+            self._spread(packets)
+        self._reporter.wake()
 
     async def _pump_out(self) -> None:
         while True:
@@ -93,28 +137,26 @@ class VirtualSwitch(Actor):
                 burst = self._inside.receive()
                 if burst is None:
                     break
-                self._ledger.received += len(burst)
-                self._send(self._outside, burst, self._next_hop)
+                self._relay.pass_on(burst)
             self._reporter.wake()
-
-    def _send(self, port: Port, packets: Burst, target: bytes) -> None:
-        cluster_frame.readdress(packets, target=target, source=port.address)
-        taken = port.send(packets)
-        self._ledger.sent += taken
-        self._ledger.drop("port_full", packets.slice(taken, len(packets)))
 
     # ---------------------------------------------------------------- control
 
     @handles(NotifyClusterCfg)
-    def configure(self, message: NotifyClusterCfg) -> Done:
-        """Take the view: new flows go to its runtimes from now on."""
-        if message.term > self._term:
-            self._term = message.term
-            runtimes = [member for member in message.members if member.kind == "runtime"]
-            self._runtimes = {member.name: member.index for member in runtimes}
-            self._addresses.update({member.index: member.address for member in runtimes})
-            self._dispatcher.set_runtimes([member.index for member in runtimes])
-        return Done()
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
+        """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
+        dropped. Packets of their flows wait until the flows are claimed."""
+        if not self._view.take(message):
+            return ViewTaken()
+        runtimes = self._view.of_kind("runtime")
+        gone = self._runtimes.keys() - {member.name for member in runtimes}
+        self._dead |= {self._runtimes[name] for name in gone}
+        self._runtimes = {member.name: member.index for member in runtimes}
+        self._names.update({member.index: member.name for member in runtimes})
+        self._addresses.update({member.index: member.address for member in runtimes})
+        self._dispatcher.set_runtimes([member.index for member in runtimes])
+        self._relay.admit({member.address: member.name for member in runtimes})
+        return ViewTaken(self._relay.released_by(gone))
 
     @handles(RedirectFlows)
     def redirect(self, message: RedirectFlows) -> FlowStatuses:
@@ -151,6 +193,48 @@ class VirtualSwitch(Actor):
         owner = self._runtimes.get(message.runtime, -1)
         counts = unpack_u32(message.packets)
         return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=trio.current_time()).tobytes())
+
+    # ---------------------------------------------------------------- failure
+
+    @handles(Heartbeat)
+    def heard(self, message: Heartbeat) -> None:
+        """A runtime lives."""
+        self._heard[message.node] = trio.current_time()
+
+    @handles(Witness)
+    def witness(self, message: Witness) -> LastHeard:
+        """When it was last heard of."""
+        heard = self._heard.get(message.node)
+        return LastHeard(-1.0 if heard is None else trio.current_time() - heard)
+
+    @handles(ClaimFlows)
+    def claim(self, message: ClaimFlows) -> FlowsClaimed:
+        """Flows of a dead runtime have a new one, which gets what has waited for them."""
+        keys = keys_list(message.keys)
+        claimer = self._runtimes.get(message.runtime)
+        dead = next((index for index in self._dead if self._names[index] == message.dead), None)
+        if claimer is None or dead is None:
+            return FlowsClaimed(bytes([Status.STALE] * len(keys)), ())
+        statuses, owners = self._dispatcher.claim(
+            keys,
+            unpack_u32(message.epochs),
+            unpack_u32(message.packets) if message.packets else None,
+            dead=dead,
+            claimer=claimer,
+            now=trio.current_time(),
+        )
+        self._spread_orphans()
+        return FlowsClaimed(statuses.tobytes(), tuple(self._names[owner] for owner in owners))
+
+    @handles(RecoveryOver)
+    def recovery_over(self, message: RecoveryOver) -> None:
+        """Flows that nobody has claimed are lost; what comes for them begins anew, elsewhere."""
+        for index in [index for index in self._dead if self._names[index] == message.node]:
+            self._dead.discard(index)
+            self._dispatcher.abandon(index)
+        self._spread_orphans()
+        step = StepTaken(message.recovery, self._ledger.node)
+        self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
 
     @handles(ReadCounters)
     def counters(self, message: ReadCounters) -> NodeCounters:

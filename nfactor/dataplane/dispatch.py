@@ -1,10 +1,10 @@
 """The flow table of a virtual switch: which runtime owns which flow, and since which ownership epoch.
 
-New flows go round robin over the runtimes (paper section 3.4); a known flow goes where its entry says. Only two things
-change an entry: a redirect with a higher epoch, and a runtime's word that the flow has ended. The second is checked by
-counting: the switch forgets a flow only when the runtime has seen exactly as many of its packets as were sent, so that
-no packet under way finds its flow without an owner, or with two.
-"""
+New flows go round robin over the runtimes (paper section 3.4); a known flow goes where its entry says. Only three
+things change an entry: a redirect with a higher epoch, a claim on the flow of a dead runtime, with a higher epoch as
+well, and a runtime's word that the flow has ended. The last is checked by counting: the switch forgets a flow only when
+the runtime has seen exactly as many of its packets as were sent, so that no packet under way finds its flow without an
+owner, or with two."""
 
 import math
 from collections.abc import Sequence
@@ -157,6 +157,38 @@ class Dispatcher:
                 entry.owner, entry.epoch, entry.moved_s = target, epoch, now
                 self._redirected += 1
         return statuses
+
+    def claim(
+        self, keys: Keys, epochs: Epochs, packets: Counts | None, *, dead: int, claimer: int, now: float
+    ) -> tuple[Statuses, list[int]]:
+        """Give flows that ``dead`` owns to ``claimer``, whose state includes so many packets of each. EXISTS: another
+        owns it (who, the second list says, for each such key in order); UNKNOWN: not there, or another flow of the same
+        key; STALE: the epoch is not higher than the entry's. Without ``packets`` the counts stay as they are. ``now``
+        as in ``redirect``."""
+        statuses, owners = np.zeros(len(keys), np.uint8), []
+        for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
+            entry = self._entries.get(key)
+            if entry is None or (entry.owner != dead and entry.epoch < epoch):
+                statuses[index] = Status.UNKNOWN
+            elif entry.owner != dead:
+                statuses[index] = Status.EXISTS
+                owners.append(entry.owner)
+            elif epoch <= entry.epoch:
+                statuses[index] = Status.STALE
+            else:
+                entry.owner, entry.epoch, entry.moved_s = claimer, epoch, now
+                if packets is not None:
+                    entry.packets = int(packets[index])
+                self._redirected += 1
+        return statuses, owners
+
+    def abandon(self, owner: int) -> int:
+        """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
+        keys = [key for key, entry in self._entries.items() if entry.owner == owner]
+        for key in keys:
+            self._entries.pop(key).owner = _FORGOTTEN
+        self._forgotten += len(keys)
+        return len(keys)
 
     def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
         """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more

@@ -31,8 +31,9 @@ from nfactor.packet.burst import Burst
 FLOWS_MAX = 1_000_000
 """Rows of a flow table, in every phase together, unless said otherwise."""
 
-FORWARD, REPLY, HELD = 0, 1, 2
-"""What ``process`` says of a packet; codes from 3 on are drops, ``reasons[code]`` says why."""
+FORWARD, REPLY, HELD, LATE, TABLE_FULL, NF_ERROR = range(6)
+"""What ``process`` says of a packet; codes from 3 on are drops, ``reasons[code]`` says why. A packet that is LATE or
+finds the TABLE_FULL has changed no state."""
 
 
 FIRST_EPOCH = 1
@@ -104,6 +105,8 @@ class Engine(ABC):
     """Names of the codes that ``process`` answers; the first three are the verdicts that are no drops."""
     record_size: int
     """Octets of one flow's record."""
+    touched: Sequence[bytes | None]
+    """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed)."""
 
     @abstractmethod
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
@@ -114,8 +117,8 @@ class Engine(ABC):
         """Up to that many ACTIVE flows for a migration, youngest first, and their epochs; pins them (LEAVING)."""
 
     @abstractmethod
-    def unpin(self, keys: Keys) -> Statuses:
-        """LEAVING flows stay after all."""
+    def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
+        """LEAVING flows stay after all, with these epochs if any are given."""
 
     @abstractmethod
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:
@@ -143,24 +146,38 @@ class Engine(ABC):
     @abstractmethod
     def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
         """Look at the next ``scan_max`` rows: ACTIVE flows whose time-out has passed, and how many packets each has had
-        (modulo 2^32). Nothing is removed: the switch that owns the key has to agree first."""
+        (modulo 2^32). Nothing is removed: the switch that owns the key has to agree first. Until then they are pinned
+        (LEAVING): a flow that the switch forgets must not set out for another runtime at the same time."""
 
     @abstractmethod
-    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
-        """Remove ACTIVE flows, after the NFs' ``flow_expires`` and ``deallocate_fs``. With ``packets``, only those that
-        have still had that many (else BUSY)."""
+    def expire(self, keys: Keys) -> Statuses:
+        """Remove ACTIVE and LEAVING flows, after the NFs' ``flow_expires`` and ``deallocate_fs``."""
 
     @abstractmethod
     def read(self, key: bytes) -> bytes | None:
         """A copy of one flow's record, which stays where it is; None if it does not process packets here."""
 
     @abstractmethod
+    def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
+        """Epochs and copies of the records of ACTIVE and LEAVING flows, which stay where they are; zeros where the
+        status is not OK. For replication."""
+
+    @abstractmethod
     def keys(self) -> list[bytes]:
         """Keys of the flows that process packets now, oldest first."""
 
     @abstractmethod
+    def take_emitted(self) -> list[tuple[bytes, Any]]:
+        """What NFs emitted since the last call, in order: the key of the flow, and the record."""
+
     def take_records(self) -> list[Any]:
-        """What NFs emitted since the last call, in order."""
+        """The same without the keys."""
+        return [record for _, record in self.take_emitted()]
+
+    @abstractmethod
+    def poison(self) -> None:
+        """Overwrite all state with rubbish, as a crash does: nothing that is read from here later can pass for right.
+        For tests and ``--kill-runtime-at``."""
 
     @abstractmethod
     def statistics(self) -> EngineStatistics:

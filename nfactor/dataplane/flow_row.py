@@ -41,6 +41,10 @@ class Row:
         """The NFs' states, in chain order."""
         return [fs for _, fs in self.steps]
 
+    def stay(self, epoch: int) -> None:
+        """The flow does not leave after all."""
+        self.phase, self.epoch = ACTIVE, epoch
+
     def tcp_closes(self, flags: int, direction: int, time_outs: TimeOuts) -> None:
         """A segment with FIN or RST came by."""
         self.closing |= _CLOSED_RESET if flags & RST else 1 << direction

@@ -19,6 +19,9 @@ from nfactor.dataplane.engine import (
     FIRST_EPOCH,
     FLOWS_MAX,
     HELD,
+    LATE,
+    NF_ERROR,
+    TABLE_FULL,
     Counts,
     Engine,
     EngineStatistics,
@@ -63,6 +66,8 @@ class ReferenceEngine(Engine):
         self._clock_ns = 0
         self._scan: deque[bytes] = deque()
         self._records: list[Any] = []
+        self._record_keys: list[bytes] = []
+        self.touched: list[bytes | None] = []
         self._packets = self._created = self._expired = self._refused = 0
         self._errors: Counter[str] = Counter()
         self._error_sample = ""
@@ -72,7 +77,6 @@ class ReferenceEngine(Engine):
     def _plan_codes(self) -> None:
         """Number the reasons: fixed ones first, then each NF's, so that a verdict plus an NF's base is its code."""
         names = ["forward", "reply", "held", "late", "flow_table_full", "nf_error"]
-        self._late, self._full, self._error = 3, 4, 5
         self._malformed = {}
         for reason in MALFORMED_REASONS:
             self._malformed[reason] = len(names)
@@ -92,9 +96,10 @@ class ReferenceEngine(Engine):
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """See ``Engine.process``."""
         pkt = Packet(burst.octets())
-        pkt.records = self._records
+        pkt.records = records = self._records
         one = self._process_one
         codes = bytearray(len(burst))
+        self.touched = []
         columns = zip(
             burst.offsets.tolist(),
             burst.lengths.tolist(),
@@ -105,6 +110,8 @@ class ReferenceEngine(Engine):
         )
         for index, (offset, length, wire_length, pkt.time, pkt.mark) in enumerate(columns):
             codes[index] = one(pkt, offset, offset + length, wire_length)
+            if len(records) > len(self._record_keys):
+                self._note_records(self.touched[-1])
         self._packets += len(burst)
         self._clock_ns = max(self._clock_ns, int(burst.times.max(initial=0)))
         return np.frombuffer(codes, np.uint8)
@@ -114,15 +121,17 @@ class ReferenceEngine(Engine):
         try:
             parse(pkt, offset, end, wire_length)
         except MalformedPacket as error:
+            self.touched.append(None)
             return self._malformed[error.reason]
         key, direction = self._classifier.classify(pkt)
+        self.touched.append(key)
         row = self._rows.get(key)
         if row is None:
             row = self._first_packet(key, direction)
             if row is None:
-                return self._full
+                return TABLE_FULL
         elif row.phase >= flow_row.HELD:
-            return HELD if row.phase == flow_row.HELD else self._late
+            return HELD if row.phase == flow_row.HELD else LATE
         elif pkt.time - row.last_ns > row.time_out_ns:
             self._begin_again(row, direction)
         pkt.direction = direction ^ row.initiator
@@ -180,7 +189,7 @@ class ReferenceEngine(Engine):
         self._errors[getattr(owner, "name", repr(owner))] += 1
         if not self._error_sample:
             self._error_sample = "".join(traceback.format_exception(error))
-        return self._error
+        return NF_ERROR
 
     # ---------------------------------------------------------------- sets of flows
 
@@ -195,9 +204,10 @@ class ReferenceEngine(Engine):
                 picked.append(row)
         return [row.key for row in picked], np.array([row.epoch for row in picked], np.uint32)
 
-    def unpin(self, keys: Keys) -> Statuses:
+    def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
-        return self._each(keys, flow_row.LEAVING, lambda row: setattr(row, "phase", flow_row.ACTIVE))
+        new = {} if epochs is None else dict(zip(keys, epochs.tolist(), strict=True))
+        return self._each(keys, flow_row.LEAVING, lambda row: row.stay(new.get(row.key, row.epoch)))
 
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:
         """See ``Engine.depart``."""
@@ -304,18 +314,17 @@ class ReferenceEngine(Engine):
             for _ in range(min(scan_max, len(self._scan))):
                 row = self._rows.get(self._scan.popleft())
                 if row is not None and row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
+                    row.phase = flow_row.LEAVING
                     idle.append(row)
         return [row.key for row in idle], np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
 
-    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
+    def expire(self, keys: Keys) -> Statuses:
         """See ``Engine.expire``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
             row = self._rows.get(key)
-            if row is None or row.phase != flow_row.ACTIVE:
+            if row is None or row.phase >= flow_row.HELD:
                 statuses[index] = Status.UNKNOWN
-            elif packets is not None and row.packets & _COUNT_MASK != packets[index]:
-                statuses[index] = Status.BUSY
             else:
                 self._end(row)
         return statuses
@@ -324,6 +333,18 @@ class ReferenceEngine(Engine):
         """See ``Engine.read``."""
         row = self._rows.get(key)
         return None if row is None or row.phase >= flow_row.HELD else self._pack(row)
+
+    def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
+        """See ``Engine.copy``."""
+        records = np.zeros((len(keys), self.record_size), np.uint8)
+        epochs, statuses = np.zeros(len(keys), np.uint32), np.zeros(len(keys), np.uint8)
+        for index, key in enumerate(keys):
+            row = self._rows.get(key)
+            if row is None or row.phase >= flow_row.HELD:
+                statuses[index] = Status.UNKNOWN
+            else:
+                epochs[index], records[index] = row.epoch, np.frombuffer(self._pack(row), np.uint8)
+        return epochs, records, statuses
 
     def _end(self, row: Row) -> None:
         self._say_farewell(row)
@@ -339,16 +360,30 @@ class ReferenceEngine(Engine):
             except Exception as error:  # costs what it had to say, never the flows of others
                 self._nf_error(function.process_pkt, error)
         self._records += flow.records
+        self._note_records(row.key)
         self._expired += 1
 
     def keys(self) -> list[bytes]:
         """See ``Engine.keys``."""
         return [row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING]
 
-    def take_records(self) -> list[Any]:
-        """See ``Engine.take_records``."""
-        records, self._records = self._records, []
-        return records
+    def take_emitted(self) -> list[tuple[bytes, Any]]:
+        """See ``Engine.take_emitted``."""
+        emitted = list(zip(self._record_keys, self._records, strict=True))
+        self._record_keys, self._records = [], []
+        return emitted
+
+    def _note_records(self, key: bytes | None) -> None:
+        """The records that have no key yet are this flow's."""
+        assert key is not None, "a packet without a flow reaches no NF"
+        self._record_keys += [key] * (len(self._records) - len(self._record_keys))
+
+    def poison(self) -> None:
+        """See ``Engine.poison``: every row is ACTIVE and belongs to an epoch that cannot be, with states of no NF."""
+        for row in self._rows.values():
+            row.phase, row.epoch, row.packets = flow_row.ACTIVE, -1, -1
+            row.steps = self._with_states([object()] * len(self._process_pkts))
+        self._records, self._record_keys = [object()], [b""]
 
     def statistics(self) -> EngineStatistics:
         """See ``Engine.statistics``."""

@@ -17,7 +17,8 @@ What a frame does not say itself, where a later fragment belongs, the switch say
 with the flow key that it found between header and frame, so that a runtime never has to find it again from what it has
 or has not seen. The highest bit of ``link`` marks a label.
 
-Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets.
+Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets. So
+do the receipts by which a switch sees how much a replica has released.
 """
 
 import struct
@@ -31,7 +32,7 @@ from nfactor.packet.burst import Burst, Octets
 ETHERTYPE_PACKET = 0x88B5
 """A packet behind our header (IEEE 802 local experimental EtherType 1)."""
 ETHERTYPE_MARKER = 0x88B6
-"""A marker of the migration protocol (IEEE 802 local experimental EtherType 2)."""
+"""A marker of the migration or the replication protocol (IEEE 802 local experimental EtherType 2)."""
 KEY_OCTETS = 48
 """The length of a flow key (``flow_key`` says what is in it)."""
 HEADER_OCTETS = 16
@@ -48,6 +49,9 @@ NO_ADDRESS = bytes(6)
 _HEADER = struct.Struct(">6s6sHH")
 _TYPES = struct.Struct(">12xHH")
 _MARKER = struct.Struct(">6s6sHHQ")
+_RECEIPT = struct.Struct(">6s6sHHQ6s")
+_MIGRATION, _STORED = 0, 1
+"""What stands in place of a link type says which marker it is."""
 
 
 def header(linktype: int, *, target: bytes = NO_ADDRESS, source: bytes = NO_ADDRESS) -> bytes:
@@ -88,15 +92,34 @@ def with_labels(burst: Burst, labels: Mapping[int, tuple[bytes, int]]) -> Burst:
 
 def marker(*, target: bytes, source: bytes, migration: int) -> Burst:
     """A burst of one marker frame: the answer of a switch to a redirect, on the data path."""
-    return Burst.from_frames([_MARKER.pack(target, source, ETHERTYPE_MARKER, 0, migration)])
+    return Burst.from_frames([_MARKER.pack(target, source, ETHERTYPE_MARKER, _MIGRATION, migration)])
 
 
 def read_marker(frame: bytes) -> int | None:
-    """The migration that a marker frame belongs to, or None if it is too short to be a marker."""
+    """The migration that a marker frame belongs to, or None if it is none."""
     if len(frame) < _MARKER.size:
         return None
-    migration: int = _MARKER.unpack_from(frame)[-1]
-    return migration
+    *_, what, migration = _MARKER.unpack_from(frame)
+    return int(migration) if what == _MIGRATION else None
+
+
+def receipt(*, target: bytes, source: bytes, primary: bytes, sequence: int) -> Burst:
+    """A burst of one frame by which a replica says, behind the packets, that they end that commit of that primary."""
+    return Burst.from_frames([_RECEIPT.pack(target, source, ETHERTYPE_MARKER, _STORED, sequence, primary)])
+
+
+def read_receipt(frame: bytes) -> tuple[bytes, bytes, int] | None:
+    """The addresses of replica and primary and the number of the commit, or None if it is no receipt."""
+    if len(frame) < _RECEIPT.size:
+        return None
+    _, source, _, what, sequence, primary = _RECEIPT.unpack_from(frame)
+    return (source, primary, sequence) if what == _STORED else None
+
+
+def sources(burst: Burst) -> list[bytes]:
+    """The source address of each frame."""
+    taken: Octets = burst.data[burst.offsets[:, None] + _SOURCE_COLUMNS]
+    return [bytes(row) for row in taken]
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:
@@ -118,4 +141,13 @@ def marker_indices(burst: Burst) -> npt.NDArray[np.intp]:
     return np.flatnonzero((high == ETHERTYPE_MARKER >> 8) & (low == ETHERTYPE_MARKER & 0xFF))
 
 
+def common_source(burst: Burst) -> bytes | None:
+    """The source address of all frames, or None if there are several, or no frames."""
+    if not len(burst):
+        return None
+    taken: Octets = burst.data[burst.offsets[:, None] + _SOURCE_COLUMNS]
+    return bytes(taken[0]) if (taken == taken[0]).all() else None
+
+
 _ADDRESS_COLUMNS = np.arange(12)
+_SOURCE_COLUMNS = np.arange(6, 12)

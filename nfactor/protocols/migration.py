@@ -15,6 +15,11 @@ The source processes packets until the marker has come: nothing overtakes it, be
 Sending the states is the commit point. Each reply has a status per key and the next step goes on with those that were
 accepted; the others stay at the source as if nothing had been.
 
+When the target dies, the source *turns the flows back*: once the replicas of what the target had taken over have made
+their claims, it claims the rest, which is all that the target had not yet stored elsewhere. Until the target has
+answered the last step, the source therefore keeps the states. (When the source dies, its replicas finish what it had
+begun; that is no affair of this machine.)
+
 The table below is the whole machine; an event that has no row is a ``ProtocolError``.
 """
 
@@ -37,6 +42,8 @@ class State(Enum):
     ANSWERED = "the switch has answered; its marker is not here"
     MARKED = "the marker is here; the switch's answer is not"
     INSTALLING = "the states are on their way: committed"
+    DOOMED = "the target is dead, and the switch's answer is not here"
+    RETURNING = "the target is dead; the flows have been claimed back at the switch"
     DONE = "the target owns the flows"
     ABORTED = "the source kept the flows"
 
@@ -49,19 +56,29 @@ class Event(Enum):
     REFUSED = "the answer accepts none"
     MARKER = "the switch's marker came on the data path"
     INSTALLED = "the target answered that it installed them"
-    FAILED = "the other side of a request is down"
+    DIED = "the target is dead, and others have claimed what is theirs"
+    RETURNED = "the switch answered the claim"
 
 
 TABLE: Final[dict[tuple[State, Event], State]] = {
     (State.PREPARING, Event.PREPARED): State.REDIRECTING,
     (State.PREPARING, Event.REFUSED): State.ABORTED,
-    (State.PREPARING, Event.FAILED): State.ABORTED,
+    (State.PREPARING, Event.DIED): State.ABORTED,
     (State.REDIRECTING, Event.REDIRECTED): State.ANSWERED,
     (State.REDIRECTING, Event.MARKER): State.MARKED,
     (State.REDIRECTING, Event.REFUSED): State.ABORTED,
     (State.ANSWERED, Event.MARKER): State.INSTALLING,
     (State.MARKED, Event.REDIRECTED): State.INSTALLING,
     (State.INSTALLING, Event.INSTALLED): State.DONE,
+    (State.REDIRECTING, Event.DIED): State.DOOMED,
+    (State.MARKED, Event.DIED): State.DOOMED,
+    (State.DOOMED, Event.MARKER): State.DOOMED,
+    (State.DOOMED, Event.REFUSED): State.ABORTED,
+    (State.DOOMED, Event.REDIRECTED): State.RETURNING,
+    (State.ANSWERED, Event.DIED): State.RETURNING,
+    (State.INSTALLING, Event.DIED): State.RETURNING,
+    (State.RETURNING, Event.MARKER): State.RETURNING,
+    (State.RETURNING, Event.RETURNED): State.ABORTED,
 }
 
 
@@ -108,7 +125,24 @@ class Bury:
     keys: tuple[bytes, ...]
 
 
-Effect = Prepare | Redirect | Install | Keep | Cancel | Bury
+@attrs.frozen
+class Claim:
+    """Ask the switch that owns the keys to give the flows back to the source, with these epochs."""
+
+    keys: tuple[bytes, ...]
+    epochs: Epochs
+
+
+@attrs.frozen
+class Return:
+    """These flows are the source's again, with these epochs; those that had departed are put back in place."""
+
+    keys: tuple[bytes, ...]
+    epochs: Epochs
+    departed: bool
+
+
+Effect = Prepare | Redirect | Install | Keep | Cancel | Bury | Claim | Return
 
 
 class MigrationSource:
@@ -122,6 +156,7 @@ class MigrationSource:
         self.epochs: Epochs = (epochs + 1).astype(np.uint32)
         """The epochs that they will have at the target."""
         self.state = State.PREPARING
+        self._departed = False
 
     @property
     def over(self) -> bool:
@@ -145,7 +180,7 @@ class MigrationSource:
         self._step(Event.REDIRECTED if self.keys else Event.REFUSED)
         if not self.keys:
             return [*_keep(refused), Cancel()]
-        return [*_keep(refused), *self._install()]
+        return [*_keep(refused), *self._install(), *self._claim()]
 
     def marker(self) -> list[Effect]:
         """The switch's marker came on the data path."""
@@ -159,10 +194,20 @@ class MigrationSource:
         self._step(Event.INSTALLED)
         return [Bury(self.keys)]
 
-    def failed(self) -> list[Effect]:
-        """The target went down before it answered step 1: the only request that may be given up without more ado."""
-        self._step(Event.FAILED)
-        return [Keep(self.keys), Cancel()]
+    def died(self) -> list[Effect]:
+        """The target is dead, and the replicas of what it had taken over have claimed it."""
+        self._step(Event.DIED)
+        return [*_keep(self.keys), Cancel()] if self.state is State.ABORTED else self._claim()
+
+    def returned(self, statuses: Statuses) -> list[Effect]:
+        """The switch answered the claim. What it refuses is somebody else's by now, if it had departed; else it has
+        ended there, and will here."""
+        refused = self._narrow(statuses)
+        self._step(Event.RETURNED)
+        back: list[Effect] = [Return(self.keys, self.epochs, self._departed)] if self.keys else []
+        if not refused:
+            return back
+        return [*back, Bury(refused) if self._departed else Keep(refused)]
 
     def _step(self, event: Event) -> None:
         following = TABLE.get((self.state, event))
@@ -171,7 +216,16 @@ class MigrationSource:
         self.state = following
 
     def _install(self) -> list[Effect]:
-        return [Install(self.keys, self.epochs)] if self.state is State.INSTALLING else []
+        if self.state is not State.INSTALLING:
+            return []
+        self._departed = True
+        return [Install(self.keys, self.epochs)]
+
+    def _claim(self) -> list[Effect]:
+        if self.state is not State.RETURNING:
+            return []
+        self.epochs = (self.epochs + 1).astype(np.uint32)
+        return [Claim(self.keys, self.epochs)]
 
     def _narrow(self, statuses: Statuses) -> tuple[bytes, ...]:
         """Go on with the keys that were accepted; the others are returned."""

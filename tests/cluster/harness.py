@@ -1,12 +1,13 @@
 """A whole cluster under ``simulate``: what went in, what came out, and the objects inside for a test to look at."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
 import attrs
+import numpy as np
 
 from nfactor.backends.memory import MemoryNetwork, open_memory_network
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
@@ -14,6 +15,7 @@ from nfactor.cluster import launcher
 from nfactor.cluster.launcher import Cluster, ClusterPlan, open_cluster
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import MigrationEnded
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replay import Outcome, Pace, replay
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.dispatch import Dispatcher
@@ -24,24 +26,29 @@ from nfactor.functions.firewall import Firewall
 from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
+from nfactor.protocols.replication import Mode
 from nfactor.testing import Simulation, packets, simulate
 
 
 class Frames:
-    """A source: frames of a list, a time step apart; marks count from 1."""
+    """A source: frames of a list, a time step apart, but those with some marks; marks count from 1."""
 
-    def __init__(self, frames: Sequence[bytes], step_s: float) -> None:
+    def __init__(self, frames: Sequence[bytes], step_s: float, without: Collection[int]) -> None:
         self._frames = frames
         self._step_s = step_s
+        self._marks = [mark for mark in range(1, len(frames) + 1) if mark not in without]
         self._next = 0
 
     def read_burst(self, packets_max: int) -> Burst | None:
         """See ``Source``."""
-        start, self._next = self._next, min(self._next + packets_max, len(self._frames))
-        if start == self._next:
+        marks = np.array(self._marks[self._next : self._next + packets_max], np.int64)
+        self._next += len(marks)
+        if not len(marks):
             return None
-        part = self._frames[start : self._next]
-        return packets.burst_of(part, first_mark=start + 1, start_s=start * self._step_s, step_s=self._step_s)
+        burst = packets.burst_of([self._frames[mark - 1] for mark in marks.tolist()])
+        # Whole nanoseconds, so that a packet's time does not hang on which burst it is fed in.
+        times = (marks - 1) * round(self._step_s * 1e9)
+        return attrs.evolve(burst, times=times, marks=marks.astype(np.uint64))
 
 
 @attrs.define
@@ -52,6 +59,7 @@ class Out:
     frames: dict[int, bytes] = attrs.field(factory=dict)
     rows: list[tuple[str, FlowRow]] = attrs.field(factory=list)
     migrations: list[MigrationEnded] = attrs.field(factory=list)
+    recovered: list[NodeRecovered] = attrs.field(factory=list)
 
     def packets_out(self, burst: Burst) -> None:
         """See ``Sink``."""
@@ -67,6 +75,10 @@ class Out:
         """See ``Sink``."""
         self.migrations.append(event)
 
+    def node_recovered(self, event: NodeRecovered) -> None:
+        """See ``Sink``."""
+        self.recovered.append(event)
+
 
 @attrs.frozen
 class Inside:
@@ -77,12 +89,19 @@ class Inside:
     ledgers: list[Ledger]
     dispatchers: list[Dispatcher]
 
-    def check_accounting(self) -> None:
-        """DESIGN section 10, at this very moment."""
+    def check_nodes(self) -> None:
+        """DESIGN section 10 for each node, at this very moment."""
         for ledger in self.ledgers:
             ledger.counters()
+
+    def check_accounting(self) -> None:
+        """The same for the whole, where nothing is replicated and nobody dies."""
+        self.check_nodes()
         outside, statistics = self.cluster.outside, self.network.statistics().packets
-        markers = sum(ledger.markers_sent - ledger.markers_received for ledger in self.ledgers)
+        markers = sum(
+            ledger.markers_sent + ledger.receipts_sent - ledger.markers_received - ledger.receipts
+            for ledger in self.ledgers
+        )
         under_way = statistics.queued + statistics.in_flight - markers
         dropped = sum(sum(ledger.dropped.values()) for ledger in self.ledgers)
         buffered = sum(ledger.buffered for ledger in self.ledgers)
@@ -125,6 +144,9 @@ def run(
     *,
     runtimes: int = 1,
     migrate_every: int = 0,
+    kill_at: int = 0,
+    without: Collection[int] = (),
+    replication: str = "none",
     seed: int = 0,
     functions: Callable[[], Sequence[NF]] = lambda: [Firewall(), Monitor()],
     step_s: float = 0.001,
@@ -145,8 +167,9 @@ def run(
         classifier=lambda: FlowClassifier("auto"),
         records=tuple(cls for function in functions() for cls in function.records),
         flows_max=1000,
+        replication=Mode.parse(replication),
     )
-    chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S)
+    chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
         made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": []}
@@ -158,9 +181,14 @@ def run(
         ) as network:
             world = _World(network, queue_packets_max)
             with _collected(made), patches or nullcontext():
-                async with open_cluster(world, plan, out, window_packets_max=chosen.window_packets) as cluster:
+                opened = open_cluster(
+                    world, plan, out, window_packets_max=chosen.window_packets, remember=bool(kill_at)
+                )
+                async with opened as cluster:
                     inside = Inside(network, cluster, made["Ledger"], made["Dispatcher"])
-                    outcome = await replay(cluster, Frames(frames, step_s), chosen, between=lambda: look(inside))
+                    outcome = await replay(
+                        cluster, Frames(frames, step_s, without), chosen, between=lambda: look(inside)
+                    )
                     if last is not None:
                         await last(inside)
                     return outcome

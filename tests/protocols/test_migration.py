@@ -45,7 +45,7 @@ HAPPEN: dict[Event, Callable[[MigrationSource], list[Effect]]] = {
     Event.REDIRECTED: lambda machine: machine.redirected(ok(machine)),
     Event.MARKER: lambda machine: machine.marker(),
     Event.INSTALLED: lambda machine: machine.installed(ok(machine)),
-    Event.FAILED: lambda machine: machine.failed(),
+    Event.DIED: lambda machine: machine.died(),
 }
 
 REACH: dict[State, tuple[Event, ...]] = {
@@ -55,7 +55,7 @@ REACH: dict[State, tuple[Event, ...]] = {
     State.MARKED: (Event.PREPARED, Event.MARKER),
     State.INSTALLING: (Event.PREPARED, Event.REDIRECTED, Event.MARKER),
     State.DONE: (Event.PREPARED, Event.MARKER, Event.REDIRECTED, Event.INSTALLED),
-    State.ABORTED: (Event.FAILED,),
+    State.ABORTED: (Event.DIED,),
 }
 
 

@@ -1,0 +1,15 @@
+"""The codec of a cluster: every message class that crosses between its nodes."""
+
+from nfactor.actors import Messages
+from nfactor.actors.message import tag_of
+from nfactor.cluster import messages, recovery_messages
+
+MESSAGES = Messages(
+    *{
+        cls: None
+        for module in (messages, recovery_messages)
+        for cls in vars(module).values()
+        if isinstance(cls, type) and tag_of(cls) is not None
+    }
+)
+"""Pass it to every node."""

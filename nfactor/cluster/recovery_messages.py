@@ -1,0 +1,180 @@
+"""The messages of replication and recovery: what a primary, its replicas, the switch and the coordinator say.
+
+``nfactor.cluster.messages`` has the rest, and says how keys, epochs and records travel.
+"""
+
+from nfactor.actors import message
+from nfactor.cluster.messages import EmittedRecords, Released
+
+# ---------------------------------------------------------------- replication
+
+
+@message(tag=80, system=True)
+class SetReplicas:
+    """Coordinator → runtime: replicate flows to these runtimes, in turn. Reply: ``Done``."""
+
+    term: int
+    replicas: tuple[str, ...]
+    """In the order in which they are to be taken; empty: there is no other runtime."""
+    packets: tuple[Released, ...] = ()
+    """Of replicas that died: the commits whose packets the switches have seen."""
+    outcomes: tuple[Released, ...] = ()
+    """The same for what the outside has been told."""
+
+
+@message(tag=81)
+class StoreCommit:
+    """Primary → replica: store the states, then release the rest. It is answered with ``CommitsStored``."""
+
+    primary: str
+    address: bytes
+    """The primary's MAC address, by which the switch knows whose packets a receipt speaks of."""
+    sequence: int
+    keys: bytes
+    epochs: bytes
+    records: bytes
+    ended: bytes
+    """Keys of flows that are no more."""
+    packets: bytes
+    """A packed burst: packets that go on."""
+    reasons: tuple[str, ...]
+    counts: tuple[int, ...]
+    marks: bytes
+    """Packets that were dropped, as in ``Outcomes``."""
+    emitted: tuple[EmittedRecords, ...]
+
+
+@message(tag=82, system=True)
+class CommitsStored:
+    """Replica → primary: every commit up to this one is stored, and what it held is released."""
+
+    replica: str
+    sequence: int
+
+
+@message(tag=83)
+class ForgetReplicas:
+    """Primary → replica: these flows have moved away."""
+
+    primary: str
+    keys: bytes
+
+
+# ---------------------------------------------------------------- failure
+
+
+@message(tag=84, system=True)
+class Heartbeat:
+    """Runtime → coordinator and switch: it lives."""
+
+    node: str
+
+
+@message(tag=85, system=True)
+class Witness:
+    """Coordinator → switch: when was that node last heard of? Reply: ``LastHeard``."""
+
+    node: str
+
+
+@message(tag=86)
+class LastHeard:
+    """So many seconds ago; negative: never."""
+
+    seconds: float
+
+
+# ---------------------------------------------------------------- recovery
+
+
+@message(tag=87, system=True)
+class Recover:
+    """Coordinator → runtime: take over the flows of that dead runtime whose replicas are here. It is answered with
+    ``StepTaken``."""
+
+    recovery: int
+    node: str
+
+
+@message(tag=88, system=True)
+class TakeBack:
+    """Coordinator → runtime: flows that were on their way to that dead runtime, and that no replica has claimed, come
+    back. It is answered with ``StepTaken``."""
+
+    recovery: int
+    node: str
+
+
+@message(tag=89, system=True)
+class RecoveryOver:
+    """Coordinator → switches and runtimes: who has not claimed a flow of that runtime by now will not. It is answered
+    with ``StepTaken``."""
+
+    recovery: int
+    node: str
+
+
+@message(tag=90, system=True)
+class StepTaken:
+    """Node → coordinator: its part of a step of a recovery is done."""
+
+    recovery: int
+    node: str
+    flows: int = 0
+    """Flows that this node took over in the step."""
+
+
+@message(tag=91, system=True)
+class ClaimFlows:
+    """Runtime → switch: these flows of a dead runtime are mine now. Reply: ``FlowsClaimed``."""
+
+    runtime: str
+    dead: str
+    keys: bytes
+    epochs: bytes
+    packets: bytes
+    """How many packets of each flow the claimer's state includes, ``uint32``."""
+
+
+@message(tag=92)
+class FlowsClaimed:
+    """OK: the claimer's. EXISTS: it belongs to a runtime that lives. UNKNOWN: there is no such flow. STALE: the claim
+    is older than what the switch knows."""
+
+    statuses: bytes
+    owners: tuple[str, ...]
+    """Where the status is EXISTS, in order, the runtime that owns the flow."""
+
+
+@message(tag=93)
+class AdoptFlows:
+    """Replicas → flow table, on one runtime: these flows are ours now. Reply: ``Done``."""
+
+    keys: bytes
+    epochs: bytes
+    records: bytes
+    ending: bool
+    """They had ended, and only what they still have to say is wanted."""
+
+
+@message(tag=94, system=True)
+class NodeRecovered:
+    """Coordinator → outside: a runtime was lost, and its flows are served again."""
+
+    node: str
+    flows: int
+    """Flows that were taken over from replicas."""
+    seconds: float
+    """From the last sign of life until now."""
+
+
+@message(tag=95, system=True)
+class ReadFalseAlarms:
+    """Anyone → membership. Reply: ``FalseAlarms``."""
+
+
+@message(tag=96)
+class FalseAlarms:
+    """How often a runtime was suspected, and a switch had heard of it."""
+
+    count: int

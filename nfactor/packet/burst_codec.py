@@ -1,0 +1,49 @@
+"""A burst as one byte string, for messages that carry packets: the columns, then the frames.
+
+::
+
+    count u32 | lengths u32[n] | wire_lengths u32[n] | times i64[n] | marks u64[n] | the frames, one behind the other
+
+All numbers are little-endian. ``unpack_burst(pack_burst(burst))`` has the same frames and columns, in a buffer of its
+own."""
+
+import numpy as np
+
+from nfactor.errors import ProtocolError
+from nfactor.packet.burst import Burst
+
+_COUNT_OCTETS = 4
+_COLUMNS_OCTETS = 4 + 4 + 8 + 8
+"""Octets of all columns for one packet."""
+
+
+def pack_burst(burst: Burst) -> bytes:
+    """The burst's frames and columns; a copy."""
+    return b"".join(
+        (
+            len(burst).to_bytes(_COUNT_OCTETS, "little"),
+            burst.lengths.astype("<u4").tobytes(),
+            burst.wire_lengths.astype("<u4").tobytes(),
+            burst.times.astype("<i8").tobytes(),
+            burst.marks.astype("<u8").tobytes(),
+            *burst.frames(),
+        )
+    )
+
+
+def unpack_burst(octets: bytes) -> Burst:
+    """A burst that may be rewritten; raises ``ProtocolError`` for what ``pack_burst`` did not make."""
+    count = int.from_bytes(octets[:_COUNT_OCTETS], "little")
+    start = _COUNT_OCTETS + count * _COLUMNS_OCTETS
+    if len(octets) < max(start, _COUNT_OCTETS):
+        raise ProtocolError(f"a packed burst of {len(octets)} octets that says it has {count} packets")
+    at = _COUNT_OCTETS
+    lengths = np.frombuffer(octets, "<u4", count, at).astype(np.uint32)
+    wire_lengths = np.frombuffer(octets, "<u4", count, at + 4 * count).astype(np.uint32)
+    times = np.frombuffer(octets, "<i8", count, at + 8 * count).astype(np.int64)
+    marks = np.frombuffer(octets, "<u8", count, at + 16 * count).astype(np.uint64)
+    if start + int(lengths.sum(dtype=np.uint64)) != len(octets):
+        raise ProtocolError(f"a packed burst of {len(octets)} octets whose frames have other lengths")
+    offsets = np.zeros(count, np.int64)
+    np.cumsum(lengths[:-1], out=offsets[1:])
+    return Burst(np.frombuffer(bytearray(octets[start:]), np.uint8), offsets, lengths, wire_lengths, times, marks)

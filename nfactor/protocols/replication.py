@@ -1,0 +1,215 @@
+"""Replication, both sides, sans-IO: what the primary keeps until it is stored, and what a replica keeps.
+
+A primary gives each of its flows one replica. What a burst did to the flows of one replica is one *commit*: the new
+states, and everything that must not be seen outside before those states are safe (packets, drops, emitted records).
+Commits to one replica are numbered and stored in order; the replica answers with the number of the last one that it has
+stored and released. Until then the primary keeps the commit::
+
+    primary                                  replica                        outside
+      │ commit n: states, packets, records ──▶│ store the states             │
+      │                                       │ release ─────────────────────▶│
+      │◀───────────────── stored up to n ─────│                              │
+
+When the replica dies, whoever takes what it released says up to which number it came; what lies beyond is sent again,
+with the states as they are now, through another replica. So nothing is lost and nothing comes twice (DESIGN section 7;
+``docs/explanation/design.md`` says what differs).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+from nfactor.dataplane.engine import Epochs
+from nfactor.errors import CallerError, ProtocolError
+
+EVERY_S: Final = 0.01
+"""Under ``every=K`` a changed state is sent after so long at the latest, however few packets there were."""
+
+C = TypeVar("C")
+
+
+class Kind(Enum):
+    """When a packet leaves the system."""
+
+    NONE = "none"
+    """At once; nothing is replicated."""
+    STRICT = "strict"
+    """When a replica has stored the state that includes it; at once, and counted, while no replica can be had."""
+    STRICT_HOLD = "strict-hold"
+    """When a replica has stored the state that includes it; while none can be had, it waits."""
+    EVERY = "every"
+    """At once; states follow every so many packets."""
+
+
+@attrs.frozen
+class Mode:
+    """How a chain is replicated. ``every_packets`` is the most that a state lags behind, under ``every``, in packets of
+    one runtime."""
+
+    kind: Kind = Kind.NONE
+    every_packets: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Mode":
+        """``none``, ``strict``, ``strict-hold`` or ``every=K``; raises ``CallerError``."""
+        name, _, number = text.partition("=")
+        if name == Kind.EVERY.value and number.isascii() and number.isdecimal() and int(number) > 0:
+            return cls(Kind.EVERY, int(number))
+        if text in (Kind.NONE.value, Kind.STRICT.value, Kind.STRICT_HOLD.value):
+            return cls(Kind(text))
+        raise CallerError(
+            f"replication {text}: must be none, strict, strict-hold, or every=K with K packets, from 1 on"
+        )
+
+    @property
+    def replicates(self) -> bool:
+        """Whether anything is replicated."""
+        return self.kind is not Kind.NONE
+
+    @property
+    def strict(self) -> bool:
+        """Whether packets wait for their state to be stored."""
+        return self.kind in (Kind.STRICT, Kind.STRICT_HOLD)
+
+
+@attrs.frozen
+class Watermark:
+    """How far a replica came before it died: the last commit of that primary whose packets, and whose drops and
+    records, it is known to have released."""
+
+    packets: int = 0
+    outcomes: int = 0
+
+
+class Channel(Generic[C]):
+    """The primary's side of one replica: commits that are not known to be stored, oldest first."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._kept: deque[C] = deque()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, commit: C) -> int:
+        """Keep a commit; its number."""
+        self._last += 1
+        self._kept.append(commit)
+        return self._last
+
+    def stored(self, sequence: int) -> Iterator[C]:
+        """The replica has stored and released everything up to there: let go of it, oldest first. Raises
+        ``ProtocolError`` for a number that was never given."""
+        if sequence > self._last:
+            raise ProtocolError(f"commit {sequence} was stored, of {self._last} that were sent")
+        while self._last - len(self._kept) < sequence:
+            yield self._kept.popleft()
+
+    def close(self) -> Iterator[tuple[int, C]]:
+        """The replica is dead: everything that is kept, with its numbers, oldest first."""
+        first = self._last - len(self._kept) + 1
+        while self._kept:
+            yield first, self._kept.popleft()
+            first += 1
+
+
+class Outstanding:
+    """Work that was given away and has not been confirmed, and who waits for all of it up to some point.
+
+    Pieces are known by the number that ``begin`` gave them; one that is split counts once for each part.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._parts: dict[int, int] = {}
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+
+    def begin(self) -> int:
+        """A new piece, higher than all before."""
+        self._last += 1
+        return self._last
+
+    def give(self, piece: int) -> None:
+        """A part of it is under way."""
+        self._parts[piece] = self._parts.get(piece, 0) + 1
+
+    def done(self, piece: int) -> None:
+        """A part of it is confirmed."""
+        left = self._parts[piece] - 1
+        if left:
+            self._parts[piece] = left
+        else:
+            del self._parts[piece]
+
+    def settle(self) -> None:
+        """Call those who need wait no more. Not part of ``done``: what is taken back may be given anew at once."""
+        oldest = min(self._parts, default=self._last + 1)
+        while self._waiting and self._waiting[0][0] < oldest:
+            self._waiting.popleft()[1]()
+
+    def when_done(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when everything that has begun so far is confirmed; now, if it is."""
+        self._waiting.append((self._last, then))
+        self.settle()
+
+
+@attrs.frozen
+class Replica:
+    """A flow of somebody else, as its primary last sent it."""
+
+    primary: str
+    epoch: int
+    record: bytes
+
+
+class ReplicaStore:
+    """The replica's side: the flows of other runtimes. It is as large as their tables are, which are bounded."""
+
+    def __init__(self) -> None:
+        self._flows: dict[bytes, Replica] = {}
+        self._stored: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def store(
+        self,
+        primary: str,
+        sequence: int,
+        keys: Sequence[bytes],
+        epochs: Epochs,
+        records: Sequence[bytes],
+        ended: Sequence[bytes],
+    ) -> None:
+        """Take the states of a commit. Raises ``ProtocolError`` if it is not the next one of that primary."""
+        expected = self._stored.get(primary, 0) + 1
+        if sequence != expected:
+            raise ProtocolError(f"{primary} sent commit {sequence}; {expected} is the next")
+        self._stored[primary] = sequence
+        for key, epoch, record in zip(keys, epochs.tolist(), records, strict=True):
+            held = self._flows.get(key)
+            if held is None or held.epoch <= epoch:
+                self._flows[key] = Replica(primary, epoch, record)
+        for key in ended:
+            self._drop(primary, key)
+
+    def forget(self, primary: str, keys: Sequence[bytes]) -> None:
+        """Those flows of that primary have moved away from it."""
+        for key in keys:
+            self._drop(primary, key)
+
+    def _drop(self, primary: str, key: bytes) -> None:
+        held = self._flows.get(key)
+        if held is not None and held.primary == primary:
+            del self._flows[key]
+
+    def take(self, primary: str) -> dict[bytes, Replica]:
+        """Everything of a primary that is dead, which is forgotten here; its next life begins to count anew."""
+        mine = {key: flow for key, flow in self._flows.items() if flow.primary == primary}
+        for key in mine:
+            del self._flows[key]
+        self._stored.pop(primary, None)
+        return mine
