@@ -1,7 +1,7 @@
-"""``nfactor demo``: a capture that the project recorded itself, through two runtimes between which flows migrate.
+"""``nfactor demo``: the whole story on a capture that the project recorded itself.
 
-No arguments and no root: the same path as ``nfactor replay``, with somebody watching.
-"""
+Two runtimes between which flows migrate, each the replica of the other; one of them is killed, and its flows go on at
+the other. No arguments and no root: the same path as ``nfactor replay``, with somebody watching."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,12 +15,17 @@ from nfactor.cli.replay import Captures, Results, run
 from nfactor.cli.report import Rows
 from nfactor.cli.summary import print_summary
 from nfactor.cluster.messages import MigrationEnded
+from nfactor.cluster.outside import Event, NodeKilled
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.packet.capture import open_capture
+from nfactor.protocols.replication import Mode
 
 RUNTIMES = 2
 CHAIN = ("firewall", "monitor", "http", "ids")
 MIGRATIONS = 12
 """Migrations that are begun while the capture runs."""
+KILL_AFTER = 0.6
+"""The share of the packets after which a runtime is killed."""
 
 
 def demo() -> int:
@@ -43,9 +48,14 @@ def _demo(capture: Path, rules: dict[str, Path]) -> int:
         rules=rules,
         runtimes=RUNTIMES,
         migrate_every=max(1, packets // (MIGRATIONS + 1)),
+        replication=Mode.parse("strict"),
+        kill_runtime_at=int(packets * KILL_AFTER),
     )
     make_chain = chain_factory(options.chain, options.rules)
-    console.print(f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, {' → '.join(CHAIN)}")
+    console.print(
+        f"{packets:,} recorded packets, one virtual switch, {RUNTIMES} runtimes, {' → '.join(CHAIN)}; "
+        "strict replication"
+    )
     rows = Rows()
     bar = Progress(
         TextColumn("packets"), BarColumn(), MofNCompleteColumn(), console=console, disable=not console.is_terminal
@@ -54,12 +64,8 @@ def _demo(capture: Path, rules: dict[str, Path]) -> int:
         task = bar.add_task("packets", total=packets)
         source = Captures([reader])
 
-        def watch(event: MigrationEnded) -> None:
-            console.print(
-                f"  packet {source.packets:>6,}: {event.flows:,} flows moved from {event.source} to {event.target} "
-                f"while {event.buffered:,} of their packets waited there"
-                + (f"; {event.failed:,} stayed" if event.failed else "")
-            )
+        def watch(event: Event) -> None:
+            console.print(f"  packet {source.packets:>6,}: {_told(event)}")
 
         outcome = run(
             options, make_chain, source, Results(rows, None, watch), lambda: bar.update(task, completed=source.packets)
@@ -70,6 +76,26 @@ def _demo(capture: Path, rules: dict[str, Path]) -> int:
         console.print(f"IDS: rule {alert['sid']} alerted {alert['count']:,} times")
     rows.close()
     return 0
+
+
+def _told(event: Event) -> str:
+    match event:
+        case NodeKilled():
+            return (
+                f"{event.node} is killed with {event.flows:,} flows and {event.inside:,} packets in flight: its ports "
+                "are cut, its memory is overwritten"
+            )
+        case NodeRecovered():
+            return (
+                f"{event.flows:,} flows of {event.node} go on at their replicas, {event.seconds:.2f} s after its last "
+                "sign of life"
+            )
+        case MigrationEnded():
+            stayed = f"; {event.failed:,} stayed" if event.failed else ""
+            return (
+                f"{event.flows:,} flows moved from {event.source} to {event.target} while {event.buffered:,} of their "
+                f"packets waited there{stayed}"
+            )
 
 
 def _count(capture: Path) -> int:

@@ -22,8 +22,7 @@ from nfactor.cli.summary import print_summary
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import replay as cluster_replay
 from nfactor.cluster.launcher import ClusterPlan, open_cluster
-from nfactor.cluster.messages import MigrationEnded
-from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.outside import Event
 from nfactor.cluster.replay import Outcome, Pace
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
@@ -74,7 +73,7 @@ class Results:
 
     rows: Rows
     writer: CaptureWriter | None
-    watch: Callable[[MigrationEnded | NodeRecovered], None]
+    watch: Callable[[Event], None]
 
     def packets_out(self, burst: Burst) -> None:
         """See ``Sink``."""
@@ -85,11 +84,7 @@ class Results:
         """See ``Sink``."""
         self.rows.add(record, node)
 
-    def migration_ended(self, event: MigrationEnded) -> None:
-        """See ``Sink``."""
-        self.watch(event)
-
-    def node_recovered(self, event: NodeRecovered) -> None:
+    def happened(self, event: Event) -> None:
         """See ``Sink``."""
         self.watch(event)
 

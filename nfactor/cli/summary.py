@@ -27,13 +27,30 @@ def print_summary(console: Console, outcome: Outcome, flows: int | None) -> None
             f"migrations: {counts.completed:,} completed, {counts.failed:,} failed, {counts.flows:,} flows moved; "
             f"at most {outcome.buffered_max:,} packets waited at a target"
         )
+    for event in outcome.recovered:
+        lost = outcome.lost.get(event.node, [])
+        console.print(
+            f"{event.node} died: {event.flows:,} flows recovered {event.seconds:.2f} s after its last sign of life; "
+            f"{len(lost):,} packets died with it{_spans(lost)}"
+        )
+    if outcome.unprotected_packets:
+        console.print(
+            f"unprotected: {outcome.unprotected_packets:,} packets went out while there was no replica, for "
+            f"{outcome.unprotected_s:.4f} s"
+        )
     _print_nf_errors(console, outcome)
     for reason, count in sorted(outcome.dropped.items()):
         console.print(f"dropped as {reason}: {count:,}")
     console.print(
         f"accounting: {outcome.packets_in:,} in + {outcome.created:,} created = {outcome.packets_out:,} out + "
         f"{outcome.absorbed:,} absorbed + {sum(outcome.dropped.values()):,} dropped + {outcome.buffered:,} buffered"
+        + (f" + {sum(map(len, outcome.lost.values())):,} lost with a node" if outcome.lost else "")
     )
+
+
+def _spans(marks: list[int]) -> str:
+    """Where in the input they were."""
+    return f" (between frames {marks[0]:,} and {marks[-1]:,})" if marks else ""
 
 
 def _print_nf_errors(console: Console, outcome: Outcome) -> None:

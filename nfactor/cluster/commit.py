@@ -72,8 +72,9 @@ class Commit:
 
 
 def merged(commits: Iterable[Commit], *, piece: int, states: Sequence[bytes] = ()) -> Commit:
-    """One commit of several, in order. It counts as the oldest of their pieces, or as ``piece`` if there are none."""
-    some = list(commits)
+    """One commit of several, in order, in which those ``states`` are alive, even if an earlier flow of the same key
+    ended. It counts as the oldest of their pieces, or as ``piece`` if there are none."""
+    some, alive = list(commits), set(states)
     bursts = [commit.burst for commit in some if len(commit.burst)]
     return Commit(
         piece=min((commit.piece for commit in some), default=piece),
@@ -81,7 +82,7 @@ def merged(commits: Iterable[Commit], *, piece: int, states: Sequence[bytes] = (
         burst=concatenate(bursts) if bursts else NO_PACKETS,
         codes=np.concatenate([commit.codes for commit in some]) if some else NO_CODES,
         emitted=[item for commit in some for item in commit.emitted],
-        ended=[key for commit in some for key in commit.ended],
+        ended=list(dict.fromkeys(key for commit in some for key in commit.ended if key not in alive)),
         states=[*states, *(key for commit in some for key in commit.states)],
     )
 

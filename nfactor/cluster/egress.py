@@ -8,7 +8,7 @@ import numpy as np
 
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import EmittedRecords
+from nfactor.cluster.outcome_messages import EmittedRecords
 from nfactor.cluster.reporter import Reporter
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst

@@ -22,23 +22,19 @@ from nfactor.cluster.messages import (
     DepartedFlows,
     DepartFlows,
     Done,
-    EndFlows,
     ExpireFlows,
     FlowRecord,
-    FlowsEnded,
     FlowsInstalled,
     FlowsMoved,
     FlowStatuses,
     InstallFlows,
     KeepFlows,
     MarkerSeen,
-    NodeCounters,
     NotifyClusterCfg,
     PickedFlows,
     PickFlows,
     PollWorkload,
     PrepareFlows,
-    ReadCounters,
     ReadFlow,
     ReturnFlows,
     ViewTaken,
@@ -49,6 +45,7 @@ from nfactor.cluster.messages import (
     unpack_u32,
 )
 from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, REPLICAS
+from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.recovery_messages import (
     AdoptFlows,
     CommitsStored,
@@ -264,11 +261,12 @@ class FlowTable(ActorTable[None]):
         """Flows of a dead runtime whose replicas were here."""
         keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._put_in_place(keys, unpack_u32(message.epochs), records)
-        adopted = _where_ok(keys, statuses.tolist())
-        if message.ending:
-            self._end(adopted)
-        else:
-            self._replicator.adopt(adopted)
+        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
+        ended = unpack_records(message.ended_records, self._engine.record_size)
+        self._engine.farewell(keys_list(message.ended_keys), ended)
+        emitted = self._engine.take_emitted()
+        self._records += len(emitted)
+        self._replicator.ended([], emitted)
         self._drain()
         return Done()
 

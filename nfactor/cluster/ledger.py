@@ -8,7 +8,7 @@ went to and came from each other node: what its neighbours gave to a dead node, 
 
 from collections import Counter
 
-from nfactor.cluster.messages import NodeCounters, Protection
+from nfactor.cluster.outcome_messages import NodeCounters, Protection
 from nfactor.errors import NfactorError
 from nfactor.packet.burst import Burst, Marks
 

@@ -9,8 +9,9 @@ import trio
 
 from nfactor.actors import Node
 from nfactor.cluster.ledger import AccountingError, check_node
-from nfactor.cluster.messages import Member, NodeCounters, NotifyClusterCfg, ReadCounters, ReadView
+from nfactor.cluster.messages import Member, NotifyClusterCfg, ReadView
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
+from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.outside import STALL_S, Outside
 
 POLL_S = 0.001

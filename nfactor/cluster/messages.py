@@ -5,7 +5,6 @@ keys, epochs and counts as little-endian ``uint32``, statuses as one octet each 
 flow records as the concatenation of equal-sized records: a message about a million flows is a handful of byte strings.
 """
 
-import attrs
 import numpy as np
 
 from nfactor.actors import message
@@ -290,97 +289,6 @@ class FlowRecord:
     """The record of one flow; empty if the flow is not here."""
 
     record: bytes
-
-
-# ---------------------------------------------------------------- accounting, and what comes out besides packets
-
-
-@message(tag=60, system=True)
-class ReadCounters:
-    """Anyone → any node. Reply: ``NodeCounters``."""
-
-
-@message(tag=67)
-class Protection:
-    """What of a runtime was, and is, without a replica."""
-
-    flows: int
-    """Flows that are not protected now."""
-    packets: int
-    """Packets that went out unprotected so far."""
-    seconds: float
-    """For how long there were such packets: from the first until all flows were protected again, or until now."""
-
-
-@message(tag=61)
-class NodeCounters:
-    """One node's side of the accounting identity (DESIGN section 10), in packets."""
-
-    node: str
-    received: int
-    created: int
-    sent: int
-    absorbed: int
-    dropped: dict[str, int]
-    buffered: int
-    buffered_max: int
-    handed: dict[str, int] = attrs.Factory(dict)
-    """Packets that were given to other nodes of the cluster, by node, less those that were taken back at its death."""
-    taken: dict[str, int] = attrs.Factory(dict)
-    """Packets that came from other nodes of the cluster, by node."""
-    protection: Protection | None = None
-    """A runtime's, where flows are replicated."""
-    nf_errors: dict[str, int] = attrs.Factory(dict)
-    """Exceptions that network functions raised here, by function."""
-    nf_error_sample: str = ""
-    """Traceback of the first of them."""
-
-
-@message(tag=63)
-class EmittedRecords:
-    """Records that NFs emitted, of one class, in order."""
-
-    node: str
-    """The runtime that processed the packets."""
-    record: str
-    """Name of the record class."""
-    version: str
-    """Version of its schema; the receiver refuses another."""
-    payload: bytes
-    """The records, concatenated."""
-
-
-@message(tag=62)
-class Outcomes:
-    """Node → outside: what becomes of packets besides going on. Reply: ``Done``."""
-
-    node: str
-    """Who tells."""
-    reasons: tuple[str, ...]
-    """Why packets were dropped; they will not come out."""
-    counts: tuple[int, ...]
-    """How many of ``marks`` belong to each reason, in order."""
-    marks: bytes
-    """Little-endian ``uint64``."""
-    records: tuple[EmittedRecords, ...]
-    commits: dict[str, int]
-    """By primary, the last commit that this completes; none where no replica stands between."""
-
-
-@message(tag=64)
-class EndFlows:
-    """Outside → runtime: end up to ``flows`` flows, as if they had expired. Reply: ``FlowsEnded``."""
-
-    flows: int
-
-
-@message(tag=65)
-class FlowsEnded:
-    """How many flows ended, how many are left, and how many records the runtime has emitted in its life."""
-
-    ended: int
-    left: int
-    records: int
 
 
 def pack_u32(values: Epochs | Counts) -> bytes:

@@ -7,22 +7,17 @@ and at the end it knows that nothing is left. What a dead node held it learns by
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import attrs
 import numpy as np
 import trio
 
 from nfactor.actors import Actor, handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import AccountingError
-from nfactor.cluster.messages import (
-    Done,
-    MigrationEnded,
-    NotifyClusterCfg,
-    Outcomes,
-    Released,
-    ViewTaken,
-)
+from nfactor.cluster.messages import Done, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
+from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
@@ -34,6 +29,20 @@ STALL_S = 30.0
 """When packets are inside and nothing has come out for so long, nothing will."""
 
 
+@attrs.frozen
+class NodeKilled:
+    """A runtime was killed, on purpose."""
+
+    node: str
+    flows: int
+    """Flows that it had."""
+    inside: int
+    """Packets that were anywhere in the cluster."""
+
+
+Event: TypeAlias = MigrationEnded | NodeKilled | NodeRecovered
+
+
 class Sink(Protocol):
     """Takes what comes out of a cluster. All methods are synchronous and are called in the order of arrival."""
 
@@ -43,11 +52,8 @@ class Sink(Protocol):
     def record(self, node: str, record: Any) -> None:
         """A record that an NF on that node emitted."""
 
-    def migration_ended(self, event: MigrationEnded) -> None:
-        """What became of a migration."""
-
-    def node_recovered(self, event: NodeRecovered) -> None:
-        """A runtime was lost, and its flows are served again."""
+    def happened(self, event: Event) -> None:
+        """Something that a watcher may want to see."""
 
 
 class Outside:
@@ -161,15 +167,15 @@ class Outside:
         self._sink.record(node, record)
         self._progressed()
 
-    def migration_ended(self, event: MigrationEnded) -> None:
-        """A migration ended."""
-        self._sink.migration_ended(event)
+    def happened(self, event: Event) -> None:
+        """Show it."""
+        self._sink.happened(event)
 
     def node_recovered(self, event: NodeRecovered) -> None:
         """A node that died has been made good for; what it held is to be counted before anything else is fed."""
         self.recovered[event.node] = event
         self._paused = self._open is not None
-        self._sink.node_recovered(event)
+        self._sink.happened(event)
         self._progressed()
 
 
@@ -212,7 +218,7 @@ class Collector(Actor):
     @handles(MigrationEnded)
     def migration_ended(self, message: MigrationEnded) -> None:
         """The coordinator passes it on."""
-        self._outside.migration_ended(message)
+        self._outside.happened(message)
 
     @handles(NodeRecovered)
     def node_recovered(self, message: NodeRecovered) -> None:

@@ -4,7 +4,8 @@
 """
 
 from nfactor.actors import message
-from nfactor.cluster.messages import EmittedRecords, Released
+from nfactor.cluster.messages import Released
+from nfactor.cluster.outcome_messages import EmittedRecords
 
 # ---------------------------------------------------------------- replication
 
@@ -138,8 +139,8 @@ class ClaimFlows:
 
 @message(tag=92)
 class FlowsClaimed:
-    """OK: the claimer's. EXISTS: it belongs to a runtime that lives. UNKNOWN: there is no such flow. STALE: the claim
-    is older than what the switch knows."""
+    """OK: the claimer's. EXISTS: it belongs to a runtime that lives. UNKNOWN: it has ended. STALE: the claim is older
+    than what the switch knows."""
 
     statuses: bytes
     owners: tuple[str, ...]
@@ -148,13 +149,15 @@ class FlowsClaimed:
 
 @message(tag=93)
 class AdoptFlows:
-    """Replicas → flow table, on one runtime: these flows are ours now. Reply: ``Done``."""
+    """Replicas → flow table, on one runtime: flows of a dead runtime. Reply: ``Done``."""
 
     keys: bytes
     epochs: bytes
     records: bytes
-    ending: bool
-    """They had ended, and only what they still have to say is wanted."""
+    """Flows that are ours now."""
+    ended_keys: bytes
+    ended_records: bytes
+    """Flows that ended, and of which NFs could not say what they had to."""
 
 
 @message(tag=94, system=True)

@@ -16,18 +16,10 @@ from nfactor.cluster.launcher import Cluster
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.liaison import MIGRATION_BATCH_FLOWS_MAX
 from nfactor.cluster.losses import read_counters, read_members, settle_losses
-from nfactor.cluster.messages import (
-    EndFlows,
-    FlowsEnded,
-    Migrate,
-    Migrating,
-    MigrationCounts,
-    NodeCounters,
-    PollWorkload,
-    ReadMigrations,
-    Workload,
-)
-from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON
+from nfactor.cluster.messages import Migrate, Migrating, MigrationCounts, ReadMigrations
+from nfactor.cluster.names import COORDINATOR, FLOWS
+from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters
+from nfactor.cluster.outside import NodeKilled
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.packet.burst import Burst
 
@@ -149,18 +141,18 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
             if pace.migrate_every and fed % pace.migrate_every == 0:
                 await tasks.start(migrate)
             if fed == pace.kill_at:
-                tasks.start_soon(_write_off, cluster, await _kill_busiest(cluster))
+                tasks.start_soon(_write_off, cluster, _kill_busiest(cluster))
             if pace.gap_s:
                 await trio.sleep(pace.gap_s)
             between()
 
 
-async def _kill_busiest(cluster: Cluster) -> str:
-    """Kill the runtime that has the most flows; its name."""
-    loads = {}
-    for name in cluster.lives:
-        loads[name] = (await cluster.node.ref(name, LIAISON).ask(PollWorkload(), Workload)).flows
+def _kill_busiest(cluster: Cluster) -> str:
+    """Kill the runtime that has the most flows, at this very moment: asking them would let what is in flight arrive.
+    Its name."""
+    loads = {name: life.engine.statistics().flows for name, life in cluster.lives.items()}
     busiest = max(loads, key=lambda name: loads[name])
+    cluster.outside.happened(NodeKilled(busiest, loads[busiest], cluster.outside.inside))
     cluster.kill(busiest)
     return busiest
 

@@ -131,15 +131,16 @@ class ReplicaTable(Actor):
         sets: dict[int, list[bytes]] = {status: [] for status in Status}
         for key, status in zip(flows, answer.statuses, strict=True):
             sets[status].append(key)
-        for status, ending in ((Status.OK, False), (Status.UNKNOWN, True)):
-            if keys := sets[status]:
-                adopted = AdoptFlows(
-                    b"".join(keys),
-                    _u32(epochs[key] for key in keys),
-                    b"".join(flows[key].record for key in keys),
-                    ending,
-                )
-                await self._flows.ask(adopted, Done)
+        ours, ended = sets[Status.OK], sets[Status.UNKNOWN]
+        if ours or ended:
+            adopted = AdoptFlows(
+                keys=b"".join(ours),
+                epochs=_u32(epochs[key] for key in ours),
+                records=b"".join(flows[key].record for key in ours),
+                ended_keys=b"".join(ended),
+                ended_records=b"".join(flows[key].record for key in ended),
+            )
+            await self._flows.ask(adopted, Done)
         for owner in dict.fromkeys(answer.owners):
             keys = [key for key, other in zip(sets[Status.EXISTS], answer.owners, strict=True) if other == owner]
             states = InstallFlows(
@@ -150,7 +151,7 @@ class ReplicaTable(Actor):
                 b"".join(flows[key].record for key in keys),
             )
             self.context.node.ref(owner, FLOWS).tell_nowait(states)
-        return len(sets[Status.OK])
+        return len(ours)
 
 
 def _u32(values: Iterable[int]) -> bytes:

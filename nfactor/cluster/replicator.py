@@ -15,7 +15,7 @@ import trio
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Commit, merged, to_message
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import Protection
+from nfactor.cluster.outcome_messages import Protection
 from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.cluster.reporter import pack_records
 from nfactor.dataplane.engine import LATE, REPLY, TABLE_FULL, Engine
@@ -181,11 +181,11 @@ class Replicator:
             self._spread(Commit(piece=piece, states=keys[start : start + REPLICATION_BATCH_FLOWS_MAX]))
 
     def ended(self, keys: Sequence[bytes], emitted: list[tuple[bytes, Any]]) -> None:
-        """Flows ended; ``emitted`` is what NFs had still to say of them."""
+        """Flows ended; ``emitted`` is what NFs had still to say of them, or of flows that ended elsewhere."""
         self._protected.difference_update(keys)
         for key in keys:
             self._lagging.pop(key, None)
-        if not self._mode.strict:
+        if not (self._mode.strict and keys):  # without keys they ended elsewhere, and are in no replica any more
             self._leave(NO_PACKETS, NO_CODES, emitted)
             keys, emitted = [key for key in keys if key in self._assigned], []
         if keys or emitted:

@@ -14,7 +14,8 @@ import trio
 
 from nfactor.actors import Ref
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import Done, EmittedRecords, Outcomes
+from nfactor.cluster.messages import Done
+from nfactor.cluster.outcome_messages import EmittedRecords, Outcomes
 from nfactor.dataplane.state import schema_of
 
 if TYPE_CHECKING:

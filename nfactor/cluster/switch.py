@@ -11,17 +11,9 @@ import trio
 from nfactor.actors import Actor, Ref, handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import (
-    ExpireFlows,
-    FlowStatuses,
-    NodeCounters,
-    NotifyClusterCfg,
-    ReadCounters,
-    RedirectFlows,
-    ViewTaken,
-    unpack_u32,
-)
+from nfactor.cluster.messages import ExpireFlows, FlowStatuses, NotifyClusterCfg, RedirectFlows, ViewTaken, unpack_u32
 from nfactor.cluster.names import COORDINATOR, MEMBERSHIP
+from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     FlowsClaimed,

@@ -27,6 +27,11 @@ REMEMBER_S = 2.0
 """A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
 KNOWN_MAX = 131_072
 """Plain packets' endpoints whose entries are known without a parse (two to a flow)."""
+ENDED_REMEMBER_S = 10.0
+"""For so long the switch knows that a flow ended and whose it was: longer than a recovery takes. Its runtime may have
+died before it could say so to anyone else."""
+ENDED_MAX = 65_536
+"""Flows of which that is known, at most; the oldest are forgotten first."""
 DOUBTS_MAX = 65_536
 """Flows that the switch remembers having refused to forget."""
 
@@ -71,6 +76,7 @@ class Dispatcher:
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
         self._doubts: dict[bytes, tuple[int, float]] = {}
+        self._ended: dict[bytes, tuple[int, float]] = {}
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
         """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
@@ -131,6 +137,8 @@ class Dispatcher:
                 return _NO_RUNTIME
             entry = self._entries[key] = _Entry(self._runtimes[self._next])
             self._next = (self._next + 1) % len(self._runtimes)
+            if self._ended and self._ended.get(key, (_FORGOTTEN, 0.0))[0] == entry.owner:
+                del self._ended[key]  # it knows of both lives, and lets the first one end
             self._created += 1
         if pkt.endpoints and not pkt.foreign:
             self._remember(bytes((pkt.protocol,)) + pkt.endpoints, entry)
@@ -161,25 +169,27 @@ class Dispatcher:
     def claim(
         self, keys: Keys, epochs: Epochs, packets: Counts | None, *, dead: int, claimer: int, now: float
     ) -> tuple[Statuses, list[int]]:
-        """Give flows that ``dead`` owns to ``claimer``, whose state includes so many packets of each. EXISTS: another
-        owns it (who, the second list says, for each such key in order); UNKNOWN: not there, or another flow of the same
-        key; STALE: the epoch is not higher than the entry's. Without ``packets`` the counts stay as they are. ``now``
-        as in ``redirect``."""
+        """Give flows that ``dead`` owns to ``claimer``, whose state includes so many packets of each (None: it is not
+        known). EXISTS: another owns it (who, the second list says, for each such key in order); UNKNOWN: it has ended,
+        and ``dead`` was its owner; STALE: the claim is older than what is known here. ``now`` as in ``redirect``."""
         statuses, owners = np.zeros(len(keys), np.uint8), []
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
-            if entry is None or (entry.owner != dead and entry.epoch < epoch):
-                statuses[index] = Status.UNKNOWN
-            elif entry.owner != dead:
-                statuses[index] = Status.EXISTS
-                owners.append(entry.owner)
-            elif epoch <= entry.epoch:
-                statuses[index] = Status.STALE
-            else:
+            if entry is not None and entry.owner == dead:
+                if epoch <= entry.epoch:
+                    statuses[index] = Status.STALE
+                    continue
                 entry.owner, entry.epoch, entry.moved_s = claimer, epoch, now
                 if packets is not None:
                     entry.packets = int(packets[index])
                 self._redirected += 1
+            elif self._ended.get(key, (_FORGOTTEN, now))[0] == dead:
+                statuses[index] = Status.UNKNOWN
+            elif entry is None:
+                statuses[index] = Status.STALE
+            else:
+                statuses[index] = Status.EXISTS
+                owners.append(entry.owner)
         return statuses, owners
 
     def abandon(self, owner: int) -> int:
@@ -206,7 +216,16 @@ class Dispatcher:
                 del self._entries[key]
                 entry.owner = _FORGOTTEN
                 self._forgotten += 1
+                self._remember_end(key, owner, now)
         return statuses
+
+    def _remember_end(self, key: bytes, owner: int, now: float) -> None:
+        self._ended.pop(key, None)
+        self._ended[key] = owner, now
+        oldest = next(iter(self._ended))
+        while len(self._ended) > ENDED_MAX or now - self._ended[oldest][1] > ENDED_REMEMBER_S:
+            del self._ended[oldest]
+            oldest = next(iter(self._ended))
 
     def _seen_all(self, key: bytes, packets: int, count: int, now: float) -> bool:
         """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""

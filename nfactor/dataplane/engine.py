@@ -154,13 +154,19 @@ class Engine(ABC):
         """Remove ACTIVE and LEAVING flows, after the NFs' ``flow_expires`` and ``deallocate_fs``."""
 
     @abstractmethod
-    def read(self, key: bytes) -> bytes | None:
-        """A copy of one flow's record, which stays where it is; None if it does not process packets here."""
+    def farewell(self, keys: Keys, records: Records) -> None:
+        """Flows that ended elsewhere before their NFs could say so: run ``flow_expires`` and ``deallocate_fs`` on their
+        records. The rows of this table have no part in it."""
 
     @abstractmethod
     def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
         """Epochs and copies of the records of ACTIVE and LEAVING flows, which stay where they are; zeros where the
         status is not OK. For replication."""
+
+    def read(self, key: bytes) -> bytes | None:
+        """A copy of one flow's record, which stays where it is; None if it does not process packets here."""
+        _, records, statuses = self.copy([key])
+        return records[0].tobytes() if statuses[0] == Status.OK else None
 
     @abstractmethod
     def keys(self) -> list[bytes]:

@@ -329,17 +329,18 @@ class ReferenceEngine(Engine):
                 self._end(row)
         return statuses
 
-    def read(self, key: bytes) -> bytes | None:
-        """See ``Engine.read``."""
-        row = self._rows.get(key)
-        return None if row is None or row.phase >= flow_row.HELD else self._pack(row)
+    def farewell(self, keys: Keys, records: Records) -> None:
+        """See ``Engine.farewell``."""
+        for key, record in zip(keys, records, strict=True):
+            row = Row(key, FIRST_EPOCH, flow_row.GONE)
+            self._unpack(row, record.tobytes())
+            self._say_farewell(row)
 
     def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
         """See ``Engine.copy``."""
-        records = np.zeros((len(keys), self.record_size), np.uint8)
-        epochs, statuses = np.zeros(len(keys), np.uint32), np.zeros(len(keys), np.uint8)
-        for index, key in enumerate(keys):
-            row = self._rows.get(key)
+        records, statuses = np.zeros((len(keys), self.record_size), np.uint8), np.zeros(len(keys), np.uint8)
+        epochs = np.zeros(len(keys), np.uint32)
+        for index, row in enumerate(map(self._rows.get, keys)):
             if row is None or row.phase >= flow_row.HELD:
                 statuses[index] = Status.UNKNOWN
             else:

@@ -160,20 +160,20 @@ class Outstanding:
 class Replica:
     """A flow of somebody else, as its primary last sent it."""
 
-    primary: str
     epoch: int
     record: bytes
 
 
 class ReplicaStore:
-    """The replica's side: the flows of other runtimes. It is as large as their tables are, which are bounded."""
+    """The replica's side: the flows of other runtimes, by primary: two may have flows of one key, one that has just
+    moved away or ended there, and one that is new. It is as large as their tables are, which are bounded."""
 
     def __init__(self) -> None:
-        self._flows: dict[bytes, Replica] = {}
+        self._flows: dict[str, dict[bytes, Replica]] = {}
         self._stored: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._flows)
+        return sum(map(len, self._flows.values()))
 
     def store(
         self,
@@ -189,27 +189,17 @@ class ReplicaStore:
         if sequence != expected:
             raise ProtocolError(f"{primary} sent commit {sequence}; {expected} is the next")
         self._stored[primary] = sequence
-        for key, epoch, record in zip(keys, epochs.tolist(), records, strict=True):
-            held = self._flows.get(key)
-            if held is None or held.epoch <= epoch:
-                self._flows[key] = Replica(primary, epoch, record)
+        flows = self._flows.setdefault(primary, {})
+        flows.update(zip(keys, map(Replica, epochs.tolist(), records), strict=True))
         for key in ended:
-            self._drop(primary, key)
+            flows.pop(key, None)
 
     def forget(self, primary: str, keys: Sequence[bytes]) -> None:
         """Those flows of that primary have moved away from it."""
         for key in keys:
-            self._drop(primary, key)
-
-    def _drop(self, primary: str, key: bytes) -> None:
-        held = self._flows.get(key)
-        if held is not None and held.primary == primary:
-            del self._flows[key]
+            self._flows.get(primary, {}).pop(key, None)
 
     def take(self, primary: str) -> dict[bytes, Replica]:
         """Everything of a primary that is dead, which is forgotten here; its next life begins to count anew."""
-        mine = {key: flow for key, flow in self._flows.items() if flow.primary == primary}
-        for key in mine:
-            del self._flows[key]
         self._stored.pop(primary, None)
-        return mine
+        return self._flows.pop(primary, {})

@@ -15,7 +15,7 @@ from nfactor.cluster import launcher
 from nfactor.cluster.launcher import Cluster, ClusterPlan, open_cluster
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import MigrationEnded
-from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.outside import Event
 from nfactor.cluster.replay import Outcome, Pace, replay
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.dispatch import Dispatcher
@@ -59,7 +59,6 @@ class Out:
     frames: dict[int, bytes] = attrs.field(factory=dict)
     rows: list[tuple[str, FlowRow]] = attrs.field(factory=list)
     migrations: list[MigrationEnded] = attrs.field(factory=list)
-    recovered: list[NodeRecovered] = attrs.field(factory=list)
 
     def packets_out(self, burst: Burst) -> None:
         """See ``Sink``."""
@@ -71,13 +70,10 @@ class Out:
         """See ``Sink``."""
         self.rows.append((node, record))
 
-    def migration_ended(self, event: MigrationEnded) -> None:
+    def happened(self, event: Event) -> None:
         """See ``Sink``."""
-        self.migrations.append(event)
-
-    def node_recovered(self, event: NodeRecovered) -> None:
-        """See ``Sink``."""
-        self.recovered.append(event)
+        if isinstance(event, MigrationEnded):
+            self.migrations.append(event)
 
 
 @attrs.frozen
