@@ -22,7 +22,7 @@ from nfactor.protocols.replication import Mode
 
 RUNTIMES = 2
 CHAIN = ("firewall", "monitor", "http", "ids")
-MIGRATIONS = 12
+MIGRATIONS = 16
 """Migrations that are begun while the capture runs."""
 KILL_AFTER = 0.6
 """The share of the packets after which a runtime is killed."""

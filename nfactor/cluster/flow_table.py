@@ -49,6 +49,7 @@ from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters,
 from nfactor.cluster.recovery_messages import (
     AdoptFlows,
     CommitsStored,
+    FinishFlows,
     RecoveryOver,
     SetReplicas,
     StepTaken,
@@ -255,6 +256,15 @@ class FlowTable(ActorTable[None]):
         """The flows will not come."""
         self._let_go(message.migration, [])
         self._drain()
+
+    @handles(FinishFlows)
+    def finish(self, message: FinishFlows) -> FlowStatuses:
+        """States that a dead source has not sent any more; its replicas have."""
+        keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
+        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
+        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
+        self._drain()
+        return FlowStatuses(statuses.tobytes())
 
     @handles(AdoptFlows)
     def adopt(self, message: AdoptFlows) -> Done:

@@ -160,6 +160,16 @@ class AdoptFlows:
     """Flows that ended, and of which NFs could not say what they had to."""
 
 
+@message(tag=97)
+class FinishFlows:
+    """Replicas → flow table of another runtime: the states that a dead runtime was about to send there. Reply:
+    ``FlowStatuses``; those that are there already are refused."""
+
+    keys: bytes
+    epochs: bytes
+    records: bytes
+
+
 @message(tag=94, system=True)
 class NodeRecovered:
     """Coordinator → outside: a runtime was lost, and its flows are served again."""

@@ -6,6 +6,7 @@ records go to the outside; and when those are known to have arrived, the primary
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     Done,
-    InstallFlows,
+    FlowStatuses,
     NotifyClusterCfg,
     ViewTaken,
     pack_u32,
@@ -26,6 +27,7 @@ from nfactor.cluster.recovery_messages import (
     AdoptFlows,
     ClaimFlows,
     CommitsStored,
+    FinishFlows,
     FlowsClaimed,
     ForgetReplicas,
     Recover,
@@ -36,6 +38,7 @@ from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.view import View
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.engine import Status
+from nfactor.errors import PeerDown
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst_codec import unpack_burst
 from nfactor.packet.flow_key import keys_list
@@ -123,7 +126,8 @@ class ReplicaTable(Actor):
 
     async def _take_over(self, dead: str, flows: dict[bytes, Replica]) -> int:
         """Claim flows at the switch, and become their primary. What the dead runtime was about to give to another that
-        lives is given there in its stead; what had just ended says what it had to say. How many are ours now."""
+        lives is given there in its stead; what had just ended says what it had to say. How many go on, here or
+        there."""
         epochs = {key: flow.epoch + 1 for key, flow in flows.items()}
         packets = [HEADER.unpack(flow.record).packets for flow in flows.values()]
         claim = ClaimFlows(self._ledger.node, dead, b"".join(flows), _u32(epochs.values()), _u32(packets))
@@ -141,17 +145,16 @@ class ReplicaTable(Actor):
                 ended_records=b"".join(flows[key].record for key in ended),
             )
             await self._flows.ask(adopted, Done)
+        taken = len(ours)
         for owner in dict.fromkeys(answer.owners):
             keys = [key for key, other in zip(sets[Status.EXISTS], answer.owners, strict=True) if other == owner]
-            states = InstallFlows(
-                0,
-                self._ledger.node,
-                b"".join(keys),
-                _u32(epochs[key] for key in keys),
-                b"".join(flows[key].record for key in keys),
+            states = FinishFlows(
+                b"".join(keys), _u32(epochs[key] for key in keys), b"".join(flows[key].record for key in keys)
             )
-            self.context.node.ref(owner, FLOWS).tell_nowait(states)
-        return len(ours)
+            with suppress(PeerDown):  # dead as well: its own replicas have what it had of them
+                finished = await self._view.ask(self.context.node.ref(owner, FLOWS), states, FlowStatuses)
+                taken += finished.statuses.count(Status.OK)
+        return taken
 
 
 def _u32(values: Iterable[int]) -> bytes:

@@ -76,7 +76,7 @@ class Dispatcher:
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
         self._doubts: dict[bytes, tuple[int, float]] = {}
-        self._ended: dict[bytes, tuple[int, float]] = {}
+        self._ended: dict[tuple[bytes, int], float] = {}
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
         """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
@@ -137,8 +137,7 @@ class Dispatcher:
                 return _NO_RUNTIME
             entry = self._entries[key] = _Entry(self._runtimes[self._next])
             self._next = (self._next + 1) % len(self._runtimes)
-            if self._ended and self._ended.get(key, (_FORGOTTEN, 0.0))[0] == entry.owner:
-                del self._ended[key]  # it knows of both lives, and lets the first one end
+            self._owns_again(key, entry.owner)
             self._created += 1
         if pkt.endpoints and not pkt.foreign:
             self._remember(bytes((pkt.protocol,)) + pkt.endpoints, entry)
@@ -162,9 +161,18 @@ class Dispatcher:
             elif epoch <= entry.epoch:
                 statuses[index] = Status.STALE
             else:
-                entry.owner, entry.epoch, entry.moved_s = target, epoch, now
-                self._redirected += 1
+                self._give(key, entry, target, epoch, now)
         return statuses
+
+    def _give(self, key: bytes, entry: _Entry, owner: int, epoch: int, now: float) -> None:
+        entry.owner, entry.epoch, entry.moved_s = owner, epoch, now
+        self._owns_again(key, owner)
+        self._redirected += 1
+
+    def _owns_again(self, key: bytes, owner: int) -> None:
+        """A runtime where a flow of that key ended has a new one of it: it knows of both, and lets the first one
+        end."""
+        self._ended.pop((key, owner), None)
 
     def claim(
         self, keys: Keys, epochs: Epochs, packets: Counts | None, *, dead: int, claimer: int, now: float
@@ -179,11 +187,10 @@ class Dispatcher:
                 if epoch <= entry.epoch:
                     statuses[index] = Status.STALE
                     continue
-                entry.owner, entry.epoch, entry.moved_s = claimer, epoch, now
+                self._give(key, entry, claimer, epoch, now)
                 if packets is not None:
                     entry.packets = int(packets[index])
-                self._redirected += 1
-            elif self._ended.get(key, (_FORGOTTEN, now))[0] == dead:
+            elif (key, dead) in self._ended:
                 statuses[index] = Status.UNKNOWN
             elif entry is None:
                 statuses[index] = Status.STALE
@@ -220,12 +227,10 @@ class Dispatcher:
         return statuses
 
     def _remember_end(self, key: bytes, owner: int, now: float) -> None:
-        self._ended.pop(key, None)
-        self._ended[key] = owner, now
-        oldest = next(iter(self._ended))
-        while len(self._ended) > ENDED_MAX or now - self._ended[oldest][1] > ENDED_REMEMBER_S:
-            del self._ended[oldest]
-            oldest = next(iter(self._ended))
+        self._ended.pop((key, owner), None)
+        self._ended[key, owner] = now
+        while len(self._ended) > ENDED_MAX or now - next(iter(self._ended.values())) > ENDED_REMEMBER_S:
+            del self._ended[next(iter(self._ended))]
 
     def _seen_all(self, key: bytes, packets: int, count: int, now: float) -> bool:
         """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""

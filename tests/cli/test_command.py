@@ -57,8 +57,17 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["replay", "CAP", "--migrate-every", "50"], "nowhere to migrate to"),
         (["replay", "CAP", "--flow-key", "mac"], "auto or five-tuple"),
         (["replay", "CAP", "--switches", "2"], "--switches 2: not in this version yet"),
-        (["replay", "CAP", "--replication", "strict"], "--replication strict: not in this version yet"),
-        (["replay", "CAP", "--kill-runtime-at", "5"], "--kill-runtime-at 5: not in this version yet"),
+        (
+            ["replay", "CAP", "--replication", "often"],
+            "replication often: must be none, strict, strict-hold, or every=K",
+        ),
+        (["replay", "CAP", "--replication", "every=0"], "every=K with K packets, from 1 on"),
+        (["replay", "CAP", "--kill-runtime-at", "5"], "nobody would be left"),
+        (["replay", "CAP", "--replication", "strict-hold"], "--runtimes 2 here: packets would wait"),
+        (
+            ["replay", "CAP", "--replication", "strict-hold", "--runtimes", "2", "--kill-runtime-at", "5"],
+            "--runtimes 3 here: packets would wait",
+        ),
         (["replay", "CAP", "--engine", "compiled"], "--engine compiled: not in this version yet"),
         (["replay", "CAP", "--world", "processes"], "--world processes: not in this version yet"),
         (["replay", "CAP", "--config", "x.toml"], "--config x.toml: not in this version yet"),
@@ -267,15 +276,27 @@ def test_a_full_flow_table_refuses_new_flows_and_counts(capture: Path) -> None:
     assert json.loads(report.read_text())["packets"]["dropped"] == {"flow_table_full": 1}
 
 
-def test_the_demo_shows_migrations_and_the_accounting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_tells_the_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count(" flows moved from runtime-") > 8
-    assert "runtime-0" in shown
+    (killed,) = re.findall(r"(runtime-\d) is killed with \d+ flows and \d+ packets in flight", shown)
+    assert re.search(rf"packet [\d,]+: [1-9]\d* flows of {killed} go on at their replicas", shown)
+    (lost,) = re.findall(rf"{killed} died: \d+ flows recovered \d+\.\d+ s .*?; (\d+) packets died with it", shown)
+    assert re.search(r"unprotected: [1-9][\d,]+ packets went out while there was no replica, for \d", shown)
     assert re.search(r"HTTP: 1,\d{3} requests", shown)
     assert [f"rule {sid} alerted 2 times" in shown for sid in range(1000001, 1000005)] == [True] * 4
     assert "dropped as firewall_rule: " in shown
-    assert re.search(r"accounting: [\d,]+ in \+ 0 created = [\d,]+ out", shown)
+    sums = r"accounting: ([\d,]+) in \+ 0 created = ([\d,]+) out "
+    sums += r"\+ 0 absorbed \+ ([\d,]+) dropped \+ 0 buffered \+ ([\d,]+) lost"
+    (came, *went) = (int(number.replace(",", "")) for number in re.findall(sums, shown)[0])
+    assert came == sum(went)
+    assert went[-1] == int(lost) > 0
+
+
+def test_a_kill_that_never_comes_is_said(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(capture), "--runtimes", "2", "--kill-runtime-at", "1000000"]) == 0
+    assert "nothing was killed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
