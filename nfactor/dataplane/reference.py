@@ -65,8 +65,7 @@ class ReferenceEngine(Engine):
         self._active = 0
         self._clock_ns = 0
         self._scan: deque[bytes] = deque()
-        self._records: list[Any] = []
-        self._record_keys: list[bytes] = []
+        self._emitted: list[tuple[Any, Any]] = []
         self.touched: list[bytes | None] = []
         self._packets = self._created = self._expired = self._refused = 0
         self._errors: Counter[str] = Counter()
@@ -96,10 +95,10 @@ class ReferenceEngine(Engine):
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """See ``Engine.process``."""
         pkt = Packet(burst.octets())
-        pkt.records = records = self._records
+        pkt.records = self._emitted
         one = self._process_one
         codes = bytearray(len(burst))
-        self.touched = []
+        touched = self.touched = []
         columns = zip(
             burst.offsets.tolist(),
             burst.lengths.tolist(),
@@ -110,8 +109,7 @@ class ReferenceEngine(Engine):
         )
         for index, (offset, length, wire_length, pkt.time, pkt.mark) in enumerate(columns):
             codes[index] = one(pkt, offset, offset + length, wire_length)
-            if len(records) > len(self._record_keys):
-                self._note_records(self.touched[-1])
+            touched.append(pkt.flow)
         self._packets += len(burst)
         self._clock_ns = max(self._clock_ns, int(burst.times.max(initial=0)))
         return np.frombuffer(codes, np.uint8)
@@ -121,10 +119,10 @@ class ReferenceEngine(Engine):
         try:
             parse(pkt, offset, end, wire_length)
         except MalformedPacket as error:
-            self.touched.append(None)
+            pkt.flow = None
             return self._malformed[error.reason]
         key, direction = self._classifier.classify(pkt)
-        self.touched.append(key)
+        pkt.flow = key
         row = self._rows.get(key)
         if row is None:
             row = self._first_packet(key, direction)
@@ -360,8 +358,7 @@ class ReferenceEngine(Engine):
                 function.deallocate_fs(fs)
             except Exception as error:  # costs what it had to say, never the flows of others
                 self._nf_error(function.process_pkt, error)
-        self._records += flow.records
-        self._note_records(row.key)
+        self._emitted += [(row.key, record) for record in flow.records]
         self._expired += 1
 
     def keys(self) -> list[bytes]:
@@ -370,21 +367,15 @@ class ReferenceEngine(Engine):
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""
-        emitted = list(zip(self._record_keys, self._records, strict=True))
-        self._record_keys, self._records = [], []
+        emitted, self._emitted = self._emitted, []
         return emitted
-
-    def _note_records(self, key: bytes | None) -> None:
-        """The records that have no key yet are this flow's."""
-        assert key is not None, "a packet without a flow reaches no NF"
-        self._record_keys += [key] * (len(self._records) - len(self._record_keys))
 
     def poison(self) -> None:
         """See ``Engine.poison``: every row is ACTIVE and belongs to an epoch that cannot be, with states of no NF."""
         for row in self._rows.values():
             row.phase, row.epoch, row.packets = flow_row.ACTIVE, -1, -1
             row.steps = self._with_states([object()] * len(self._process_pkts))
-        self._records, self._record_keys = [object()], [b""]
+        self._emitted = [(b"", object())]
 
     def statistics(self) -> EngineStatistics:
         """See ``Engine.statistics``."""

@@ -56,6 +56,7 @@ _FRAME_FIELDS = (
     "foreign",
     "label",
     "records",
+    "flow",
 )
 _LINK_FIELDS = ("ethertype", "vlan", "inner_vlan", "l3")
 _NETWORK_FIELDS = ("version", "protocol", "fragment", "more_fragments", "fragment_id")
@@ -86,8 +87,10 @@ class Packet:
     foreign: bool
     """The flow key is not of this packet's own header but of one that it carries (tunnel, ICMP error) or that went
     before (fragment); set by the classifier. The packet's own header may then differ from packet to packet."""
-    records: list[object]
-    """What network functions emitted with packets, until the engine takes it."""
+    records: list[tuple[bytes | None, object]]
+    """What network functions emitted with packets, each with the key of its flow, until the engine takes it."""
+    flow: bytes | None
+    """The key of its flow; None while it has none; set by the engine."""
     label: tuple[bytes, int] | None
     """The flow key and direction that a switch has found for it, where the packet came labelled."""
 
@@ -129,7 +132,7 @@ class Packet:
     def __init__(self, data: memoryview | bytes | bytearray = b"") -> None:
         self.data = memoryview(data)
         self.time = self.mark = self.direction = 0
-        self.records = []
+        self.records, self.flow = [], None
         self.reset(0, len(self.data), len(self.data), 0)
 
     def reset(self, start: int, end: int, length: int, linktype: int) -> None:
@@ -152,7 +155,7 @@ class Packet:
 
     def emit(self, record: object) -> None:
         """Send a record (an instance of one of the NF's ``records`` classes) out of the engine with this packet."""
-        self.records.append(record)
+        self.records.append((self.flow, record))
 
     @property
     def source_port(self) -> int:
