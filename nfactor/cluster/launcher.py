@@ -33,7 +33,7 @@ from nfactor.cluster.names import (
     runtime_name,
     switch_name,
 )
-from nfactor.cluster.outside import Collector, Outside, Sink
+from nfactor.cluster.outside import Collector, NodeKilled, Outside, Sink
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
@@ -204,6 +204,7 @@ class Cluster:
     def kill(self, runtime: str) -> None:
         """A crash: cut the runtime off, end it in the middle of whatever it does, and overwrite its memory."""
         life = self.lives.pop(runtime)
+        self.outside.node_killed(NodeKilled(runtime, life.engine.statistics().flows, self.outside.inside))
         life.killed = True
         self.world.cut(runtime)
         life.scope.cancel()

@@ -5,6 +5,8 @@ lost it learns from the ledgers of those who live, which is another way of knowi
 moves any more, and what has not been heard of is what was lost. If they never agree, something is wrong with the
 accounting."""
 
+from collections.abc import Collection
+
 import trio
 
 from nfactor.actors import Node
@@ -12,10 +14,12 @@ from nfactor.cluster.ledger import AccountingError, check_node
 from nfactor.cluster.messages import Member, NotifyClusterCfg, ReadView
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
-from nfactor.cluster.outside import STALL_S, Outside
+from nfactor.cluster.outside import Outside
 
 POLL_S = 0.001
 """How often the ledgers are read while packets still move."""
+AGREE_S = 10.0
+"""After a recovery the ledgers and the outside agree within this time, or never."""
 
 
 async def read_members(node: Node) -> tuple[Member, ...]:
@@ -34,19 +38,21 @@ async def read_counters(node: Node) -> list[NodeCounters]:
     return ledgers
 
 
-def lost_with(dead: str, ledgers: list[NodeCounters], outside: Outside) -> int:
-    """Packets that the dead node was given, and that neither left it nor ended there with a word."""
-    given = sum(ledger.handed.get(dead, 0) for ledger in ledgers)
-    came = sum(ledger.taken.get(dead, 0) for ledger in ledgers)
-    return given - came - outside.told_by[dead]
+def lost_with(dead: Collection[str], ledgers: list[NodeCounters], outside: Outside) -> int:
+    """Packets that the dead nodes together were given, and that neither left them nor ended there with a word. (What one
+    of them gave to another is in nobody's ledger any more, so they are counted as one.)"""
+    given = sum(ledger.handed.get(node, 0) for ledger in ledgers for node in dead)
+    came = sum(ledger.taken.get(node, 0) for ledger in ledgers for node in dead)
+    return given - came - sum(outside.told_by[node] for node in dead)
 
 
 async def settle_losses(node: Node, outside: Outside, dead: str) -> None:
     """Wait until nothing moves any more, and write off what the dead node held. Call it when ``dead`` has recovered.
     Raises ``AccountingError`` if the ledgers and the outside never agree."""
-    until = trio.current_time() + STALL_S
+    until = trio.current_time() + AGREE_S
     while True:
-        lost = lost_with(dead, await read_counters(node), outside)
+        known = sum(map(len, outside.lost.values()))
+        lost = lost_with([*outside.lost, dead], await read_counters(node), outside) - known
         if outside.inside == lost:
             outside.lose(dead)
             return

@@ -5,6 +5,7 @@ packets are inside; it feeds no more than a window of them, so that nothing insi
 and at the end it knows that nothing is left. What a dead node held it learns by counting (``nfactor.cluster.losses``).
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
@@ -78,6 +79,8 @@ class Outside:
         """Marks of packets that died inside a node, by node."""
         self.recovered: dict[str, NodeRecovered] = {}
         """Nodes that died, and whose flows are served again."""
+        self.missing: list[str] = []
+        """Nodes that were killed and whose losses are not known yet."""
         self._open: set[int] | None = set() if remember else None
         self._paused = False
         self.records: Counter[str] = Counter()
@@ -107,8 +110,8 @@ class Outside:
                 await self._wait_progress()
 
     async def wait_empty(self) -> None:
-        """Return when no packet is inside any more."""
-        while self.inside:
+        """Return when no packet is inside any more, and nobody is missing."""
+        while self.inside or self.missing:
             await self._wait_progress()
 
     async def wait_records(self, node: str, count: int) -> None:
@@ -116,27 +119,30 @@ class Outside:
         while self.records[node] < count:
             await self._wait_progress()
 
-    async def wait_recovered(self, node: str) -> None:
-        """Return when the flows of a node that died are served again. Nothing is fed from then on until ``lose``."""
-        while node not in self.recovered:
-            await self._wait_progress()
+    async def wait_recovered(self) -> str:
+        """Return when the flows of the node that was killed first are served again; its name. Nothing is fed from then
+        on until ``lose``."""
+        while not (self.missing and self.missing[0] in self.recovered):
+            await self._wait_progress(math.inf)
+        return self.missing[0]
 
     def lose(self, node: str) -> None:
         """All that is inside now died with that node: nothing else moves any more. Feeding may go on."""
         assert self._open is not None, "which packets are inside was not to be remembered"
         self.lost[node], self._open, self._paused = sorted(self._open), set(), False
+        self.missing.remove(node)
         self._progressed()
 
     def _progressed(self) -> None:
         self._progress.set()
 
-    async def _wait_progress(self) -> None:
+    async def _wait_progress(self, stall_s: float = STALL_S) -> None:
         if self._progress.is_set():
             self._progress = trio.Event()
-        with trio.move_on_after(STALL_S):
+        with trio.move_on_after(stall_s):
             await self._progress.wait()
             return
-        raise AccountingError(f"{self.inside} packets are inside, and nothing has happened for {STALL_S:g} s")
+        raise AccountingError(f"{self.inside} packets are inside, and nothing has happened for {stall_s:g} s")
 
     async def run(self) -> None:
         """Take what comes out, for ever."""
@@ -170,6 +176,11 @@ class Outside:
     def happened(self, event: Event) -> None:
         """Show it."""
         self._sink.happened(event)
+
+    def node_killed(self, event: NodeKilled) -> None:
+        """Somebody killed a node: what it held will be lost."""
+        self.missing.append(event.node)
+        self.happened(event)
 
     def node_recovered(self, event: NodeRecovered) -> None:
         """A node that died has been made good for; what it held is to be counted before anything else is fed."""

@@ -19,7 +19,6 @@ from nfactor.cluster.losses import read_counters, read_members, settle_losses
 from nfactor.cluster.messages import Migrate, Migrating, MigrationCounts, ReadMigrations
 from nfactor.cluster.names import COORDINATOR, FLOWS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters
-from nfactor.cluster.outside import NodeKilled
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.packet.burst import Burst
 
@@ -107,10 +106,13 @@ async def replay(
 
     Raises ``AccountingError`` if the sums are off.
     """
-    await _feed(cluster, source, pace, between)
-    await cluster.outside.wait_empty()
-    migrations = await _await_migrations(cluster)
-    await cluster.outside.wait_empty()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_write_off_losses, cluster)
+        await _feed(cluster, source, pace, between)
+        await cluster.outside.wait_empty()
+        migrations = await _await_migrations(cluster)
+        await cluster.outside.wait_empty()
+        nursery.cancel_scope.cancel()
     for member in await read_members(cluster.node):
         if member.kind == "runtime":
             await _end_flows(cluster, member.name)
@@ -141,25 +143,22 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
             if pace.migrate_every and fed % pace.migrate_every == 0:
                 await tasks.start(migrate)
             if fed == pace.kill_at:
-                tasks.start_soon(_write_off, cluster, _kill_busiest(cluster))
+                _kill_busiest(cluster)
             if pace.gap_s:
                 await trio.sleep(pace.gap_s)
             between()
 
 
-def _kill_busiest(cluster: Cluster) -> str:
-    """Kill the runtime that has the most flows, at this very moment: asking them would let what is in flight arrive.
-    Its name."""
-    loads = {name: life.engine.statistics().flows for name, life in cluster.lives.items()}
-    busiest = max(loads, key=lambda name: loads[name])
-    cluster.outside.happened(NodeKilled(busiest, loads[busiest], cluster.outside.inside))
-    cluster.kill(busiest)
-    return busiest
+def _kill_busiest(cluster: Cluster) -> None:
+    """Kill the runtime that has the most flows, at this very moment: asking them would let what is in flight arrive."""
+    cluster.kill(max(cluster.lives, key=lambda name: cluster.lives[name].engine.statistics().flows))
 
 
-async def _write_off(cluster: Cluster, dead: str) -> None:
-    await cluster.outside.wait_recovered(dead)
-    await settle_losses(cluster.node, cluster.outside, dead)
+async def _write_off_losses(cluster: Cluster) -> None:
+    """Whoever is killed, by whomever."""
+    while True:
+        dead = await cluster.outside.wait_recovered()
+        await settle_losses(cluster.node, cluster.outside, dead)
 
 
 async def _await_migrations(cluster: Cluster) -> MigrationCounts:

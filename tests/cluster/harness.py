@@ -11,11 +11,12 @@ import numpy as np
 
 from nfactor.backends.memory import MemoryNetwork, open_memory_network
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
-from nfactor.cluster import launcher
+from nfactor.cluster import launcher, switch
 from nfactor.cluster.launcher import Cluster, ClusterPlan, open_cluster
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import MigrationEnded
 from nfactor.cluster.outside import Event
+from nfactor.cluster.relay import Relay
 from nfactor.cluster.replay import Outcome, Pace, replay
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.dispatch import Dispatcher
@@ -84,6 +85,7 @@ class Inside:
     cluster: Cluster
     ledgers: list[Ledger]
     dispatchers: list[Dispatcher]
+    relays: list[Relay]
 
     def check_nodes(self) -> None:
         """DESIGN section 10 for each node, at this very moment."""
@@ -122,8 +124,8 @@ class Run:
 def _collected(made: dict[str, list[Any]]) -> Any:
     """Remember the ledgers and dispatchers that nodes make."""
 
-    def remember(name: str) -> Callable[..., Any]:
-        original = getattr(launcher, name)
+    def remember(name: str, module: Any = launcher) -> Callable[..., Any]:
+        original = getattr(module, name)
 
         def make(*args: Any, **options: Any) -> Any:
             made[name].append(original(*args, **options))
@@ -131,7 +133,10 @@ def _collected(made: dict[str, list[Any]]) -> Any:
 
         return make
 
-    with mock.patch.multiple(launcher, Ledger=remember("Ledger"), Dispatcher=remember("Dispatcher")):
+    with (
+        mock.patch.multiple(launcher, Ledger=remember("Ledger"), Dispatcher=remember("Dispatcher")),
+        mock.patch.object(switch, "Relay", remember("Relay", switch)),
+    ):
         yield
 
 
@@ -141,6 +146,7 @@ def run(
     runtimes: int = 1,
     migrate_every: int = 0,
     kill_at: int = 0,
+    remember: bool = False,
     without: Collection[int] = (),
     replication: str = "none",
     seed: int = 0,
@@ -168,7 +174,7 @@ def run(
     chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
-        made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": []}
+        made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": [], "Relay": []}
         async with open_memory_network(
             rng=sim.random("network"),
             data_latency_s=DATA_LATENCY_S,
@@ -178,10 +184,10 @@ def run(
             world = _World(network, queue_packets_max)
             with _collected(made), patches or nullcontext():
                 opened = open_cluster(
-                    world, plan, out, window_packets_max=chosen.window_packets, remember=bool(kill_at)
+                    world, plan, out, window_packets_max=chosen.window_packets, remember=remember or kill_at > 0
                 )
                 async with opened as cluster:
-                    inside = Inside(network, cluster, made["Ledger"], made["Dispatcher"])
+                    inside = Inside(network, cluster, made["Ledger"], made["Dispatcher"], made["Relay"])
                     outcome = await replay(
                         cluster, Frames(frames, step_s, without), chosen, between=lambda: look(inside)
                     )

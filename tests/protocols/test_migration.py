@@ -11,6 +11,7 @@ from nfactor.protocols.migration import (
     TABLE,
     Bury,
     Cancel,
+    Claim,
     Effect,
     Event,
     Install,
@@ -18,6 +19,7 @@ from nfactor.protocols.migration import (
     MigrationSource,
     Prepare,
     Redirect,
+    Return,
     State,
 )
 
@@ -46,6 +48,7 @@ HAPPEN: dict[Event, Callable[[MigrationSource], list[Effect]]] = {
     Event.MARKER: lambda machine: machine.marker(),
     Event.INSTALLED: lambda machine: machine.installed(ok(machine)),
     Event.DIED: lambda machine: machine.died(),
+    Event.RETURNED: lambda machine: machine.returned(ok(machine)),
 }
 
 REACH: dict[State, tuple[Event, ...]] = {
@@ -55,6 +58,8 @@ REACH: dict[State, tuple[Event, ...]] = {
     State.MARKED: (Event.PREPARED, Event.MARKER),
     State.INSTALLING: (Event.PREPARED, Event.REDIRECTED, Event.MARKER),
     State.DONE: (Event.PREPARED, Event.MARKER, Event.REDIRECTED, Event.INSTALLED),
+    State.DOOMED: (Event.PREPARED, Event.DIED),
+    State.RETURNING: (Event.PREPARED, Event.REDIRECTED, Event.DIED),
     State.ABORTED: (Event.DIED,),
 }
 
@@ -127,3 +132,46 @@ def test_a_target_that_refuses_states_it_was_holding_breaks_the_protocol() -> No
 def test_an_answer_for_another_number_of_keys_breaks_the_protocol() -> None:
     with pytest.raises(ProtocolError, match="1 statuses for 3 keys"):
         fresh().prepared(statuses(Status.OK))
+
+
+def test_a_target_that_dies_before_it_holds_anything_costs_nothing() -> None:
+    machine = fresh()
+    assert machine.died() == [Keep(KEYS), Cancel()]
+    assert machine.over
+
+
+def test_flows_that_were_turned_to_a_dead_target_are_claimed_back_with_higher_epochs() -> None:
+    machine = in_state(State.ANSWERED)
+    (claim,) = machine.died()
+    assert isinstance(claim, Claim)
+    assert (KEYS, [3, 7, 11]) == (claim.keys, claim.epochs.tolist()), "the target's epochs, and one more"
+    assert machine.marker() == [], "the switch's last word about the old turn says nothing now"
+    back, keep = machine.returned(statuses(Status.OK, Status.STALE, Status.OK))
+    assert isinstance(back, Return)
+    assert ((KEYS[0], KEYS[2]), [3, 11], False) == (back.keys, back.epochs.tolist(), back.departed)
+    assert keep == Keep((KEYS[1],)), "it never left, and what the switch knows of it will show"
+    assert machine.state is State.ABORTED
+
+
+def test_states_that_a_dead_target_did_not_pass_on_are_put_back_and_the_others_buried() -> None:
+    machine = in_state(State.INSTALLING)
+    (claim,) = machine.died()
+    assert isinstance(claim, Claim)
+    back, bury = machine.returned(statuses(Status.EXISTS, Status.OK, Status.EXISTS))
+    assert isinstance(back, Return)
+    assert ((KEYS[1],), [7], True) == (back.keys, back.epochs.tolist(), back.departed)
+    assert bury == Bury((KEYS[0], KEYS[2])), "the target's own replicas were there first"
+    assert in_state(State.RETURNING).returned(refuse(fresh())) == [Keep(KEYS)]
+
+
+@pytest.mark.parametrize("marker_first", [False, True])
+def test_a_switch_that_answers_after_the_targets_death_has_still_to_be_asked_back(marker_first: bool) -> None:
+    machine = in_state(State.REDIRECTING)
+    if marker_first:
+        machine.marker()
+    assert machine.died() == []
+    (claim,) = machine.redirected(ok(machine))
+    assert isinstance(claim, Claim)
+    refused = in_state(State.DOOMED)
+    assert refused.redirected(refuse(refused)) == [Keep(KEYS), Cancel()]
+    assert refused.over
