@@ -39,8 +39,8 @@ async def read_counters(node: Node) -> list[NodeCounters]:
 
 
 def lost_with(dead: Collection[str], ledgers: list[NodeCounters], outside: Outside) -> int:
-    """Packets that the dead nodes together were given, and that neither left them nor ended there with a word. (What one
-    of them gave to another is in nobody's ledger any more, so they are counted as one.)"""
+    """Packets that the dead nodes together were given, and that neither left them nor ended there with a word. (What
+    one of them gave to another is in nobody's ledger any more, so they are counted as one.)"""
     given = sum(ledger.handed.get(node, 0) for ledger in ledgers for node in dead)
     came = sum(ledger.taken.get(node, 0) for ledger in ledgers for node in dead)
     return given - came - sum(outside.told_by[node] for node in dead)

@@ -72,7 +72,7 @@ class Killer:
 
             return send
 
-        return mock.patch.multiple(Node, **{name: watched(name) for name in ("tell", "tell_nowait", "ask")})
+        return mock.patch.multiple(Node, tell=watched("tell"), tell_nowait=watched("tell_nowait"), ask=watched("ask"))
 
 
 STEPS = [
@@ -196,7 +196,7 @@ def test_a_runtime_that_is_declared_dead_and_wakes_is_not_believed() -> None:
         burst = packets.burst_of([FRAMES[0]])
 
         switch = next(member.address for member in inside.cluster.members if member.kind == "switch")
-        cluster_frame.readdress(burst, target=switch, source=port.address)  # type: ignore[attr-defined]
+        cluster_frame.readdress(burst, target=switch, source=port.address)
         assert port.send(burst) == 1  # type: ignore[attr-defined]
         await trio.sleep(0.01)
         relays.append(inside.relays[0].fenced)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nfactor.dataplane.dispatch import REMEMBER_S, SETTLE_S, Dispatcher
+from nfactor.dataplane import dispatch
+from nfactor.dataplane.dispatch import ENDED_REMEMBER_S, REMEMBER_S, SETTLE_S, Dispatcher
 from nfactor.dataplane.engine import Status
 from nfactor.errors import CallerError
 from nfactor.packet.classifier import FlowClassifier
@@ -113,3 +114,72 @@ def test_runtimes_are_different_numbers() -> None:
         dispatcher().set_runtimes([1, 1])
     with pytest.raises(CallerError):
         dispatcher().set_runtimes([-1])
+
+
+def owned_by_one(flows: int = 1) -> tuple[Dispatcher, list[bytes]]:
+    """A switch whose flows all belong to runtime 1, of 0 to 2."""
+    switch, frames = dispatcher(), [udp(A, 1 + flow, B, 2) for flow in range(flows)]
+    switch.set_runtimes([1])
+    switch.assign(burst_of(frames))
+    switch.set_runtimes([0, 1, 2])
+    return switch, [key_of(frame) for frame in frames]
+
+
+def test_a_claim_on_a_dead_runtimes_flow_needs_a_higher_epoch_and_sets_the_count() -> None:
+    switch, (key,) = owned_by_one()
+    stale, owners = switch.claim([key], u32(1), u32(9), dead=1, claimer=2, now=0.0)
+    assert ([Status.STALE], []) == (stale.tolist(), owners)
+    assert switch.claim([key], u32(2), u32(9), dead=1, claimer=2, now=0.0)[0].tolist() == [Status.OK]
+    assert switch.assign(burst_of([udp(A, 1, B, 2)]))[0] == [2]
+    forgotten = switch.forget([key], u32(10), owner=2, now=REMEMBER_S)
+    assert forgotten.tolist() == [Status.OK], "nine that the claimer knew of, and one since"
+
+
+def test_a_claim_without_counts_leaves_them_as_they_are() -> None:
+    switch, (key,) = owned_by_one()
+    switch.claim([key], u32(2), None, dead=1, claimer=2, now=0.0)
+    assert switch.forget([key], u32(1), owner=2, now=REMEMBER_S).tolist() == [Status.OK]
+
+
+def test_a_claim_on_what_another_owns_says_who() -> None:
+    switch, (first, second) = owned_by_one(flows=2)
+    switch.redirect([first], u32(2), source=1, target=0, now=0.0)
+    statuses, owners = switch.claim([second, first], u32(2, 9), u32(1, 1), dead=1, claimer=2, now=0.0)
+    assert ([Status.OK, Status.EXISTS], [0]) == (statuses.tolist(), owners)
+
+
+def test_a_flow_that_ended_with_its_runtime_is_known_to_have_ended_whatever_its_key_does_next() -> None:
+    switch, (key, _) = owned_by_one(flows=2)
+    assert switch.forget([key], u32(1), owner=1, now=0.0).tolist() == [Status.OK]
+    assert switch.claim([key], u32(2), u32(1), dead=1, claimer=2, now=0.1)[0].tolist() == [Status.UNKNOWN]
+    switch.set_runtimes([0])
+    switch.assign(burst_of([udp(A, 1, B, 2)]))
+    assert switch.claim([key], u32(2), u32(1), dead=1, claimer=2, now=0.1)[0].tolist() == [Status.UNKNOWN]
+    switch.redirect([key], u32(2), source=0, target=1, now=0.2)
+    switch.redirect([key], u32(3), source=1, target=0, now=0.3)
+    moved, owners = switch.claim([key], u32(4), u32(1), dead=1, claimer=2, now=0.4)
+    assert ([Status.EXISTS], [0]) == (moved.tolist(), owners), "it had a newer one of that key, and gave it away"
+
+
+def test_a_claim_on_what_nobody_knows_is_stale() -> None:
+    switch, _ = owned_by_one()
+    unknown = key_of(udp(B, 9, A, 9))
+    assert switch.claim([unknown], u32(5), u32(1), dead=1, claimer=2, now=0.0)[0].tolist() == [Status.STALE]
+
+
+def test_ends_are_remembered_for_a_while_and_not_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch, keys = owned_by_one(flows=4)
+    monkeypatch.setattr(dispatch, "ENDED_MAX", 2)
+    switch.forget(keys[:3], u32(1, 1, 1), owner=1, now=0.0)
+    answers = switch.claim(keys[:3], u32(2, 2, 2), u32(1, 1, 1), dead=1, claimer=2, now=0.0)[0]
+    assert answers.tolist() == [Status.STALE, Status.UNKNOWN, Status.UNKNOWN]
+    switch.forget(keys[3:], u32(1), owner=1, now=ENDED_REMEMBER_S + 1)
+    assert switch.claim(keys[2:3], u32(2), u32(1), dead=1, claimer=2, now=0.0)[0].tolist() == [Status.STALE]
+
+
+def test_flows_that_nobody_claims_begin_anew_elsewhere() -> None:
+    switch, _ = owned_by_one(flows=3)
+    switch.set_runtimes([0, 2])
+    assert (3, 0) == (switch.abandon(1), switch.abandon(1))
+    assert switch.assign(burst_of([udp(A, 1 + flow, B, 2) for flow in range(3)]))[0] == [0, 2, 0]
+    assert switch.statistics().forgotten == 3

@@ -33,3 +33,25 @@ def test_markers_are_found_and_read() -> None:
     assert [1] == cluster_frame.marker_indices(concatenate([packets, marker, packets])).tolist()
     assert 7 == cluster_frame.read_marker(marker.frame(0))
     assert cluster_frame.read_marker(marker.frame(0)[:-1]) is None
+
+
+def test_a_receipt_says_whose_commit_came_through_whom_and_is_no_marker() -> None:
+    frame = cluster_frame.receipt(target=b"t" * 6, source=b"r" * 6, primary=b"p" * 6, sequence=1 << 40).frame(0)
+    assert cluster_frame.read_receipt(frame) == (b"r" * 6, b"p" * 6, 1 << 40)
+    assert cluster_frame.read_marker(frame) is None
+    marker = cluster_frame.marker(target=b"t" * 6, source=b"s" * 6, migration=7).frame(0)
+    assert cluster_frame.read_receipt(marker) is None
+    assert cluster_frame.read_receipt(marker + bytes(6)) is None
+    assert cluster_frame.read_receipt(frame[:20]) is None
+
+
+def test_the_common_source_of_frames_is_known_if_there_is_one() -> None:
+    def frame(source: bytes) -> bytes:
+        return b"t" * 6 + source + bytes(8)
+
+    alike = Burst.from_frames([frame(b"a" * 6)] * 3)
+    mixed = Burst.from_frames([frame(b"a" * 6), frame(b"b" * 6)])
+    assert cluster_frame.common_source(alike) == b"a" * 6
+    assert cluster_frame.common_source(mixed) is None
+    assert cluster_frame.common_source(Burst.from_frames([])) is None
+    assert cluster_frame.sources(mixed) == [b"a" * 6, b"b" * 6]
