@@ -27,7 +27,7 @@ def is_fragment(frame: bytes) -> bool:
 
 
 def functions(seed: int) -> Sequence[NF]:
-    rules = parse_rules(["deny udp from any to any"]) if seed % 3 == 0 else ()
+    rules = parse_rules(["deny udp from any to any"]) if seed % 3 == 0 else None
     return [Monitor(), Firewall(rules), *([Numbering()] if seed % 2 == 0 else [])]
 
 
