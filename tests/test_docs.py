@@ -1,5 +1,6 @@
 """What the documentation shows runs."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -22,12 +23,13 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("page", [page for page, program in PROGRAMS.items() if program])
-def test_the_python_of_a_page_runs_and_its_tests_pass(page: str) -> None:
+def test_the_python_of_a_page_runs_and_its_tests_pass(page: str, tmp_path: Path) -> None:
+    """A test may ask for ``tmp_path``, as under pytest."""
     names: dict[str, Any] = {"__name__": page}
     exec(compile(PROGRAMS[page], page, "exec"), names)
     for title, test in list(names.items()):
         if title.startswith("test_"):
-            test()
+            test(**({"tmp_path": tmp_path} if "tmp_path" in inspect.signature(test).parameters else {}))
 
 
 def test_the_tutorials_network_function_drops_the_same_packets_though_its_flows_move(
