@@ -15,6 +15,7 @@ import trio
 from nfactor.actors import ActorTable, Ref, handles, handles_keyed
 from nfactor.backends.base import Port
 from nfactor.cluster.egress import Egress
+from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     BuryFlows,
@@ -22,7 +23,6 @@ from nfactor.cluster.messages import (
     DepartedFlows,
     DepartFlows,
     Done,
-    ExpireFlows,
     FlowRecord,
     FlowsInstalled,
     FlowsMoved,
@@ -41,7 +41,6 @@ from nfactor.cluster.messages import (
     Workload,
     pack_u32,
     unpack_records,
-    unpack_statuses,
     unpack_u32,
 )
 from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, REPLICAS
@@ -64,10 +63,6 @@ from nfactor.protocols.replication import EVERY_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
-IDLE_FLOWS_MAX = 1024
-"""Flows that one question to the switch proposes for expiry, at most."""
-PACKETS_PER_IDLE_LOOK = 4
-"""One row of the table is looked at for so many packets."""
 BURSTS_PER_PASS_MAX = 16
 """Bursts that are processed before other tasks of the node get their turn."""
 
@@ -95,9 +90,6 @@ class FlowTable(ActorTable[None]):
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
         """Records that NFs have emitted so far."""
-        self._idle_keys: dict[bytes, int] = {}
-        """Flows to propose to the switch for expiry, and their packet counts."""
-        self._idle_found = trio.Event()
 
     async def started(self) -> None:
         """Begin to take packets."""
@@ -110,7 +102,8 @@ class FlowTable(ActorTable[None]):
             send=lambda runtime, message: node.ref(runtime, REPLICAS).tell_nowait(message),
         )
         self.context.start_soon(self._pump)
-        self.context.start_soon(self._expire)
+        self._expiry = Expiry(self._engine, node.name, switch=self._switch, end=self._end)
+        self.context.start_soon(self._expiry.run)
         if self._mode.kind is Kind.EVERY:
             self.context.start_soon(self._catch_up)
 
@@ -140,7 +133,7 @@ class FlowTable(ActorTable[None]):
         if len(burst):
             self._ledger.take(self._switch.node_name, len(burst))
             self._process(burst)
-            self._look_for_idle(len(burst))
+            self._expiry.look(len(burst))
 
     def _marker_arrived(self, frame: bytes) -> None:
         """The flows' last packet from the switch is processed. Once it has left the system, the states may leave too,
@@ -267,18 +260,19 @@ class FlowTable(ActorTable[None]):
         return FlowStatuses(statuses.tobytes())
 
     @handles(AdoptFlows)
-    def adopt(self, message: AdoptFlows) -> Done:
-        """Flows of a dead runtime whose replicas were here."""
+    def adopt(self, message: AdoptFlows) -> FlowStatuses:
+        """Flows of a dead runtime whose replicas were here. Those for which there is no room end, as others did."""
         keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._put_in_place(keys, unpack_u32(message.epochs), records)
         self._replicator.adopt(_where_ok(keys, statuses.tolist()))
-        ended = unpack_records(message.ended_records, self._engine.record_size)
-        self._engine.farewell(keys_list(message.ended_keys), ended)
+        refused, size = np.flatnonzero(statuses != Status.OK), self._engine.record_size
+        self._engine.farewell([keys[place] for place in refused.tolist()], records[refused])
+        self._engine.farewell(keys_list(message.ended_keys), unpack_records(message.ended_records, size))
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
         self._replicator.ended([], emitted)
         self._drain()
-        return Done()
+        return FlowStatuses(statuses.tobytes())
 
     def _put_in_place(self, keys: Sequence[bytes], epochs: Epochs, records: Records) -> Statuses:
         """Install states that no migration announced. (Some are held all the same: their source died on the way.)"""
@@ -329,31 +323,10 @@ class FlowTable(ActorTable[None]):
             if source == message.node:
                 self._let_go(migration, [])
         self._drain()
-        step = StepTaken(message.recovery, self._ledger.node)
-        self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
+        to = self.context.node.ref(COORDINATOR, MEMBERSHIP)
+        to.tell_nowait(StepTaken(message.recovery, self._ledger.node))
 
     # ---------------------------------------------------------------- flows that end
-
-    def _look_for_idle(self, packets: int) -> None:
-        """Scan a slice of the table for each burst, so that the scan costs a fraction of the traffic."""
-        if len(self._idle_keys) < IDLE_FLOWS_MAX:
-            keys, counts = self._engine.idle(max(1, packets // PACKETS_PER_IDLE_LOOK))
-            if keys:
-                self._idle_keys.update(zip(keys, counts.tolist(), strict=True))
-                self._idle_found.set()
-
-    async def _expire(self) -> None:
-        """Ask the switch about idle flows, and end those that it has forgotten (or that it says are not ours)."""
-        while True:
-            await self._idle_found.wait()
-            self._idle_found = trio.Event()
-            found, self._idle_keys = self._idle_keys, {}
-            keys, counts = list(found), np.fromiter(found.values(), np.uint32, len(found))
-            question = ExpireFlows(self._ledger.node, b"".join(keys), pack_u32(counts))
-            answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses)
-            ended = [status in (Status.OK, Status.UNKNOWN) for status in answer.tolist()]
-            self._end([key for key, gone in zip(keys, ended, strict=True) if gone])
-            self._engine.unpin([key for key, gone in zip(keys, ended, strict=True) if not gone])
 
     def _end(self, keys: Sequence[bytes]) -> None:
         """End flows here and at their replicas, and let NFs say what they have to."""

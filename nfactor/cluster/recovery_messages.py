@@ -149,7 +149,8 @@ class FlowsClaimed:
 
 @message(tag=93)
 class AdoptFlows:
-    """Replicas → flow table, on one runtime: flows of a dead runtime. Reply: ``Done``."""
+    """Replicas → flow table, on one runtime: flows of a dead runtime. Reply: ``FlowStatuses`` of those that are
+    ours."""
 
     keys: bytes
     epochs: bytes

@@ -14,7 +14,6 @@ from nfactor.actors import Actor, Ref, handles
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
-    Done,
     FlowStatuses,
     NotifyClusterCfg,
     ViewTaken,
@@ -135,7 +134,7 @@ class ReplicaTable(Actor):
         sets: dict[int, list[bytes]] = {status: [] for status in Status}
         for key, status in zip(flows, answer.statuses, strict=True):
             sets[status].append(key)
-        ours, ended = sets[Status.OK], sets[Status.UNKNOWN]
+        ours, ended, taken = sets[Status.OK], sets[Status.UNKNOWN], 0
         if ours or ended:
             adopted = AdoptFlows(
                 keys=b"".join(ours),
@@ -144,8 +143,7 @@ class ReplicaTable(Actor):
                 ended_keys=b"".join(ended),
                 ended_records=b"".join(flows[key].record for key in ended),
             )
-            await self._flows.ask(adopted, Done)
-        taken = len(ours)
+            taken += (await self._flows.ask(adopted, FlowStatuses)).statuses.count(Status.OK)
         for owner in dict.fromkeys(answer.owners):
             keys = [key for key, other in zip(sets[Status.EXISTS], answer.owners, strict=True) if other == owner]
             states = FinishFlows(
