@@ -1,6 +1,7 @@
 """Actors on trio: bounded mailboxes, supervision, reliable messages between nodes."""
 
 from nfactor.actors.actor import Actor as Actor, Context as Context, handles as handles
+from nfactor.actors.incarnation import incarnation_now as incarnation_now
 from nfactor.actors.instrument import DeadLetter as DeadLetter, Instrument as Instrument
 from nfactor.actors.link import Ended as Ended, Link as Link, LinkStatistics as LinkStatistics
 from nfactor.actors.mailbox import MailboxStatistics as MailboxStatistics
