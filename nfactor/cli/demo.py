@@ -82,7 +82,7 @@ def _told(event: Event) -> str:
     match event:
         case NodeKilled():
             return (
-                f"{event.node} is killed with {event.flows:,} flows and {event.inside:,} packets in flight: its ports "
+                f"{event.node} is killed with {event.flows} flows and {event.inside:,} packets in flight: its ports "
                 "are cut, its memory is overwritten"
             )
         case NodeRecovered():

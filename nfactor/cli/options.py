@@ -25,6 +25,7 @@ class ReplayOptions:
     """``nfactor replay``, checked."""
 
     captures: tuple[Path, ...]
+    """None for a node of its own (``--world processes``), which reads no captures."""
     chain: tuple[str, ...]
     rules: dict[str, Path]
     runtimes: int = 1
@@ -36,6 +37,10 @@ class ReplayOptions:
     flows_max: int = 1_000_000
     out: Path | None = None
     report: Path | None = None
+    processes: bool = False
+    """Every node is a process of its own."""
+    words: tuple[str, ...] = ()
+    """The command line that said all this, for those processes."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +55,7 @@ def parse(arguments: Sequence[str]) -> ReplayOptions | None:
     if arguments and arguments[0] in LATER_COMMANDS:
         raise CallerError(f"{arguments[0]}: not in this version yet; there are demo and replay")
     said = _parser().parse_args(arguments)
-    return None if said.command == "demo" else _replay_options(said)
+    return None if said.command == "demo" else _replay_options(said, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,12 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
     replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
     replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
+    world = "all nodes in this process, on a virtual clock; or each in its own, over ZeroMQ (%(default)s)"
+    replay.add_argument("--world", default="memory", metavar="memory|processes", help=world)
     replay.add_argument("--out", type=Path, metavar="OUT.pcap", help="write the packets that come out")
     replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
     later.add_argument("--switches", default="1", metavar="M")
     later.add_argument("--engine", default="auto", metavar="auto|reference|compiled")
-    later.add_argument("--world", default="memory", metavar="memory|processes")
     later.add_argument("--config", default=None, metavar="FILE.toml")
     return parser
 
@@ -96,12 +102,11 @@ _LATER = (
     # option, what it may be in this version
     ("switches", ("1",)),
     ("engine", ("auto", "reference")),
-    ("world", ("memory",)),
     ("config", (None,)),
 )
 
 
-def _replay_options(said: argparse.Namespace) -> ReplayOptions:
+def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOptions:
     for name, today in _LATER:
         value = getattr(said, name)
         if value not in today:
@@ -110,6 +115,8 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
             raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet{today_text}")
     if said.flow_key not in ("auto", "five-tuple"):
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
+    if said.world not in ("memory", "processes"):
+        raise CallerError(f"--world {said.world}: memory or processes")
     options = ReplayOptions(
         captures=tuple(said.captures),
         chain=tuple(name.strip() for name in said.chain.split(",")),
@@ -123,6 +130,8 @@ def _replay_options(said: argparse.Namespace) -> ReplayOptions:
         flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
         out=said.out,
         report=said.report,
+        processes=said.world == "processes",
+        words=tuple(words),
     )
     if options.migrate_every and options.runtimes < 2:
         raise CallerError("--migrate-every needs at least --runtimes 2: there is nowhere to migrate to")

@@ -8,15 +8,20 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, TextIO
 
 import attrs
+import trio
 from rich.console import Console
 
 from nfactor.backends.memory import open_memory_network
+from nfactor.backends.zmq import open_zmq
 from nfactor.cli.functions import chain_factory
 from nfactor.cli.options import ReplayOptions
+from nfactor.cli.plan import plan_of
+from nfactor.cli.processes import Processes, ProcessWorld, address_book
 from nfactor.cli.report import Rows, row_sections, sections, write_report
 from nfactor.cli.summary import print_summary
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
@@ -25,12 +30,9 @@ from nfactor.cluster.launcher import ClusterPlan, open_cluster
 from nfactor.cluster.outside import Event
 from nfactor.cluster.replay import Outcome, Pace
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.engine import TimeOuts
-from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import CallerError
 from nfactor.packet.burst import Burst
 from nfactor.packet.capture import CaptureReader, CaptureWriter, open_capture
-from nfactor.packet.classifier import FlowClassifier
 from nfactor.testing import Simulation, simulate
 
 GARBAGE_PACKETS = 1 << 16
@@ -96,24 +98,11 @@ def run(
     results: Results,
     progress: Callable[[], None],
 ) -> Outcome:
-    """The cluster of ``options`` in the memory world, from the first packet to the accounting."""
-    time_outs = TimeOuts(never=options.five_tuple)
-
-    def classifier() -> FlowClassifier:
-        return FlowClassifier("five-tuple" if options.five_tuple else "auto")
-
-    plan = ClusterPlan(
-        runtimes=options.runtimes,
-        engine=lambda: ReferenceEngine(
-            make_chain(), classifier(), flows_max=options.flows_max, time_outs=time_outs, common_clock=True
-        ),
-        classifier=classifier,
-        records=tuple(cls for function in make_chain().functions for cls in function.records),
-        flows_max=options.flows_max,
-        replication=options.replication,
-    )
+    """The cluster of ``options``, from the first packet to the accounting."""
+    plan = plan_of(options, make_chain)
     pace = Pace.of(options.migrate_every, CONTROL_LATENCY_S, options.kill_runtime_at)
-    kills = pace.kill_at > 0
+    if options.processes:
+        return trio.run(_run_processes, options, plan, pace, source, results, progress)
 
     async def main(simulation: Simulation) -> Outcome:
         network = open_memory_network(
@@ -129,12 +118,41 @@ def run(
                 collected = source.packets
 
         async with network as fabric:
-            world = MemoryWorld(fabric)
-            cluster_of = open_cluster(world, plan, results, window_packets_max=pace.window_packets, remember=kills)
-            async with cluster_of as cluster:
+            opened = open_cluster(
+                MemoryWorld(fabric),
+                plan,
+                results,
+                window_packets_max=pace.window_packets,
+                remember=pace.kill_at > 0,
+            )
+            async with opened as cluster:
                 return await cluster_replay.replay(cluster, source, pace, between=between)
 
     return simulate(main, seed=options.seed, digest=False).value
+
+
+async def _run_processes(
+    options: ReplayOptions,
+    plan: ClusterPlan,
+    pace: Pace,
+    source: Captures,
+    results: Results,
+    progress: Callable[[], None],
+) -> Outcome:
+    """The same with every node in a process of its own, on the real clock."""
+    with TemporaryDirectory(prefix="nfactor-") as name:
+        folder = Path(name)
+        async with open_zmq(address_book(folder, plan)) as network:
+            opened = open_cluster(
+                ProcessWorld(network),
+                plan,
+                results,
+                window_packets_max=pace.window_packets,
+                remember=pace.kill_at > 0,
+                launcher=Processes(folder, options.words),
+            )
+            async with opened as cluster:
+                return await cluster_replay.replay(cluster, source, pace, between=progress)
 
 
 class _Atomic(AbstractContextManager[TextIO]):

@@ -21,6 +21,8 @@ class Egress:
         self._port = port
         self._ledger = ledger
         self._reporter = reporter
+        self._owed: dict[tuple[bytes, bytes], int] = {}
+        """Receipts that the port had no room for, by switch and primary."""
 
     @property
     def address(self) -> bytes:
@@ -36,10 +38,17 @@ class Egress:
             self._ledger.drop("port_full", burst.slice(taken, len(burst)))
 
     def receipt(self, to: bytes, primary: bytes, sequence: int) -> None:
-        """Tell the switch, behind the packets, whose commit they were and which. A port that is full loses it: then the
-        commit is known to be released by the next one only."""
-        frame = cluster_frame.receipt(target=to, source=self._port.address, primary=primary, sequence=sequence)
-        self._ledger.receipts_sent += self._port.send(frame)
+        """Tell the switch, behind the packets, whose commit they were and which. Where the port has no room it is told
+        with the next one, or when ``flush`` is called."""
+        self._owed[to, primary] = sequence
+        self._send_receipts()
+
+    def _send_receipts(self) -> None:
+        for (to, primary), sequence in list(self._owed.items()):
+            frame = cluster_frame.receipt(target=to, source=self._port.address, primary=primary, sequence=sequence)
+            if self._port.send(frame):
+                self._ledger.receipts_sent += 1
+                del self._owed[to, primary]
 
     def drop(self, reason: str, burst: Burst) -> None:
         """These packets end here."""
@@ -58,4 +67,6 @@ class Egress:
 
     def flush(self) -> None:
         """Whatever there is to tell may be told now."""
+        if self._owed:
+            self._send_receipts()
         self._reporter.wake()

@@ -1,12 +1,12 @@
-"""Starts the nodes of a cluster in this process, each with transports and ports of its own.
+"""Starts the nodes of a cluster, each with transports and ports of its own.
 
 A node is one async function that opens its transport and ports, supervises its actors and runs until it is cancelled.
 What it is given is a ``World``: nothing in here knows whether the wires are memory, sockets or a NIC.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import trio
@@ -20,8 +20,8 @@ from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
-from nfactor.cluster.membership import Membership
-from nfactor.cluster.messages import Member
+from nfactor.cluster.membership import DEAD_AFTER_S, Membership
+from nfactor.cluster.messages import Member, PollWorkload, Workload
 from nfactor.cluster.names import (
     COLLECTOR,
     COORDINATOR,
@@ -75,6 +75,7 @@ class ClusterPlan:
     """Every record class that NFs of the chain emit."""
     flows_max: int
     replication: Mode = attrs.Factory(Mode)
+    dead_after_s: float = DEAD_AFTER_S
 
 
 def members(plan: ClusterPlan) -> tuple[Member, ...]:
@@ -99,21 +100,34 @@ def _supervised(node: Node) -> AbstractAsyncContextManager[Supervisor]:
 
 
 @attrs.define
-class Life:
-    """A runtime that runs, and the means to end it."""
+class LocalLife:
+    """A runtime that runs in this process, and the means to end it; see ``Life``."""
 
+    name: str
+    world: World
     scope: trio.CancelScope
     engine: Engine
     killed: bool = False
 
+    def flows(self) -> int:
+        """See ``Life``."""
+        return self.engine.statistics().flows
+
+    def end(self) -> None:
+        """Cut the runtime off, end it in the middle of whatever it does, and overwrite its memory."""
+        self.killed = True
+        self.world.cut(self.name)
+        self.scope.cancel()
+        self.engine.poison()
+
 
 async def run_runtime(
-    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[Life] = trio.TASK_STATUS_IGNORED
+    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[LocalLife] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """A runtime: its liaison, the table of its flow actors, and the table of flows for which it is the replica."""
     name = runtime_name(index)
     port = world.port(name, address(Kind.RUNTIME, index))
-    life = Life(trio.CancelScope(), plan.engine())
+    life = LocalLife(name, world, trio.CancelScope(), plan.engine())
     try:
         with life.scope:
             await _run_runtime(world, plan, index, port, life, task_status)
@@ -123,7 +137,7 @@ async def run_runtime(
 
 
 async def _run_runtime(
-    world: World, plan: ClusterPlan, index: int, port: Port, life: Life, task_status: trio.TaskStatus[Life]
+    world: World, plan: ClusterPlan, index: int, port: Port, life: LocalLife, task_status: trio.TaskStatus[LocalLife]
 ) -> None:
     name = runtime_name(index)
     async with _open(world, name) as node, _supervised(node) as supervisor:
@@ -182,10 +196,48 @@ async def run_coordinator(
         view, replicated = View(), plan.replication.replicates
         await supervisor.start(lambda: Coordinator(view, observer=observer), name=COORDINATOR)
         await supervisor.start(
-            lambda: Membership(members(plan), view, replicated=replicated, observer=observer), name=MEMBERSHIP
+            lambda: Membership(
+                members(plan), view, replicated=replicated, dead_after_s=plan.dead_after_s, observer=observer
+            ),
+            name=MEMBERSHIP,
         )
         task_status.started()
         await trio.sleep_forever()
+
+
+class Life(Protocol):
+    """A runtime that was started, wherever it runs."""
+
+    def flows(self) -> int | None:
+        """How many flows it has at this very moment; None: it has to be asked."""
+
+    def end(self) -> None:
+        """Crash it: nothing of what it holds is saved, and nothing more comes from it."""
+
+
+class Launcher(Protocol):
+    """Starts the nodes of a cluster, in tasks of a nursery that is cancelled when the cluster is to end."""
+
+    async def start_nodes(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> Mapping[str, Life]:
+        """The switch and the runtimes; the latter by name. Return when all of them can be talked to."""
+
+    async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
+        """The coordinator. Return when every node knows the cluster."""
+
+
+class Here:
+    """A ``Launcher`` for this very process."""
+
+    async def start_nodes(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> Mapping[str, Life]:
+        """See ``Launcher``."""
+        await nursery.start(run_switch, world, plan, 0)
+        return {
+            runtime_name(index): await nursery.start(run_runtime, world, plan, index) for index in range(plan.runtimes)
+        }
+
+    async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
+        """See ``Launcher``."""
+        await nursery.start(run_coordinator, world, plan)
 
 
 @attrs.frozen
@@ -197,38 +249,48 @@ class Cluster:
     outside: Outside
     members: tuple[Member, ...]
     """Who was in it at the beginning."""
-    world: World
-    lives: dict[str, Life]
-    """The runtimes that run in this process, by name."""
+    lives: dict[str, Any]
+    """The runtimes that live, by name: a ``Life`` of whatever kind the launcher makes."""
+
+    async def busiest(self) -> str:
+        """The runtime that has the most flows. Where that can be seen without asking, no time passes."""
+        flows: dict[str, int] = {}
+        for name, life in self.lives.items():
+            seen = life.flows()
+            if seen is None:
+                seen = (await self.node.ref(name, LIAISON).ask(PollWorkload(), Workload)).flows
+            flows[name] = seen
+        return max(flows, key=lambda name: flows[name])
 
     def kill(self, runtime: str) -> None:
-        """A crash: cut the runtime off, end it in the middle of whatever it does, and overwrite its memory."""
-        life = self.lives.pop(runtime)
-        self.outside.node_killed(NodeKilled(runtime, life.engine.statistics().flows, self.outside.inside))
-        life.killed = True
-        self.world.cut(runtime)
-        life.scope.cancel()
-        life.engine.poison()
+        """A crash."""
+        life: Life = self.lives.pop(runtime)
+        self.outside.node_killed(NodeKilled(runtime, life.flows(), self.outside.inside))
+        life.end()
 
 
 @asynccontextmanager
 async def open_cluster(
-    world: World, plan: ClusterPlan, sink: Sink, *, window_packets_max: int, remember: bool = False
+    world: World,
+    plan: ClusterPlan,
+    sink: Sink,
+    *,
+    window_packets_max: int,
+    remember: bool = False,
+    launcher: Launcher | None = None,
 ) -> AsyncIterator[Cluster]:
     """A cluster and its outside, for the length of the block; nothing outlives it. ``remember`` as in ``Outside``; it
-    is needed where something is to be killed."""
+    is needed where something is to be killed. Nodes run in this process unless ``launcher`` says otherwise."""
+    start = launcher or Here()
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_switch, world, plan, 0)
-        lives = {}
-        for index in range(plan.runtimes):
-            lives[runtime_name(index)] = await nursery.start(run_runtime, world, plan, index)
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
         entry = address(Kind.SWITCH_OUTSIDE, 0)
         outside = Outside(port, entry, sink, window_packets_max=window_packets_max, remember=remember)
         schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
+        lives = await start.start_nodes(nursery, world, plan)
         async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:
             await supervisor.start(lambda: Collector(outside, schemas), name=COLLECTOR)
             nursery.start_soon(outside.run)
-            await nursery.start(run_coordinator, world, plan)
-            yield Cluster(node, outside, members(plan), world, lives)
+            await start.start_coordinator(nursery, world, plan)
+            yield Cluster(node, outside, members(plan), dict(lives))
         nursery.cancel_scope.cancel()

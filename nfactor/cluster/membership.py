@@ -41,10 +41,13 @@ class Membership(Actor):
     """Owns the view of one cluster, which begins with ``members``. ``observer`` takes views as well, and is told what
     was recovered."""
 
-    def __init__(self, members: tuple[Member, ...], view: View, *, replicated: bool, observer: Ref | None) -> None:
+    def __init__(
+        self, members: tuple[Member, ...], view: View, *, replicated: bool, dead_after_s: float, observer: Ref | None
+    ) -> None:
         self._members = members
         self._view = view
         self._replicated = replicated
+        self._dead_after_s = dead_after_s
         self._observer = observer
         self._heard: dict[str, float] = {}
         self._suspected: set[str] = set()
@@ -91,14 +94,14 @@ class Membership(Actor):
                     self.context.start_soon(self._inquire, name)
 
     def _silent(self, name: str) -> bool:
-        return trio.current_time() - self._heard[name] > DEAD_AFTER_S
+        return trio.current_time() - self._heard[name] > self._dead_after_s
 
     async def _inquire(self, name: str) -> None:
         """A second witness: that we do not hear a runtime may be our own fault."""
         seen = []
         for switch in self._names("switch"):
             heard = await self._view.ask(self.context.node.ref(switch, LIAISON), Witness(name), LastHeard)
-            seen.append(0 <= heard.seconds <= DEAD_AFTER_S)
+            seen.append(0 <= heard.seconds <= self._dead_after_s)
         self._suspected.discard(name)
         if any(seen):
             self._false_alarms += 1

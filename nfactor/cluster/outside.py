@@ -35,8 +35,8 @@ class NodeKilled:
     """A runtime was killed, on purpose."""
 
     node: str
-    flows: int
-    """Flows that it had."""
+    flows: int | None
+    """Flows that it had, where that is known."""
     inside: int
     """Packets that were anywhere in the cluster."""
 

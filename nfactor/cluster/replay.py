@@ -143,15 +143,10 @@ async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[
             if pace.migrate_every and fed % pace.migrate_every == 0:
                 await tasks.start(migrate)
             if fed == pace.kill_at:
-                _kill_busiest(cluster)
+                cluster.kill(await cluster.busiest())
             if pace.gap_s:
                 await trio.sleep(pace.gap_s)
             between()
-
-
-def _kill_busiest(cluster: Cluster) -> None:
-    """Kill the runtime that has the most flows, at this very moment: asking them would let what is in flight arrive."""
-    cluster.kill(max(cluster.lives, key=lambda name: cluster.lives[name].engine.statistics().flows))
 
 
 async def _write_off_losses(cluster: Cluster) -> None:

@@ -51,11 +51,10 @@ class View:
 
 
 def watermarks(message: SetReplicas, primary: str) -> dict[str, Watermark]:
-    """How far each dead replica came with this primary's commits. Who has told a commit's outcomes has sent its packets
-    before."""
+    """How far each dead replica came with this primary's commits."""
     packets, outcomes = (_of(primary, told) for told in (message.packets, message.outcomes))
     return {
-        replica: Watermark(max(packets.get(replica, 0), outcomes.get(replica, 0)), outcomes.get(replica, 0))
+        replica: Watermark(packets.get(replica, 0), outcomes.get(replica, 0))
         for replica in packets.keys() | outcomes.keys()
     }
 

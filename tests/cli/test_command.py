@@ -69,7 +69,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
             "--runtimes 3 here: packets would wait",
         ),
         (["replay", "CAP", "--engine", "compiled"], "--engine compiled: not in this version yet"),
-        (["replay", "CAP", "--world", "processes"], "--world processes: not in this version yet"),
+        (["replay", "CAP", "--world", "moon"], "--world moon: memory or processes"),
         (["replay", "CAP", "--config", "x.toml"], "--config x.toml: not in this version yet"),
         (["replay", "CAP", "--rules", "firewall"], "write NF=FILE"),
         (["replay", "CAP", "--rules", "nat=x"], "'nat' is not in the chain"),

@@ -1,0 +1,35 @@
+"""From options to what is started: the same in this process and in those of ``--world processes``."""
+
+from collections.abc import Callable
+
+from nfactor.cli.options import ReplayOptions
+from nfactor.cluster.launcher import ClusterPlan
+from nfactor.cluster.membership import DEAD_AFTER_S
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.reference import ReferenceEngine
+from nfactor.packet.classifier import FlowClassifier
+
+BUSY_DEAD_AFTER_S = 10.0
+"""In processes that share a few cores and in which nothing is to be killed, a node that is silent is only busy."""
+
+
+def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterPlan:
+    """The cluster that those options ask for. ``make_chain`` makes the chain of one runtime."""
+    time_outs = TimeOuts(never=options.five_tuple)
+
+    def classifier() -> FlowClassifier:
+        return FlowClassifier("five-tuple" if options.five_tuple else "auto")
+
+    patient = options.processes and not options.kill_runtime_at
+    return ClusterPlan(
+        runtimes=options.runtimes,
+        engine=lambda: ReferenceEngine(
+            make_chain(), classifier(), flows_max=options.flows_max, time_outs=time_outs, common_clock=True
+        ),
+        classifier=classifier,
+        records=tuple(cls for function in make_chain().functions for cls in function.records),
+        flows_max=options.flows_max,
+        replication=options.replication,
+        dead_after_s=BUSY_DEAD_AFTER_S if patient else DEAD_AFTER_S,
+    )
