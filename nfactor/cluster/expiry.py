@@ -10,7 +10,7 @@ import trio
 
 from nfactor.actors import Ref
 from nfactor.cluster.messages import ExpireFlows, FlowStatuses, pack_u32, unpack_statuses
-from nfactor.dataplane.engine import Engine, Status
+from nfactor.dataplane.engine import Counts, Engine, Status
 
 IDLE_FLOWS_MAX = 1024
 """Flows that one question to the switch proposes for expiry, at most."""
@@ -21,7 +21,9 @@ PACKETS_PER_IDLE_LOOK = 4
 class Expiry:
     """``end`` ends flows, here and at their replicas. ``node`` is the name of this runtime."""
 
-    def __init__(self, engine: Engine, node: str, *, switch: Ref, end: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self, engine: Engine, node: str, *, switch: Ref, end: Callable[[list[bytes], Counts | None], None]
+    ) -> None:
         self._engine = engine
         self._node = node
         self._switch = switch
@@ -46,8 +48,7 @@ class Expiry:
             found, self._found = self._found, {}
             keys, counts = list(found), np.fromiter(found.values(), np.uint32, len(found))
             question = ExpireFlows(self._node, b"".join(keys), pack_u32(counts))
-            answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses).tolist()
-            gone = [key for key, status in zip(keys, answer, strict=True) if status in (Status.OK, Status.UNKNOWN)]
-            self._end(gone)
-            ended = set(gone)
-            self._engine.unpin([key for key in keys if key not in ended])
+            answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses)
+            gone = (answer == Status.OK) | (answer == Status.UNKNOWN)
+            self._end([keys[index] for index in np.flatnonzero(gone).tolist()], counts[gone])
+            self._engine.unpin([keys[index] for index in np.flatnonzero(~gone).tolist()])

@@ -55,7 +55,7 @@ from nfactor.cluster.recovery_messages import (
 )
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.view import watermarks
-from nfactor.dataplane.engine import HELD, Engine, Epochs, Records, Status, Statuses
+from nfactor.dataplane.engine import HELD, Counts, Engine, Status
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import keys_list
@@ -191,24 +191,26 @@ class FlowTable(ActorTable[None]):
         self._leaving -= len(keys)
         records, statuses = self._engine.depart(keys)
         assert not statuses.any(), "only flows that were picked depart, and picked flows neither expire nor leave twice"
-        self._replicator.departed(keys)
+        self._replicator.departed(message.migration, keys, records)
         return DepartedFlows(records.tobytes())
 
     @handles(FlowsMoved)
     def moved(self, message: FlowsMoved) -> None:
         """The target owns them, and they are protected there."""
-        self._replicator.moved(keys_list(message.keys))
+        self._replicator.moved(message.migration, keys_list(message.keys))
 
     @handles(ReturnFlows)
     def returned(self, message: ReturnFlows) -> Done:
         """The target is dead and the switch has given these back."""
         keys, epochs = keys_list(message.keys), unpack_u32(message.epochs)
         if message.records:
-            self._put_in_place(keys, epochs, unpack_records(message.records, self._engine.record_size))
+            self._engine.install(keys, epochs, unpack_records(message.records, self._engine.record_size))
+            self._let_go(message.migration, keys)
         else:
             self._leaving -= len(keys)
             self._engine.unpin(keys, epochs)
         self._replicator.adopt(keys)
+        self._replicator.moved(message.migration, keys)
         self._drain()
         return Done()
 
@@ -263,7 +265,8 @@ class FlowTable(ActorTable[None]):
     def adopt(self, message: AdoptFlows) -> FlowStatuses:
         """Flows of a dead runtime whose replicas were here. Those for which there is no room end, as others did."""
         keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._put_in_place(keys, unpack_u32(message.epochs), records)
+        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
+        self._let_go(message.claim, keys)
         self._replicator.adopt(_where_ok(keys, statuses.tolist()))
         refused, size = np.flatnonzero(statuses != Status.OK), self._engine.record_size
         self._engine.farewell([keys[place] for place in refused.tolist()], records[refused])
@@ -273,11 +276,6 @@ class FlowTable(ActorTable[None]):
         self._replicator.ended([], emitted)
         self._drain()
         return FlowStatuses(statuses.tobytes())
-
-    def _put_in_place(self, keys: Sequence[bytes], epochs: Epochs, records: Records) -> Statuses:
-        """Install states that no migration announced. (Some are held all the same: their source died on the way.)"""
-        self._engine.hold(keys, epochs)
-        return self._engine.install(keys, epochs, records)
 
     def _let_go(self, migration: int, installed: Sequence[bytes]) -> None:
         here = dict.fromkeys(installed)
@@ -328,9 +326,10 @@ class FlowTable(ActorTable[None]):
 
     # ---------------------------------------------------------------- flows that end
 
-    def _end(self, keys: Sequence[bytes]) -> None:
-        """End flows here and at their replicas, and let NFs say what they have to."""
-        statuses = self._engine.expire(keys)
+    def _end(self, keys: Sequence[bytes], packets: Counts | None = None) -> None:
+        """End flows here and at their replicas, and let NFs say what they have to. ``packets`` as in
+        ``Engine.expire``."""
+        statuses = self._engine.expire(keys, packets)
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
         self._replicator.ended(_where_ok(keys, statuses.tolist()), emitted)

@@ -43,6 +43,7 @@ from nfactor.cluster.names import COORDINATOR, FLOWS, MEMBERSHIP
 from nfactor.cluster.recovery_messages import ClaimFlows, FlowsClaimed, Heartbeat, StepTaken, TakeBack
 from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import REMEMBER_S
+from nfactor.dataplane.engine import Status, Statuses
 from nfactor.errors import MailboxFull, PeerDown
 from nfactor.packet.flow_key import keys_list
 from nfactor.protocols.migration import (
@@ -111,6 +112,8 @@ class Liaison(Actor):
         self._migrations: dict[int, _Migration] = {}
         self._one_less = trio.Event()
         """A migration is over."""
+        self._tombstones: dict[int, tuple[bytes, ...]] = {}
+        """Flows whose tombstones stand here, by migration."""
 
     async def started(self) -> None:
         """Begin to say that this runtime lives."""
@@ -177,6 +180,9 @@ class Liaison(Actor):
     async def _taken_back(self, message: TakeBack) -> None:
         while any(migration.target == message.node for migration in self._migrations.values()):
             await self._one_less.wait()
+        # What nobody could claim begins anew somewhere, and here it must not be taken for late.
+        for number in list(self._tombstones):
+            await self._bury(number)
         step = StepTaken(message.recovery, self.context.node.name)
         self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
 
@@ -220,13 +226,11 @@ class Liaison(Actor):
                 migration.after(machine.redirected(unpack_statuses(reply.statuses)))
             case Install(keys, epochs):
                 octets = b"".join(keys)
-                migration.records = (await self._table.ask(DepartFlows(octets), DepartedFlows)).records
+                migration.records = (await self._table.ask(DepartFlows(number, octets), DepartedFlows)).records
                 migration.departed = keys
                 await target.tell(InstallFlows(number, own, octets, pack_u32(epochs), migration.records))
             case Claim(keys, epochs):
-                claim = ClaimFlows(own, migration.target, b"".join(keys), pack_u32(epochs), b"")
-                claimed = await self._switch.ask(claim, FlowsClaimed)
-                migration.after(machine.returned(unpack_statuses(claimed.statuses)))
+                migration.after(machine.returned(await self._claim(migration, b"".join(keys), pack_u32(epochs))))
             case Return(keys, epochs, departed):
                 records = migration.records_of(keys) if departed else b""
                 await self._table.ask(ReturnFlows(number, b"".join(keys), pack_u32(epochs), records), Done)
@@ -235,9 +239,27 @@ class Liaison(Actor):
             case Cancel():
                 await target.tell(CancelFlows(number))
             case Bury(keys):
-                await self._table.tell(FlowsMoved(b"".join(keys)))
-                self.context.start_soon(self._bury, keys)
+                await self._table.tell(FlowsMoved(number, b"".join(keys)))
+                self._tombstones[number] = keys
+                self.context.start_soon(self._bury_later, number)
 
-    async def _bury(self, keys: tuple[bytes, ...]) -> None:
+    async def _claim(self, migration: _Migration, keys: bytes, epochs: bytes) -> Statuses:
+        """Claim flows back. Packets of those that have departed may be here before the switch's answer is, so they are
+        held first."""
+        own = self.context.node.name
+        if migration.departed:
+            await self._table.ask(PrepareFlows(migration.number, own, keys, epochs), FlowStatuses)
+        claimed = await self._switch.ask(ClaimFlows(own, migration.target, keys, epochs, b""), FlowsClaimed)
+        statuses = unpack_statuses(claimed.statuses)
+        if migration.departed and (statuses != Status.OK).all():
+            await self._table.tell(CancelFlows(migration.number))
+        return statuses
+
+    async def _bury_later(self, number: int) -> None:
         await trio.sleep(TOMBSTONE_S)
-        await self._table.tell(BuryFlows(b"".join(keys)))
+        await self._bury(number)
+
+    async def _bury(self, number: int) -> None:
+        keys = self._tombstones.pop(number, ())
+        if keys:
+            await self._table.tell(BuryFlows(b"".join(keys)))

@@ -236,6 +236,7 @@ class KeepFlows:
 class DepartFlows:
     """Liaison → flow table: take pinned flows out. Reply: ``DepartedFlows``."""
 
+    migration: int
     keys: bytes
 
 
@@ -265,6 +266,7 @@ class MarkerSeen:
 class FlowsMoved:
     """Liaison → flow table: flows that departed are the target's now; their old replicas may forget them."""
 
+    migration: int
     keys: bytes
 
 

@@ -55,10 +55,11 @@ class CommitsStored:
 
 @message(tag=83)
 class ForgetReplicas:
-    """Primary → replica: these flows have moved away."""
+    """Primary → replica: these flows have moved away. They had these epochs; what has come back has a higher one."""
 
     primary: str
     keys: bytes
+    epochs: bytes
 
 
 # ---------------------------------------------------------------- failure
@@ -152,6 +153,8 @@ class AdoptFlows:
     """Replicas → flow table, on one runtime: flows of a dead runtime. Reply: ``FlowStatuses`` of those that are
     ours."""
 
+    claim: int
+    """With this number in place of a migration's the flows were held (``PrepareFlows``), before they were claimed."""
     keys: bytes
     epochs: bytes
     records: bytes

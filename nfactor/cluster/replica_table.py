@@ -16,6 +16,7 @@ from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     FlowStatuses,
     NotifyClusterCfg,
+    PrepareFlows,
     ViewTaken,
     pack_u32,
     unpack_records,
@@ -61,6 +62,7 @@ class ReplicaTable(Actor):
         self._switch = switch
         self._view = View()
         self._store = ReplicaStore()
+        self._claims = 0
 
     async def started(self) -> None:
         """Begin to tell the outside what happens here."""
@@ -105,7 +107,7 @@ class ReplicaTable(Actor):
     @handles(ForgetReplicas)
     def forget(self, message: ForgetReplicas) -> None:
         """The flows have moved away from that primary."""
-        self._store.forget(message.primary, keys_list(message.keys))
+        self._store.forget(message.primary, keys_list(message.keys), unpack_u32(message.epochs))
 
     # ---------------------------------------------------------------- recovery
 
@@ -124,26 +126,29 @@ class ReplicaTable(Actor):
         self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
 
     async def _take_over(self, dead: str, flows: dict[bytes, Replica]) -> int:
-        """Claim flows at the switch, and become their primary. What the dead runtime was about to give to another that
-        lives is given there in its stead; what had just ended says what it had to say. How many go on, here or
-        there."""
+        """Claim flows at the switch, and become their primary. Packets may be here before the switch's answer is, so
+        the flows are held first. What the dead runtime was about to give to another that lives is given there in its
+        stead; what had just ended says what it had to say. How many go on, here or there."""
         epochs = {key: flow.epoch + 1 for key, flow in flows.items()}
         packets = [HEADER.unpack(flow.record).packets for flow in flows.values()]
-        claim = ClaimFlows(self._ledger.node, dead, b"".join(flows), _u32(epochs.values()), _u32(packets))
-        answer = await self._switch.ask(claim, FlowsClaimed)
+        node, octets, new_epochs = self._ledger.node, b"".join(flows), _u32(epochs.values())
+        self._claims += 1
+        claim = self._claims  # a number that no migration has
+        await self._flows.ask(PrepareFlows(claim, node, octets, new_epochs), FlowStatuses)
+        answer = await self._switch.ask(ClaimFlows(node, dead, octets, new_epochs, _u32(packets)), FlowsClaimed)
         sets: dict[int, list[bytes]] = {status: [] for status in Status}
         for key, status in zip(flows, answer.statuses, strict=True):
             sets[status].append(key)
         ours, ended, taken = sets[Status.OK], sets[Status.UNKNOWN], 0
-        if ours or ended:
-            adopted = AdoptFlows(
-                keys=b"".join(ours),
-                epochs=_u32(epochs[key] for key in ours),
-                records=b"".join(flows[key].record for key in ours),
-                ended_keys=b"".join(ended),
-                ended_records=b"".join(flows[key].record for key in ended),
-            )
-            taken += (await self._flows.ask(adopted, FlowStatuses)).statuses.count(Status.OK)
+        adopted = AdoptFlows(
+            claim=claim,
+            keys=b"".join(ours),
+            epochs=_u32(epochs[key] for key in ours),
+            records=b"".join(flows[key].record for key in ours),
+            ended_keys=b"".join(ended),
+            ended_records=b"".join(flows[key].record for key in ended),
+        )
+        taken += (await self._flows.ask(adopted, FlowStatuses)).statuses.count(Status.OK)
         for owner in dict.fromkeys(answer.owners):
             keys = [key for key, other in zip(sets[Status.EXISTS], answer.owners, strict=True) if other == owner]
             states = FinishFlows(

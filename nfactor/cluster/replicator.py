@@ -15,10 +15,12 @@ import trio
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Commit, merged, to_message
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
 from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.cluster.reporter import pack_records
-from nfactor.dataplane.engine import LATE, REPLY, TABLE_FULL, Engine
+from nfactor.dataplane.chain import HEADER
+from nfactor.dataplane.engine import LATE, REPLY, TABLE_FULL, Engine, Records
 from nfactor.packet.burst import Burst
 from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, Watermark
 
@@ -48,7 +50,8 @@ class Replicator:
         self._channels: dict[str, Channel[Commit]] = {}
         self._assigned: dict[bytes, str] = {}
         self._protected: set[bytes] = set()
-        self._departed: dict[bytes, str] = {}
+        self._departed: dict[int, dict[bytes, tuple[str, int]]] = {}
+        """Flows that left, by migration: where their last state here is stored, and of which epoch it is."""
         self._outstanding = Outstanding()
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
@@ -191,24 +194,29 @@ class Replicator:
         if keys or emitted:
             self._spread(Commit(piece=self._outstanding.begin(), emitted=emitted, ended=keys))
 
-    def departed(self, keys: Sequence[bytes]) -> None:
+    def departed(self, migration: int, keys: Sequence[bytes], records: Records) -> None:
         """Flows left for another runtime; their replicas keep them until ``moved``."""
         self._protected.difference_update(keys)
-        for key in keys:
+        departed = self._departed[migration] = {}
+        for key, record in zip(keys, records, strict=True):
             self._lagging.pop(key, None)
             replica = self._assigned.pop(key, None)
             if replica is not None:
-                self._departed[key] = replica
+                departed[key] = replica, HEADER.unpack(record.tobytes()).epoch
 
-    def moved(self, keys: Sequence[bytes]) -> None:
-        """They arrived, and are protected there."""
-        forget: dict[str, list[bytes]] = {}
+    def moved(self, migration: int, keys: Sequence[bytes]) -> None:
+        """They arrived, or came back, and are protected where they are now."""
+        departed = self._departed.get(migration, {})
+        forget: dict[str, dict[bytes, int]] = {}
         for key in keys:
-            replica = self._departed.pop(key, None)
+            replica, epoch = departed.pop(key, ("", 0))
             if replica in self._channels:
-                forget.setdefault(replica, []).append(key)
+                forget.setdefault(replica, {})[key] = epoch
+        if not departed:
+            self._departed.pop(migration, None)
         for replica, those in forget.items():
-            self._send(replica, ForgetReplicas(self._ledger.node, b"".join(those)))
+            epochs = pack_u32(np.fromiter(those.values(), np.uint32, len(those)))
+            self._send(replica, ForgetReplicas(self._ledger.node, b"".join(those), epochs))
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""
@@ -257,7 +265,6 @@ class Replicator:
             left.append(rest)
             self._confirmed(commit)
         flows = [key for key, held in self._assigned.items() if held == replica]
-        self._departed = {key: held for key, held in self._departed.items() if held != replica}
         for key in flows:
             del self._assigned[key]
         self._protected.difference_update(flows)

@@ -32,8 +32,6 @@ ENDED_REMEMBER_S = 10.0
 died before it could say so to anyone else."""
 ENDED_MAX = 65_536
 """Flows of which that is known, at most; the oldest are forgotten first."""
-DOUBTS_MAX = 65_536
-"""Flows that the switch remembers having refused to forget."""
 
 _TABLE_FULL, _NO_RUNTIME = -1, -2
 """In place of an owner, where there can be none; then come the reasons of malformed packets."""
@@ -42,15 +40,17 @@ _FORGOTTEN = -1000
 
 
 class _Entry:
-    """One flow: its owner, the epoch of that ownership, and how many packets it was sent (modulo 2^32)."""
+    """One flow: its owner, the epoch of that ownership, how many packets it was sent (modulo 2^32), and what of them
+    was not known to have arrived when, should it have been refused to forget the flow."""
 
-    __slots__ = ("epoch", "moved_s", "owner", "packets")
+    __slots__ = ("doubt", "epoch", "moved_s", "owner", "packets")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner
         self.epoch = FIRST_EPOCH
         self.packets = 0
         self.moved_s = -math.inf
+        self.doubt: tuple[int, float] | None = None
 
 
 @attrs.frozen
@@ -75,7 +75,6 @@ class Dispatcher:
         self._runtimes: list[int] = []
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
-        self._doubts: dict[bytes, tuple[int, float]] = {}
         self._ended: dict[tuple[bytes, int], float] = {}
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
@@ -165,7 +164,7 @@ class Dispatcher:
         return statuses
 
     def _give(self, key: bytes, entry: _Entry, owner: int, epoch: int, now: float) -> None:
-        entry.owner, entry.epoch, entry.moved_s = owner, epoch, now
+        entry.owner, entry.epoch, entry.moved_s, entry.doubt = owner, epoch, now, None
         self._owns_again(key, owner)
         self._redirected += 1
 
@@ -217,7 +216,7 @@ class Dispatcher:
             entry = self._entries.get(key)
             if entry is None or entry.owner != owner:
                 statuses[index] = Status.UNKNOWN
-            elif now - entry.moved_s < REMEMBER_S or not self._seen_all(key, entry.packets, count, now):
+            elif now - entry.moved_s < REMEMBER_S or not _seen_all(entry, count, now):
                 statuses[index] = Status.BUSY
             else:
                 del self._entries[key]
@@ -232,20 +231,6 @@ class Dispatcher:
         while len(self._ended) > ENDED_MAX or now - next(iter(self._ended.values())) > ENDED_REMEMBER_S:
             del self._ended[next(iter(self._ended))]
 
-    def _seen_all(self, key: bytes, packets: int, count: int, now: float) -> bool:
-        """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""
-        if packets & 0xFFFF_FFFF == count:
-            return True
-        seen, since = self._doubts.get(key, (-1, now))
-        if seen == packets and now - since >= SETTLE_S:
-            del self._doubts[key]
-            return True
-        if seen != packets:
-            if len(self._doubts) >= DOUBTS_MAX:
-                self._doubts.clear()  # costs those flows another round, nothing else
-            self._doubts[key] = (packets, now)
-        return False
-
     def statistics(self) -> DispatchStatistics:
         """Counts so far."""
         return DispatchStatistics(
@@ -255,3 +240,12 @@ class Dispatcher:
             forgotten=self._forgotten,
             refused=self._refused,
         )
+
+
+def _seen_all(entry: _Entry, count: int, now: float) -> bool:
+    """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""
+    if entry.packets & 0xFFFF_FFFF == count:
+        return True
+    if entry.doubt is None or entry.doubt[0] != entry.packets:
+        entry.doubt = entry.packets, now
+    return now - entry.doubt[1] >= SETTLE_S

@@ -150,8 +150,10 @@ class Engine(ABC):
         (LEAVING): a flow that the switch forgets must not set out for another runtime at the same time."""
 
     @abstractmethod
-    def expire(self, keys: Keys) -> Statuses:
-        """Remove ACTIVE and LEAVING flows, after the NFs' ``flow_expires`` and ``deallocate_fs``."""
+    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
+        """Remove ACTIVE and LEAVING flows, after the NFs' ``flow_expires`` and ``deallocate_fs``. ``packets`` are the
+        counts that ``idle`` gave: a flow that has had more since is BUSY and stays, ACTIVE. It is the key's next life,
+        which began while the switch's word that the last one may end was under way; its packets count from there."""
 
     @abstractmethod
     def farewell(self, keys: Keys, records: Records) -> None:

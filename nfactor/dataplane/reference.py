@@ -316,13 +316,16 @@ class ReferenceEngine(Engine):
                     idle.append(row)
         return [row.key for row in idle], np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
 
-    def expire(self, keys: Keys) -> Statuses:
+    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
             row = self._rows.get(key)
             if row is None or row.phase >= flow_row.HELD:
                 statuses[index] = Status.UNKNOWN
+            elif packets is not None and row.packets & _COUNT_MASK != packets[index]:
+                row.phase, row.packets = flow_row.ACTIVE, row.packets - int(packets[index])
+                statuses[index] = Status.BUSY
             else:
                 self._end(row)
         return statuses

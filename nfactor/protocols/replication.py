@@ -194,10 +194,13 @@ class ReplicaStore:
         for key in ended:
             flows.pop(key, None)
 
-    def forget(self, primary: str, keys: Sequence[bytes]) -> None:
-        """Those flows of that primary have moved away from it."""
-        for key in keys:
-            self._flows.get(primary, {}).pop(key, None)
+    def forget(self, primary: str, keys: Sequence[bytes], epochs: Epochs) -> None:
+        """Those flows of that primary have moved away from it, having had these epochs there. One that has come back
+        since has a higher one, and is kept."""
+        flows = self._flows.get(primary, {})
+        for key, epoch in zip(keys, epochs.tolist(), strict=True):
+            if key in flows and flows[key].epoch <= epoch:
+                del flows[key]
 
     def take(self, primary: str) -> dict[bytes, Replica]:
         """Everything of a primary that is dead, which is forgotten here; its next life begins to count anew."""

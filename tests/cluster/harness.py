@@ -157,6 +157,7 @@ def run(
     look: Callable[[Inside], None] = lambda _: None,
     last: Callable[[Inside], Any] | None = None,
     queue_packets_max: int = 4096,
+    data_latency_s: float = DATA_LATENCY_S,
     patches: AbstractContextManager[Any] | None = None,
 ) -> Run:
     """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
@@ -177,7 +178,7 @@ def run(
         made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": [], "Relay": []}
         async with open_memory_network(
             rng=sim.random("network"),
-            data_latency_s=DATA_LATENCY_S,
+            data_latency_s=data_latency_s,
             control_latency_s=CONTROL_LATENCY_S,
             control_jitter_s=CONTROL_LATENCY_S,
         ) as network:

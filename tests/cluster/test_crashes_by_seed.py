@@ -16,6 +16,8 @@ from nfactor.functions.monitor import Monitor
 from tests.cluster.harness import Inside, mixed_traffic, run, traffic
 from tests.cluster.test_cluster import Numbering, by_key
 
+FOUND = (347, 386, 409)
+"""Seeds that found something that the others below did not."""
 FIRST, LAST = map(int, os.environ.get("NFACTOR_SEEDS", "300:320").split(":"))
 TIME_OUTS = TimeOuts(tcp_idle_s=15, tcp_closed_s=2, udp_idle_s=10)
 
@@ -32,7 +34,7 @@ def functions(seed: int) -> Sequence[NF]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(FIRST, LAST), ids=lambda seed: f"seed_{seed}")
+@pytest.mark.parametrize("seed", [*range(FIRST, LAST), *FOUND], ids=lambda seed: f"seed_{seed}")
 def test_whatever_happens_only_what_is_listed_is_lost(seed: int) -> None:
     rng = random.Random(seed)
     count = rng.randrange(300, 1300)
@@ -42,9 +44,11 @@ def test_whatever_happens_only_what_is_listed_is_lost(seed: int) -> None:
     mode = rng.choice(["strict", "strict-hold"])
     runtimes = rng.choice([2, 3, 4] if mode == "strict" else [3, 4])
     migrate_every, kill_at = rng.choice([0, 7, 17, 40, 100]), rng.randrange(20, len(frames))
+    data_latency_s = rng.choice([1e-6, 20e-6, 100e-6, 1e-3])  # control messages take 30 to 60 µs
     crashed = run(
         frames, functions=lambda: functions(seed), step_s=step_s, time_outs=TIME_OUTS, seed=seed, runtimes=runtimes,
-        replication=mode, migrate_every=migrate_every, kill_at=kill_at, look=Inside.check_nodes,
+        replication=mode, migrate_every=migrate_every, kill_at=kill_at, data_latency_s=data_latency_s,
+        look=Inside.check_nodes,
     )  # fmt: skip
     (lost,) = crashed.outcome.lost.values()
     alone = run(

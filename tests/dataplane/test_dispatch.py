@@ -80,6 +80,16 @@ def test_a_flow_of_which_a_packet_was_lost_is_forgotten_once_that_is_certain() -
     assert switch.forget([key], u32(1), owner=0, now=2 * SETTLE_S).tolist() == [Status.OK]
 
 
+def test_a_doubt_about_a_flow_says_nothing_of_the_next_one_with_its_key() -> None:
+    switch, frame = dispatcher(1), udp(A, 1, B, 2)
+    key = key_of(frame)
+    switch.assign(burst_of([frame, frame]))
+    assert switch.forget([key], u32(1), owner=0, now=0.0).tolist() == [Status.BUSY]
+    assert switch.forget([key], u32(2), owner=0, now=0.1).tolist() == [Status.OK], "it had been on its way"
+    switch.assign(burst_of([frame, frame]))
+    assert switch.forget([key], u32(1), owner=0, now=2 * SETTLE_S).tolist() == [Status.BUSY]
+
+
 def test_a_flow_that_has_just_moved_is_not_forgotten_before_its_tombstone_has_gone() -> None:
     switch, frame = dispatcher(), udp(A, 1, B, 2)
     key = key_of(frame)

@@ -235,6 +235,18 @@ def test_a_flow_that_may_end_sets_out_for_nowhere_until_it_is_decided() -> None:
     assert engine.pick(10)[0] == keys
 
 
+def test_packets_that_come_between_the_question_whether_a_flow_may_end_and_the_answer_are_its_next_life() -> None:
+    engine = engine_of(time_outs=TimeOuts(udp_idle_s=1))
+    process(engine, [udp(A, 1, B, 2), udp(A, 1, B, 2)])
+    process(engine, [udp(A, 3, B, 4)], start_s=5)
+    keys, counts = engine.idle(10)
+    process(engine, [udp(B, 2, A, 1)], start_s=6)
+    assert engine.expire(keys, counts).tolist() == [Status.BUSY]
+    assert [(row.packets_ab, row.first_mark) for row in engine.take_records()] == [(2, 1)]
+    assert keys[0] in engine.pick(10)[0], "it is pinned no more"
+    assert HEADER.unpack(engine.read(keys[0]) or b"").packets == 1, "and counts as the switch does, from nought"
+
+
 def test_a_key_that_comes_back_after_its_time_out_is_a_new_flow_scanned_or_not() -> None:
     engine = engine_of(time_outs=TimeOuts(udp_idle_s=5))
     process(engine, [udp(A, 1, B, 2), udp(B, 2, A, 1)])

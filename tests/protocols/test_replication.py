@@ -125,9 +125,17 @@ def test_a_replica_lets_go_of_what_ended_and_of_what_moved_away() -> None:
     store.store("one", 1, [A, B], epochs(1, 1), [b"1", b"2"], [])
     store.store("two", 1, [A], epochs(2), [b"9"], [])
     store.store("one", 2, [], epochs(), [], [B])
-    store.forget("one", [A, B])
+    store.forget("one", [A, B], epochs(1, 1))
     assert len(store) == 1
     assert store.take("two") == {A: Replica(2, b"9")}, "another primary's word says nothing of it"
+
+
+def test_a_flow_that_came_back_is_kept_when_its_first_departure_is_over_at_last() -> None:
+    store = ReplicaStore()
+    store.store("one", 1, [A, B], epochs(1, 1), [b"1", b"2"], [])
+    store.store("one", 2, [A], epochs(3), [b"3"], [])
+    store.forget("one", [A, B], epochs(1, 1))
+    assert store.take("one") == {A: Replica(3, b"3")}
 
 
 def test_a_commit_that_is_not_the_next_one_breaks_the_protocol() -> None:
