@@ -24,10 +24,12 @@ refuse a request. After a tell there is nobody to hear it, and it is a failure l
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 
 import attrs
 
+from nfactor.actors.accepts import Accepts
 from nfactor.actors.message import tag_of
 from nfactor.errors import CallerError
 
@@ -84,8 +86,21 @@ def collect(cls: type, name: str) -> dict[type, Handler]:
     return handlers
 
 
-class Actor:
-    """The base of all actors; see the module's docstring."""
+def _accepted(cls: type) -> list[type]:
+    """What the bases of a class say that it accepts: ``Actor[Add | Read]``."""
+    accepted: list[type] = []
+    for base in getattr(cls, "__orig_bases__", ()):
+        parameters = getattr(get_origin(base), "__parameters__", ())
+        for parameter, argument in zip(parameters, get_args(base), strict=False):
+            if parameter is Accepts and argument is not Any:
+                some = get_args(argument) if get_origin(argument) in (Union, UnionType) else (argument,)
+                accepted += [one for one in some if isinstance(one, type)]
+    return accepted
+
+
+class Actor(Generic[Accepts]):
+    """The base of all actors; see the module's docstring. A class that is derived from ``Actor[Add | Read]`` has to
+    handle these, and gets refs to which a type checker lets nothing else be sent."""
 
     context: "Context"
     """Set before ``started`` is called; not there yet in ``__init__``."""
@@ -96,6 +111,10 @@ class Actor:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.handlers = collect(cls, "__handles__")
+        cls.keyed_handlers = collect(cls, "__handles_keyed__")
+        for message_class in _accepted(cls):
+            if message_class not in cls.handlers and message_class not in cls.keyed_handlers:
+                raise CallerError(f"{cls.__qualname__} accepts {message_class.__name__} and has no handler for it")
 
     async def started(self) -> None:
         """Called before the first message; ``supervisor.start`` returns when it has returned."""

@@ -156,7 +156,7 @@ def converter(annotation: Any, tag_of: Callable[[type], int | None], codecs: Cod
         annotation = type(None)
     if annotation is float:
         return _encode_float, _decode_float
-    if annotation is Ref:
+    if annotation is Ref or typing.get_origin(annotation) is Ref:
         return _encode_ref, _decode_ref
     if annotation in _SCALARS:
         return _scalar(annotation)

@@ -8,10 +8,13 @@ somebody else does.
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
 
+from nfactor.actors.accepts import Accepts
+from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
 from nfactor.actors.instrument import DeadLetter, Instrument
 from nfactor.actors.mailbox import Asker, MailboxStatistics
@@ -108,8 +111,16 @@ class Node:
 
     # ---- for users ----
 
-    def ref(self, node_name: str, actor_name: str, key: bytes | None = None) -> Ref:
-        """The address of an actor, here or elsewhere; nothing is checked."""
+    def ref(
+        self,
+        node_name: str,
+        actor_name: str,
+        key: bytes | None = None,
+        *,
+        accepts: type[Actor[Accepts]] = Actor[Any],
+    ) -> Ref[Accepts]:
+        """The address of an actor, here or elsewhere; nothing is checked. ``accepts`` is the actor's class, for type
+        checkers."""
         return Ref(node_name, actor_name, key, self)
 
     def statistics(self) -> NodeStatistics:

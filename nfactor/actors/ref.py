@@ -1,14 +1,16 @@
 """An actor's address: the same for an actor here, on another host, or not yet (or no longer) there.
 
 A ref is a value (two node and actor names, and the key of a keyed actor in a table): comparable, hashable, and a
-message may carry it. It also knows the node that *uses* it, through which everything is sent; a ref that arrives in a
-message is bound to the node that it arrived at. It says nothing about whether the actor lives: a tell to nobody is a
-dead letter there, an ask to nobody raises ``ActorDead``.
+message may carry it; ``Ref[Add | Read]`` tells a type checker what may be sent to it. It also knows the node that
+*uses* it, through which everything is sent; a ref that arrives in a message is bound to the node that it arrived at. It
+says nothing about whether the actor lives: a tell to nobody is a dead letter there, an ask to nobody raises
+``ActorDead``.
 """
 
 from functools import total_ordering
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
+from nfactor.actors.accepts import Accepts
 from nfactor.errors import CallerError, ProtocolError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ R = TypeVar("R")
 
 
 @total_ordering
-class Ref:
+class Ref(Generic[Accepts]):
     """Where an actor is; made by ``node.ref``, ``supervisor.start``, ``context.ref``, or by decoding a message."""
 
     __slots__ = ("_node", "actor_name", "key", "node_name")
@@ -46,11 +48,11 @@ class Ref:
         key = "" if self.key is None else f"[{self.key.hex()}]"
         return f"<Ref {self.node_name}/{self.actor_name}{key}>"
 
-    def at(self, key: bytes) -> "Ref":
+    def at(self, key: bytes) -> "Ref[Accepts]":
         """The keyed actor ``key`` of the table that this ref names."""
         return Ref(self.node_name, self.actor_name, key, self._node)
 
-    def bound_to(self, node: "Node") -> "Ref":
+    def bound_to(self, node: "Node") -> "Ref[Accepts]":
         """The same address, used from ``node``."""
         return self if self._node is node else Ref(self.node_name, self.actor_name, self.key, node)
 
@@ -59,7 +61,7 @@ class Ref:
             raise CallerError(f"{self!r} is bound to no node: use ref.bound_to(node)")
         return self._node
 
-    async def tell(self, message: object) -> None:
+    async def tell(self, message: Accepts) -> None:
         """Send a message; waits while the mailbox here, or the link to the other node, has no room.
 
         Who waits is served in order, before any later ``tell_nowait``. Cancelled: the message was not sent. No promise
@@ -68,15 +70,15 @@ class Ref:
         """
         await self._user().tell(self, message)
 
-    def tell_nowait(self, message: object) -> None:
+    def tell_nowait(self, message: Accepts) -> None:
         """Send a message; raises MailboxFull if the mailbox here, or the link to the other node, has no room."""
         self._user().tell_nowait(self, message)
 
     @overload
-    async def ask(self, message: object) -> None: ...
+    async def ask(self, message: Accepts) -> None: ...
     @overload
-    async def ask(self, message: object, reply: type[R]) -> R: ...
-    async def ask(self, message: object, reply: type[R] | None = None) -> R | None:
+    async def ask(self, message: Accepts, reply: type[R]) -> R: ...
+    async def ask(self, message: Accepts, reply: type[R] | None = None) -> R | None:
         """Send a message, wait for what its handler returns: an instance of ``reply``, or None if no class is given.
 
         Raises what went wrong: RemoteError (the handler raised, or there is none), ActorDead, PeerDown (the session

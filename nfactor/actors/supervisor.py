@@ -16,6 +16,7 @@ from typing import Literal
 import attrs
 import trio
 
+from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
 from nfactor.actors.mailbox import SIZE_MAX
@@ -84,12 +85,12 @@ class Supervisor:
 
     async def start(
         self,
-        factory: Callable[[], Actor],
+        factory: Callable[[], Actor[Accepts]],
         *,
         name: str | None = None,
         restart: Restart = "permanent",
         mailbox_size_max: int = SIZE_MAX,
-    ) -> Ref:
+    ) -> Ref[Accepts]:
         """Start an actor; returns its ref when its ``started`` has returned, and raises what that raises.
 
         ``factory`` is called again for every restart. A name is unique on the node; without one the actor gets one.

@@ -20,15 +20,24 @@ All handlers of a table are synchronous: they run in the node's pump, one after 
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
-from nfactor.actors.actor import Actor, Handler, collect, mark_handler
+from nfactor.actors.accepts import Accepts
+from nfactor.actors.actor import Actor, Handler, mark_handler
 from nfactor.errors import CallerError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Record = TypeVar("Record", default=Any)
+else:
+    from typing import TypeVar
+
+    Record = TypeVar("Record")
 
 A = TypeVar("A")
 M = TypeVar("M")
 R = TypeVar("R")
-Record = TypeVar("Record")
 
 
 def handles_keyed(
@@ -42,20 +51,25 @@ def handles_keyed(
     return mark
 
 
-class ActorTable(Actor, Generic[Record]):
+class ActorTable(Actor[Accepts], Generic[Record, Accepts]):
     """One mailbox, any number of keyed actors; see the module's docstring."""
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters: Any) -> Any:
+            """``ActorTable[Flow]``: what it accepts has a default (see ``actors.accepts``)."""
+            return super().__class_getitem__(parameters if isinstance(parameters, tuple) else (parameters, Any))
 
     records: dict[bytes, Record]
     """The keyed actors, in the order in which they began."""
 
-    def __new__(cls, *args: object, **options: object) -> "ActorTable[Record]":
+    def __new__(cls, *args: object, **options: object) -> "ActorTable[Record, Accepts]":
         table = super().__new__(cls)
         table.records = {}
         return table
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.keyed_handlers = collect(cls, "__handles_keyed__")
         every: list[Handler] = [*cls.handlers.values(), *cls.keyed_handlers.values()]
         for handler in every:
             if handler.is_async:
