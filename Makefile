@@ -54,7 +54,7 @@ bench: $(STAMP) ## the quick benchmark of the packet path
 	$(BIN)/python benchmarks/replay.py --quick
 
 nightly: $(STAMP) ## all tests, with many more Hypothesis examples, drawn anew each time, and a thousand random crashes
-	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 $(BIN)/python -m pytest
 
 clean: ## remove what the commands made, the virtual environment included
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -2,18 +2,23 @@
 
 ::
 
-    flags  source     target     seq  ack  [sack]  {length, octets}*  crc
-    1      4 + 4      4 + 4      4    4    [8]     2 + n              4
+    flags  who  seq  ack  [sack]  {length, octets}*  crc
+    1      n    4    4    [8]     2 + m              4
 
-``source`` and ``target`` are the *identities* of the two ends: the incarnation of the node, and an epoch that the
-link raises when it gives a session up. All segments of a datagram are consecutive, so one sequence number does for
-all of them; it and the acknowledgement travel as their low 32 bits. ``sack`` is there only while there is a gap. The
-top bit of a length says that the message goes on in the next segment; a segment of length nought is a probe.
+``who`` is, until the session is known to both ends, ``source target``: their *identities* (4 + 4 octets each), the
+incarnation of the node and an epoch that the link raises when it gives a session up. From then on it is the *tag* of
+the session in this direction, 6 octets that are made of both identities, so that a lone message costs 21 octets. Two
+sessions of the same nodes have the same tag once in 2^48; exact identities in every frame would cost ten octets more.
+
+All segments of a datagram are consecutive, so one sequence number does for all of them; it and the acknowledgement
+travel as their low 32 bits. ``sack`` is there only while there is a gap. The top bit of a length says that the message
+goes on in the next segment; a segment of length nought is a probe.
 
 The CRC is there because the wire below may be a raw Ethernet port: what does not match is dropped and counted, and the
 resend repairs it. It is no protection against an adversary.
 """
 
+import hashlib
 import struct
 import zlib
 from typing import NamedTuple
@@ -22,13 +27,18 @@ import attrs
 
 from nfactor.errors import ProtocolError
 
-_HEADER = struct.Struct("!BIIIIII")
+_FLAGS = struct.Struct("!B")
+_WHO = struct.Struct("!IIII")
+_NUMBERS = struct.Struct("!II")
 _SACK = struct.Struct("!Q")
 _LENGTH = struct.Struct("!H")
 _CHECKSUM = struct.Struct("!I")
+TAG_OCTETS = 6
+"""The tag of a session."""
 
-_VERSION = 1 << 4
-_VERSION_MASK = 0xF0
+_VERSION = 2 << 5
+_VERSION_MASK = 0xE0
+_TAGGED = 1 << 4
 _HAS_SACK = 1 << 3
 _OPENING = 1 << 2
 _LANE_MASK = 0x03
@@ -40,7 +50,7 @@ SACK_SEGMENTS = 64
 """How many segments after the first missing one the ``sack`` bitmap covers."""
 SEGMENT_OCTETS_MAX = _MORE - 1
 """The longest segment that a length field can say."""
-FRAME_OCTETS = _HEADER.size + _SACK.size + _CHECKSUM.size
+FRAME_OCTETS = _FLAGS.size + _WHO.size + _NUMBERS.size + _SACK.size + _CHECKSUM.size
 """What a datagram costs at most, besides its segments."""
 SEGMENT_OCTETS = _LENGTH.size
 """What a segment costs, besides its own octets."""
@@ -61,7 +71,8 @@ Segment = tuple[bool, bytes]
 
 
 class FrameError(ProtocolError):
-    """A datagram that is no frame; ``reason`` is the name of the counter: ``corrupt`` or ``malformed``."""
+    """A datagram that is no frame; ``reason`` is the name of the counter: ``corrupt``, ``malformed`` or
+    ``other_version``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason} frame")
@@ -85,6 +96,13 @@ class Frame:
     sack: int
     """Bit *i*: segment ``ack + 1 + i`` has arrived."""
     segments: list[Segment]
+    tag: bytes = b""
+    """The session; then ``source`` and ``target`` are NOBODY and do not travel. Empty: they do."""
+
+
+def tag_of(source: Identity, target: Identity) -> bytes:
+    """The tag of frames from one end of a session to the other."""
+    return hashlib.blake2b(_WHO.pack(*source, *target), digest_size=TAG_OCTETS).digest()
 
 
 def lane_of(datagram: bytes) -> int:
@@ -96,7 +114,11 @@ def build(frame: Frame) -> bytes:
     """The octets of a frame."""
     assert 0 <= frame.lane < LANES_MAX, frame.lane
     flags = _VERSION | frame.lane | (_OPENING if frame.opening else 0) | (_HAS_SACK if frame.sack else 0)
-    parts = [_HEADER.pack(flags, *frame.source, *frame.target, frame.seq & 0xFFFFFFFF, frame.ack & 0xFFFFFFFF)]
+    if frame.tag:
+        parts = [_FLAGS.pack(flags | _TAGGED), frame.tag]
+    else:
+        parts = [_FLAGS.pack(flags), _WHO.pack(*frame.source, *frame.target)]
+    parts.append(_NUMBERS.pack(frame.seq & 0xFFFFFFFF, frame.ack & 0xFFFFFFFF))
     if frame.sack:
         parts.append(_SACK.pack(frame.sack))
     for more, octets in frame.segments:
@@ -109,29 +131,43 @@ def build(frame: Frame) -> bytes:
 def parse(datagram: bytes) -> Frame:
     """Take a datagram apart; raises FrameError, and nothing else, for octets that are no frame."""
     end = len(datagram) - _CHECKSUM.size
-    if end < _HEADER.size:
+    if end < _FLAGS.size:
         raise FrameError("malformed")
     if zlib.crc32(memoryview(datagram)[:end]) != _CHECKSUM.unpack_from(datagram, end)[0]:
         raise FrameError("corrupt")
-    flags, source, source_epoch, target, target_epoch, seq, ack = _HEADER.unpack_from(datagram)
-    if flags & _VERSION_MASK != _VERSION or source == 0:
+    flags = datagram[0]
+    if flags & _VERSION_MASK != _VERSION:
+        raise FrameError("other_version")
+    at = _FLAGS.size
+    source, target, tag = NOBODY, NOBODY, b""
+    who_octets = TAG_OCTETS if flags & _TAGGED else _WHO.size
+    has_sack = bool(flags & _HAS_SACK)
+    if at + who_octets + _NUMBERS.size + (_SACK.size if has_sack else 0) > end:
         raise FrameError("malformed")
-    at = _HEADER.size
-    sack = 0
-    if flags & _HAS_SACK:
-        if at + _SACK.size > end:
+    if flags & _TAGGED:
+        tag = datagram[at : at + TAG_OCTETS]
+    else:
+        who = _WHO.unpack_from(datagram, at)
+        source, target = Identity(*who[:2]), Identity(*who[2:])
+        if source.incarnation == 0:
             raise FrameError("malformed")
+    at += who_octets
+    seq, ack = _NUMBERS.unpack_from(datagram, at)
+    at += _NUMBERS.size
+    sack = 0
+    if has_sack:
         (sack,) = _SACK.unpack_from(datagram, at)
         at += _SACK.size
     return Frame(
         flags & _LANE_MASK,
         bool(flags & _OPENING),
-        Identity(source, source_epoch),
-        Identity(target, target_epoch),
+        source,
+        target,
         seq,
         ack,
         sack,
         _segments(datagram, at, end),
+        tag,
     )
 
 

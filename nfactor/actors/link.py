@@ -35,6 +35,7 @@ from nfactor.actors.frame import (
     build,
     expand,
     parse,
+    tag_of,
 )
 from nfactor.actors.inbox import Inbox
 from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
@@ -84,6 +85,8 @@ class LinkStatistics:
     """Frames of an older session."""
     corrupt: int
     """Datagrams whose checksum does not match."""
+    other_version: int
+    """Datagrams of a peer that speaks another version of this protocol, or another protocol."""
     malformed: int
     """Datagrams that are no frames."""
     round_trip_s: float | None
@@ -110,6 +113,9 @@ class Link:
         segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
+        self._tag_in = self._tag_out = b""
+        self._peer_knows = False
+        """The peer is in the session too: from now on its tag is enough."""
         self._owes_frame = False
         self._hello_at = 0.0
         self._progress_at = 0.0
@@ -117,7 +123,7 @@ class Link:
         self._arrived: list[bytes] = []
         self._ended: list[Ended] = []
         self._counts = dict.fromkeys(("taken", "refused", "delivered", "in_doubt", "sessions"), 0)
-        self._counts.update(dict.fromkeys(("duplicates", "ahead", "stale", "corrupt", "malformed"), 0))
+        self._counts.update(dict.fromkeys(("duplicates", "ahead", "stale", "corrupt", "malformed", "other_version"), 0))
         self.expects_answer = False
         """The user waits for the peer: probe it while it is silent."""
 
@@ -195,12 +201,28 @@ class Link:
         if frame.lane != self._lane:
             self._counts["malformed"] += 1
             return
+        if frame.tag:
+            self._receive_tagged(frame, now)
+            return
         if frame.source == self._peer:
             source = Source.SAME
         else:
             source = Source.NEWER if frame.source > self._peer else Source.OLDER
         effects, state = STEPS[self._state, source, frame.target == self._local]
         self._step(frame, effects, state, now)
+        if self._state is State.OPEN and Effect.TAKE in effects and not frame.opening:
+            self._peer_knows = True
+
+    def _receive_tagged(self, frame: Frame, now: float) -> None:
+        """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
+        none here, the peer has to be told."""
+        if self._state is State.OPEN and frame.tag == self._tag_in:
+            self._peer_knows = True
+            self._take_frame(frame, now)
+        elif self._state is State.OPEN:
+            self._counts["stale"] += 1
+        else:
+            self._owes_frame = True
 
     def _step(self, frame: Frame, effects: Effect, state: State, now: float) -> None:
         if Effect.DROP in effects:
@@ -242,6 +264,8 @@ class Link:
         self._counts["duplicates"] += self._inbox.duplicates
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
+        self._tag_in, self._tag_out = tag_of(self._peer, self._local), tag_of(self._local, self._peer)
+        self._peer_knows = False
         self._outbox.restart()
         self._progress_at = self._heard_at = now
 
@@ -328,12 +352,14 @@ class Link:
 
     def _frame(self, seq: int, run: list[InFlight]) -> bytes:
         is_open = self._state is State.OPEN
+        is_tagged = is_open and self._peer_knows
         return build(
             Frame(
                 lane=self._lane,
                 opening=not is_open,
-                source=self._local,
-                target=self._peer,
+                source=NOBODY if is_tagged else self._local,
+                target=NOBODY if is_tagged else self._peer,
+                tag=self._tag_out if is_tagged else b"",
                 seq=seq,
                 ack=self._inbox.expected if is_open else 0,
                 sack=self._inbox.sack() if is_open else 0,

@@ -7,7 +7,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from nfactor.actors.frame import Frame, FrameError, Identity, build, expand, parse
+from nfactor.actors.frame import NOBODY, Frame, FrameError, Identity, build, expand, parse, tag_of
 from nfactor.actors.link import Link
 from nfactor.actors.session import State
 
@@ -18,7 +18,7 @@ def test_octets_that_are_no_frame_are_counted_and_dropped(octets: bytes) -> None
     link = Link(1, 200)
     link.receive(octets, 0.0)
     counts = link.statistics()
-    assert 1 == counts.malformed + counts.corrupt
+    assert 1 == counts.malformed + counts.corrupt + counts.other_version
 
 
 def sealed(body: bytes) -> bytes:
@@ -33,7 +33,6 @@ HEADER = build(Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, []))[:-4
     "body",
     [
         pytest.param(HEADER[:-1], id="short header"),
-        pytest.param(b"\x20" + HEADER[1:], id="another version"),
         pytest.param(bytes([HEADER[0] | 8]) + HEADER[1:] + bytes(7), id="half a sack"),
         pytest.param(HEADER + b"\x00", id="half a length"),
         pytest.param(HEADER + b"\x00\x05four", id="half a segment"),
@@ -70,19 +69,38 @@ frames = st.builds(
     st.integers(0, 2**64 - 1),
     st.lists(st.tuples(st.booleans(), st.binary(max_size=50)), max_size=5),
 )
+tagged_frames = st.builds(
+    lambda frame, tag: attrs.evolve(frame, source=NOBODY, target=NOBODY, tag=tag),
+    frames,
+    st.binary(min_size=6, max_size=6),
+)
 
 
-@given(frames)
+@given(frames | tagged_frames)
 def test_a_frame_is_read_as_it_was_written(frame: Frame) -> None:
     """All fields, with and without a sack."""
     assert frame == parse(build(frame))
 
 
-def test_a_lone_message_costs_31_octets() -> None:
-    """Two more for each further one in the datagram."""
-    frame = Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, [])
-    assert 31 == len(build(attrs.evolve(frame, segments=[(False, b"")])))
-    assert 33 == len(build(attrs.evolve(frame, segments=[(False, b"")] * 2)))
+def test_a_lone_message_of_a_session_costs_21_octets() -> None:
+    """Two more for each further one in the datagram, and ten before the peer is known to be in the session."""
+    frame = Frame(0, False, NOBODY, NOBODY, 0, 0, 0, [(False, b"")], tag_of(Identity(1, 0), Identity(2, 0)))
+    assert 21 == len(build(frame))
+    assert 23 == len(build(attrs.evolve(frame, segments=[(False, b"")] * 2)))
+    assert 31 == len(build(attrs.evolve(frame, tag=b"", source=Identity(1, 0))))
+
+
+def test_a_session_has_another_tag_in_each_direction_and_no_two_sessions_share_one() -> None:
+    identities = [Identity(incarnation, epoch) for incarnation in range(1, 20) for epoch in range(3)]
+    tags = {tag_of(source, target) for source in identities for target in identities}
+    assert len(identities) ** 2 == len(tags)
+
+
+def test_a_peer_of_another_version_is_counted_as_such() -> None:
+    link = Link(1, 200)
+    link.receive(sealed(b"\x20" + HEADER[1:]), 0.0)
+    counts = link.statistics()
+    assert (1, 0, 0) == (counts.other_version, counts.malformed, counts.corrupt)
 
 
 @given(st.integers(0, 2**40), st.integers(-(2**30), 2**30))

@@ -1,6 +1,7 @@
 """The link: in order, at most once, and of every message either known to have arrived or reported in doubt."""
 
 import itertools
+import os
 
 import attrs
 import pytest
@@ -14,6 +15,8 @@ from nfactor.errors import CallerError
 from tests.actors.schedule import Plan, Schedule
 
 LIMITS = LinkLimits(give_up_s=1.0)
+SCHEDULES = int(os.environ.get("NFACTOR_LINK_SCHEDULES", "500"))
+"""``make nightly`` draws 20,000."""
 
 
 def exchange(a: Link, b: Link, now: float = 0.0, rounds: int = 10) -> None:
@@ -66,7 +69,7 @@ plans = st.builds(
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=SCHEDULES)
 @given(plans)
 def test_in_order_at_most_once_and_nothing_is_lost_silently(plan: Plan) -> None:
     """Whatever the network loses, repeats, reorders, delays and damages, and whoever restarts."""
