@@ -57,6 +57,13 @@ class RemoteError(NfactorError):
         self.text = text
 
 
+class AskCycle(RemoteError):
+    """Actors ask each other in a circle, and would wait for ever; the text names them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("AskCycle", text)
+
+
 class PeerDown(NfactorError):
     """The session with a peer ended while something was under way: whether it arrived is in doubt."""
 

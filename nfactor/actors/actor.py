@@ -23,6 +23,7 @@ refuse a request. After a tell there is nobody to hear it, and it is a failure l
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
@@ -31,10 +32,10 @@ import attrs
 
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.message import tag_of
+from nfactor.actors.timers import Timer
 from nfactor.errors import CallerError
 
 if TYPE_CHECKING:
-    from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
     from nfactor.actors.ref import Ref
 
@@ -51,22 +52,26 @@ class Handler:
     is_async: bool
     creates: bool = False
     """A keyed handler that also runs for a key that has no record yet."""
+    is_batch: bool = False
+    """A keyed handler that takes a list of pairs of key and message."""
 
 
 def handles(message_class: type[M]) -> Callable[[Callable[[A, M], R]], Callable[[A, M], R]]:
     """The method handles messages of exactly this class; it may be ``async``."""
 
     def mark(method: Callable[[A, M], R]) -> Callable[[A, M], R]:
-        return mark_handler(method, "__handles__", message_class, creates=False)
+        return mark_handler(method, "__handles__", message_class)
 
     return mark
 
 
-def mark_handler(method: Callable[..., R], name: str, message_class: type, creates: bool) -> Callable[..., R]:
+def mark_handler(
+    method: Callable[..., R], name: str, message_class: type, *, creates: bool = False, is_batch: bool = False
+) -> Callable[..., R]:
     if tag_of(message_class) is None:
         raise CallerError(f"{method.__qualname__} handles {message_class.__name__}, which is no message class")
     marks = getattr(method, name, ())
-    setattr(method, name, (*marks, (message_class, creates)))
+    setattr(method, name, (*marks, (message_class, creates, is_batch)))
     return method
 
 
@@ -76,13 +81,14 @@ def collect(cls: type, name: str) -> dict[type, Handler]:
     for base in reversed(cls.__mro__):
         seen: list[type] = []
         for attribute, method in vars(base).items():
-            for message_class, creates in getattr(method, name, ()):
+            for message_class, creates, is_batch in getattr(method, name, ()):
                 if message_class in seen:
                     raise CallerError(f"{base.__qualname__} has two handlers for {message_class.__name__}")
                 seen.append(message_class)
                 # A subclass that overrides the method without marking it again still handles the message.
                 function = getattr(cls, attribute)
-                handlers[message_class] = Handler(function, inspect.iscoroutinefunction(function), creates)
+                is_async = inspect.iscoroutinefunction(function)
+                handlers[message_class] = Handler(function, is_async, creates, is_batch)
     return handlers
 
 
@@ -103,15 +109,22 @@ class Actor(Generic[Accepts]):
     handle these, and gets refs to which a type checker lets nothing else be sent."""
 
     context: "Context"
-    """Set before ``started`` is called; not there yet in ``__init__``."""
+    """Its surroundings. Set before ``started`` is called; not there yet in ``__init__``."""
 
     handlers: ClassVar[dict[type, Handler]] = {}
     keyed_handlers: ClassVar[dict[type, Handler]] = {}
+    plain_functions: ClassVar[dict[type, Callable[..., Any]]] = {}
+    """Those of ``handlers`` that are plain methods for one message: what a tell needs, at once."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.handlers = collect(cls, "__handles__")
         cls.keyed_handlers = collect(cls, "__handles_keyed__")
+        cls.plain_functions = {
+            message_class: handler.function
+            for message_class, handler in cls.handlers.items()
+            if not (handler.is_async or handler.is_batch)
+        }
         for message_class in _accepted(cls):
             if message_class not in cls.handlers and message_class not in cls.keyed_handlers:
                 raise CallerError(f"{cls.__qualname__} accepts {message_class.__name__} and has no handler for it")
@@ -123,33 +136,43 @@ class Actor(Generic[Accepts]):
         """Called after the last message, when the actor stops or has failed, but not in a crash of the node."""
 
 
-class Context:
-    """What an actor knows of its surroundings."""
+class Context(ABC):
+    """What an actor knows of its surroundings, and what it may ask of them."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ()
 
-    def __init__(self, cell: "Cell") -> None:
-        self._cell = cell
-
-    @property
-    def name(self) -> str:
-        """The actor's name, unique on its node."""
-        return self._cell.name
+    name: str
+    """The actor's name, unique on its node."""
+    node: "Node"
+    """The node that it lives on: ``self.context.node.ref(node_name, actor_name)``."""
 
     @property
-    def node(self) -> "Node":
-        """The node that it lives on: ``self.context.node.ref(node_name, actor_name)``."""
-        return self._cell.node
-
-    @property
-    def ref(self) -> "Ref":
+    @abstractmethod
+    def ref(self) -> "Ref[Any]":
         """The actor's own address."""
-        return self._cell.ref
 
+    @abstractmethod
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a background task, which is cancelled when the actor stops; an exception in it fails the actor."""
-        self._cell.start_task(async_fn, args)
 
+    @abstractmethod
     def stop(self) -> None:
         """Stop this actor, in good order, once the present handler has returned."""
-        self._cell.request_stop()
+
+    @abstractmethod
+    def watch(self, ref: "Ref[Any]") -> None:
+        """Be told by ``Terminated``, which needs a handler, when that actor is gone for good. Watching twice is
+        watching once; a restart of the watcher does not end it. Raises CallerError for an actor in a table."""
+
+    @abstractmethod
+    def unwatch(self, ref: "Ref[Any]") -> None:
+        """Not any more. A ``Terminated`` that is already in the mailbox comes all the same."""
+
+    @abstractmethod
+    def tell_after(self, seconds: float, message: object, to: "Ref[Any] | None" = None) -> Timer:
+        """Send a message at a later time, to this actor if not said otherwise. The timer ends with this life of the
+        actor. A mailbox that is full then refuses it, and counts that."""
+
+    @abstractmethod
+    def tell_every(self, seconds: float, message: object, to: "Ref[Any] | None" = None) -> Timer:
+        """The same again and again, for the first time after ``seconds``."""

@@ -2,47 +2,57 @@
 
 The cell outlives the actor object: a restart makes a new actor in the same cell, so refs stay valid and messages that
 wait are kept (the one whose handler raised is gone). A cell of plain handlers has no task: the pump calls ``turn``. A
-cell with an async handler has one task that does the same for itself. Cells report ends to their supervisor through
-``on_exit`` and never decide anything.
+cell with an async handler has one task that does the same for itself, from its first message on. Cells report ends to
+their supervisor and never decide anything. An idle one is small: what only some cells need (``_Rare``), and the
+mailbox, are made when they are needed. How messages are handled is in ``actors.handling``.
 """
 
-import enum
+import contextvars
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from nfactor.actors.actor import Actor, Context, Handler
-from nfactor.actors.mailbox import SIZE_MAX, Asker, Entry, Mailbox
+from nfactor.actors.actor import Actor, Context
+from nfactor.actors.calls import CALL, Call
+from nfactor.actors.life import Life
+from nfactor.actors.mailbox import SIZE_MAX, Asker, Entry, Item, Mailbox, Overflow, entry_of
 from nfactor.actors.parking import Signal
 from nfactor.actors.ref import Ref
-from nfactor.actors.table import ActorTable
-from nfactor.errors import ActorDead, CallerError, RemoteError
+from nfactor.actors.timers import Timer
+from nfactor.errors import ActorDead, CallerError, MailboxFull
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
-
-_SERVE_MESSAGES_MAX = 64
-"""An actor with its own task lets others run after so many messages."""
-
-
-class Life(enum.Enum):
-    """Where an actor stands."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    EXITED = "exited"
-    """It failed or was asked to stop; its supervisor will restart or close it. Messages wait."""
-    CLOSED = "closed"
+    from nfactor.actors.peer_lane import PeerLane
+    from nfactor.actors.supervisor import Supervisor
 
 
-class Cell:
-    """See the module's docstring."""
+class _Rare:
+    """What most cells never need."""
+
+    __slots__ = ("errors", "idle", "start_error", "start_scope", "tasks", "tasks_begun", "timers", "wake")
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, trio.CancelScope] = {}
+        self.tasks_begun = 0
+        self.idle = Signal()
+        """A task has ended."""
+        self.wake = Signal()
+        """There are messages for the task that handles them."""
+        self.start_scope: trio.CancelScope | None = None
+        self.start_error: Exception | None = None
+        self.errors: list[Exception] = []
+        self.timers: list[Timer] = []
+
+
+class Cell(Context):
+    """See the module's docstring. To its actor it is the ``context``."""
 
     __slots__ = (
-        "_actor", "_errors", "_has_own_task", "_idle", "_in_handler", "_is_ready", "_life_number", "_nursery",
-        "_on_exit", "_start_error", "_start_scope", "_stop_asked", "_tasks", "_tasks_begun", "_wake", "factory",
-        "life", "mailbox", "name", "node", "ref",
+        "_failed", "_rare", "actor", "call", "factory", "has_own_task", "in_handler", "is_ready", "is_serving", "life",
+        "life_number", "mailbox", "mailbox_size_max", "name", "node", "overflow", "owed", "restart", "stop_asked",
+        "supervisor",
     )  # fmt: skip
 
     def __init__(
@@ -50,254 +60,301 @@ class Cell:
         node: "Node",
         name: str,
         factory: Callable[[], Actor],
-        nursery: trio.Nursery,
-        on_exit: Callable[["Cell", int, Exception | None], None],
+        supervisor: "Supervisor",
+        *,
+        restart: str = "permanent",
         mailbox_size_max: int = SIZE_MAX,
+        overflow: Overflow = "refuse",
     ) -> None:
         self.node = node
         self.name = name
         self.factory = factory
-        self.ref = Ref(node.name, name, None, node)
-        self.mailbox = Mailbox(mailbox_size_max)
+        self.supervisor = supervisor
+        self.restart = restart
+        self.mailbox_size_max = mailbox_size_max
+        self.overflow = overflow
+        self.mailbox: Mailbox | None = None
         self.life = Life.EXITED
-        self._nursery = nursery
-        self._on_exit = on_exit
-        self._actor: Actor | None = None
-        self._life_number = 0
-        self._has_own_task = False
-        self._is_ready = False
-        self._in_handler = False
-        self._stop_asked = False
-        self._tasks: dict[int, trio.CancelScope] = {}
-        self._tasks_begun = 0
-        self._idle = Signal()
-        self._wake = Signal()
-        self._start_scope: trio.CancelScope | None = None
-        self._start_error: Exception | None = None
-        self._errors: list[Exception] = []
+        self.life_number = 0
+        self.actor: Actor | None = None
+        self.call: Call | None = None
+        """The async handler that runs now, or ran last."""
+        self.owed: dict[PeerLane, int] | None = None
+        """Messages that came from other nodes, for which their credit was not given back yet."""
+        self.has_own_task = False
+        self.is_serving = False
+        """Its own task runs."""
+        self.is_ready = False
+        """It was told that there are messages."""
+        self.in_handler = False
+        self.stop_asked = False
+        self._failed = False
+        self._rare: _Rare | None = None
+
+    @property
+    def rare(self) -> _Rare:
+        """What only some cells need."""
+        if self._rare is None:
+            self._rare = _Rare()
+        return self._rare
+
+    # ---- for the actor (see Context) ----
+
+    @property
+    def ref(self) -> Ref[Any]:
+        return Ref(self.node.name, self.name, None, self.node)
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        if self.life not in (Life.STARTING, Life.RUNNING):
+            raise CallerError(f"{self.ref!r} is not running: it cannot start a task")
+        self._start_task(async_fn, args)
+
+    def stop(self) -> None:
+        self.stop_asked = True
+        if not self.in_handler and self.life is Life.RUNNING:
+            self.exit(self.life_number, None)
+
+    def watch(self, ref: Ref[Any]) -> None:
+        self.node.watches.add(self.name, ref)
+
+    def unwatch(self, ref: Ref[Any]) -> None:
+        self.node.watches.remove(self.name, ref)
+
+    def tell_after(self, seconds: float, message: object, to: Ref[Any] | None = None) -> Timer:
+        return self._timer(seconds, message, to or self.ref, None)
+
+    def tell_every(self, seconds: float, message: object, to: Ref[Any] | None = None) -> Timer:
+        if seconds <= 0:
+            raise CallerError(f"every {seconds} s: use more than 0")
+        return self._timer(seconds, message, to or self.ref, seconds)
+
+    def _timer(self, seconds: float, message: object, to: Ref[Any], every_s: float | None) -> Timer:
+        if self.life not in (Life.STARTING, Life.RUNNING):
+            raise CallerError(f"{self.ref!r} is not running: it cannot set a timer")
+
+        def send() -> None:
+            try:
+                to.tell_nowait(message)
+            except MailboxFull:
+                self.node.timers_refused += 1
+
+        timers = self.rare.timers
+        timers[:] = [timer for timer in timers if not timer.is_over]
+        timers.append(self.node.timers.after(seconds, send, every_s=every_s))
+        return timers[-1]
 
     # ---- messages ----
 
-    def offer(self, entry: Entry, system: bool) -> bool:
+    def offer(self, item: Item, system: bool) -> bool:
         """Put a message in the mailbox; False: no room."""
-        if not self.mailbox.offer(entry, system):
-            return False
-        self._schedule()
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.make_mailbox()
+        if not mailbox.offer(item, system):
+            return self._overflowed(mailbox, item, system)
+        if not self.is_ready:
+            self.schedule()
         return True
 
-    def _schedule(self) -> None:
+    def force(self, message: object) -> None:
+        """Put a message in front, bound or no bound: for what is bounded elsewhere and must not be lost."""
+        self.make_mailbox().force(message, True)
+        if not self.is_ready:
+            self.schedule()
+
+    def make_mailbox(self) -> Mailbox:
+        """The mailbox, from the first message on."""
+        if self.mailbox is None:
+            self.mailbox = Mailbox(self.mailbox_size_max, self.overflow)
+        return self.mailbox
+
+    def _overflowed(self, mailbox: Mailbox, item: Item, system: bool) -> bool:
+        if mailbox.overflow == "refuse":
+            mailbox.refused += 1
+            return False
+        entry = entry_of(mailbox.displace(item, system))
+        full = MailboxFull(f"the mailbox of {self.ref!r} is full, and dropped the message ({self.overflow})")
+        self.nobody("overflow", entry, full)
+        return True
+
+    def schedule(self) -> None:
+        """There are messages: they are to be handled."""
         if self.life is not Life.RUNNING:
             return
-        if self._has_own_task:
-            self._wake.set()
-        elif not self._is_ready:
-            self._is_ready = True
+        self.is_ready = True
+        if not self.has_own_task:
             self.node.pump.add(self)
+        elif self.is_serving:
+            self.rare.wake.set()
+        else:
+            self.is_serving = True
+            # In a context of its own: whoever sent the first message is not why the others are handled.
+            contextvars.Context().run(self._start_task, self.node.serve, (self,))
 
     def turn(self, messages_max: int) -> int:
         """Handle some messages; called by the pump when the cell is ready. How many were handled."""
-        assert self._is_ready
-        mailbox, handled = self.mailbox, 0
-        while handled < messages_max and self.life is Life.RUNNING:
-            entry = mailbox.take()
-            if entry is None:
-                break
-            handled += 1
-            self._handle(entry)
-        self._is_ready = False
-        if len(mailbox):
-            self._schedule()
+        self.is_ready = False
+        handled = self.node.handle_some(self, messages_max)
+        if not self.is_ready and self.mailbox is not None and len(self.mailbox):
+            self.schedule()
         return handled
 
-    async def _serve(self) -> None:
-        handled = 0
-        while self.life is Life.RUNNING:
-            entry = self.mailbox.take()
-            if entry is None:
-                await self._wake.wait()
-                handled = 0
-                continue
-            await self._handle_async(entry)
-            handled += 1
-            if handled >= _SERVE_MESSAGES_MAX:
-                await trio.lowlevel.checkpoint()
-                handled = 0
-
-    def _handle(self, entry: Entry) -> None:
-        key, message, asker = entry
-        handler = self._handler(entry)
-        if handler is None:
-            return
-        self._in_handler = True
-        try:
-            arguments = (message,) if key is None else (key, message)
-            result = handler.function(self._actor, *arguments)
-            if asker is not None and not asker.reply(result):
-                self.node.late_replies += 1
-        except Exception as error:
-            self._raised(error, asker)
-        finally:
-            self._handled()
-
-    async def _handle_async(self, entry: Entry) -> None:
-        _, message, asker = entry
-        handler = self._handler(entry)
-        if handler is None:
-            return
-        self._in_handler = True
-        try:
-            result = handler.function(self._actor, message)
-            if handler.is_async:
-                result = await result
-            if asker is not None and not asker.reply(result):
-                self.node.late_replies += 1
-        except Exception as error:
-            self._raised(error, asker)
-        except BaseException:
-            if asker is not None:  # the actor was stopped in the middle of the handler
-                asker.fail(ActorDead(f"{self.ref!r} stopped before it had answered"))
-            raise
-        finally:
-            self._handled()
-
-    def _handled(self) -> None:
-        self._in_handler = False
-        if self._stop_asked:
-            self.exit(self._life_number, None)
-
-    def _handler(self, entry: Entry) -> Handler | None:
-        """Who handles a message; None if nobody does, and then it has been dealt with."""
-        key, message, _ = entry
-        actor = self._actor
-        assert actor is not None
-        if key is None:
-            handler = actor.handlers.get(type(message))
+    def nobody(self, reason: str, entry: Entry, error: Exception) -> None:
+        """A message will not be handled."""
+        if entry.asker is None:
+            self.node.dead_letter(reason, self.node.name, self.name, entry.message)
         else:
-            handler = actor.keyed_handlers.get(type(message))
-            if handler is not None and not handler.creates:
-                assert isinstance(actor, ActorTable)
-                if key not in actor.records:
-                    self._nobody("no-actor", entry, ActorDead(f"{self.ref.at(key)!r} does not exist"))
-                    return None
-        if handler is None:
-            text = f"{self.ref!r} has no handler for {type(message).__name__}"
-            self._nobody("unhandled", entry, RemoteError("UnhandledMessage", text))
-        return handler
+            entry.asker.fail(error)
 
-    def _nobody(self, reason: str, entry: Entry, error: Exception) -> None:
-        _, message, asker = entry
-        if asker is None:
-            self.node.dead_letter(reason, self.node.name, self.name, message)
-        else:
-            asker.fail(error)
-
-    def _raised(self, error: Exception, asker: Asker | None) -> None:
-        if asker is not None:
-            if isinstance(error, RemoteError):
-                asker.fail(error)
-                return
-            asker.fail(RemoteError(type(error).__name__, str(error)))
-        self.exit(self._life_number, error)
+    def withdraw(self, asker: Asker) -> bool:
+        """A question is taken back; False: it is handled already, or is being."""
+        return self.mailbox is not None and self.mailbox.withdraw(asker)
 
     # ---- tasks ----
 
-    def start_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    def _start_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Run a task that ends with the actor."""
-        if self.life not in (Life.STARTING, Life.RUNNING):
-            raise CallerError(f"{self.ref!r} is not running: it cannot start a task")
-        self._tasks_begun += 1
-        scope = self._tasks[self._tasks_begun] = trio.CancelScope()
-        self._nursery.start_soon(self._run_task, self._tasks_begun, scope, async_fn, args, name=f"{self.name}.task")
+        rare = self.rare
+        rare.tasks_begun += 1
+        scope = rare.tasks[rare.tasks_begun] = trio.CancelScope()
+        nursery, number = self.supervisor.nursery, rare.tasks_begun
+        nursery.start_soon(self._run_task, rare, number, scope, async_fn, args, name=f"{self.name}.task")
 
     async def _run_task(
-        self, number: int, scope: trio.CancelScope, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]
+        self,
+        rare: _Rare,
+        number: int,
+        scope: trio.CancelScope,
+        async_fn: Callable[..., Awaitable[object]],
+        args: tuple[object, ...],
     ) -> None:
-        life_number = self._life_number
+        life_number = self.life_number
+        CALL.set(None)  # a task is no part of the handler that started it
         try:
             with scope:
                 await async_fn(*args)
         except Exception as error:
             self.exit(life_number, error)
         finally:
-            del self._tasks[number]
-            self._idle.set()
+            del rare.tasks[number]
+            rare.idle.set()
 
     # ---- life ----
 
+    @property
+    def has_started(self) -> bool:
+        """Its first start is over."""
+        return self.life_number > 1 or (self.life_number == 1 and self.life is not Life.STARTING)
+
     async def begin(self) -> None:
         """Make a new actor and start it; raises what its factory or ``started`` or a first task raises."""
-        assert not self._tasks, "the last life has not ended"
-        self._life_number += 1
+        assert self._rare is None or not self._rare.tasks, "the last life has not ended"
+        self.life_number += 1
         self.life = Life.STARTING
-        self._stop_asked = False
-        self._start_error = None
+        self.stop_asked = self._failed = False
+        rare = self.rare
+        rare.start_error = None
         try:
             actor = self.factory()
-            actor.context = Context(self)
-            with trio.CancelScope() as self._start_scope:
-                await actor.started()
-            if self._start_error is not None:
-                raise self._start_error
+            actor.context = self
+            with trio.CancelScope() as rare.start_scope:
+                await self._call_started(actor)
+            rare.start_scope = None
+            if rare.start_error is not None:
+                raise rare.start_error
             if self.life is not Life.STARTING:
                 raise ActorDead(f"{self.ref!r} was stopped before it had started")
+            if not (rare.tasks or rare.timers or rare.errors):
+                self._rare = None  # few need it again
         except BaseException:
             if self.life is Life.STARTING:
                 self.life = Life.EXITED
             raise
-        self._actor = actor
-        self.life = Life.RUNNING
-        self._has_own_task = any(handler.is_async for handler in actor.handlers.values())
-        if self._has_own_task:
-            self.start_task(self._serve, ())
-        elif len(self.mailbox):
-            self._schedule()
-        if self._stop_asked:
-            self.exit(self._life_number, None)
+        self._run(actor)
 
-    def request_stop(self) -> None:
-        """Stop once the present handler, if any, has returned."""
-        self._stop_asked = True
-        if not self._in_handler and self.life is Life.RUNNING:
-            self.exit(self._life_number, None)
+    async def _call_started(self, actor: Actor) -> None:
+        self.call = Call(self.name, self.node.next_number())
+        token = CALL.set(self.call)
+        try:
+            await actor.started()
+        finally:
+            self.call.is_over = True
+            CALL.reset(token)
+
+    def begin_nowait(self) -> None:
+        """The same for an actor without ``started``; raises what its factory raises."""
+        self.life_number += 1
+        actor = self.factory()
+        kind = type(actor)
+        if kind.started is not Actor.started or kind.stopping is not Actor.stopping:
+            raise CallerError(f"{kind.__qualname__} has a started or stopping hook: start it with start")
+        actor.context = self
+        self._run(actor)
+
+    def _run(self, actor: Actor) -> None:
+        self.actor = actor
+        self.life = Life.RUNNING
+        self.has_own_task = len(actor.plain_functions) < len(actor.handlers)
+        if self.mailbox is not None and len(self.mailbox):
+            self.schedule()
+        if self.stop_asked:
+            self.exit(self.life_number, None)
 
     def exit(self, life_number: int, error: Exception | None) -> None:
         """This life is over; None: as it was asked to."""
         if error is not None:
-            self.node.actor_failed(self.name, error)
-        if life_number == self._life_number and self.life is Life.STARTING:
-            assert self._start_scope is not None
-            self._start_error = self._start_error or error
-            self._start_scope.cancel()
-        elif life_number == self._life_number and self.life is Life.RUNNING:
+            self.node.onlookers.actor_failed(self.name, error)
+        if life_number == self.life_number and self.life is Life.STARTING:
+            rare = self.rare
+            rare.start_error = rare.start_error or error
+            if rare.start_scope is not None:
+                rare.start_scope.cancel()
+        elif life_number == self.life_number and self.life is Life.RUNNING:
             self.life = Life.EXITED
-            self._on_exit(self, life_number, error)
+            self._failed = error is not None
+            self.supervisor.exited(self, life_number, error)
         elif error is not None:
-            self._errors.append(error)
+            self.rare.errors.append(error)
 
     def _interrupt(self, life: Life) -> None:
-        if self.life is Life.STARTING and self._start_scope is not None:
-            self._start_scope.cancel()
+        rare = self._rare
+        if self.life is Life.STARTING and rare is not None and rare.start_scope is not None:
+            rare.start_scope.cancel()
         self.life = life
-        for scope in self._tasks.values():
-            scope.cancel()
+        if rare is not None:
+            for scope in rare.tasks.values():
+                scope.cancel()
+            for timer in rare.timers:
+                timer.cancel()
+            rare.timers.clear()
 
     def is_life(self, life_number: int) -> bool:
         """The life that a report speaks of is the present one."""
-        return self._life_number == life_number and self.life is Life.EXITED
+        return self.life_number == life_number and self.life is Life.EXITED
+
+    @property
+    def ends_at_once(self) -> bool:
+        """There is nothing to wait for when it ends."""
+        if self.actor is None or (self._rare is not None and self._rare.tasks):
+            return False
+        kind = type(self.actor)
+        return kind.started is Actor.started and kind.stopping is Actor.stopping
 
     async def end(self) -> list[Exception]:
         """End this life: tasks are cancelled, then ``stopping`` runs. The exceptions that were raised on the way."""
         if self.life is not Life.CLOSED:
             self._interrupt(Life.EXITED)
-        while self._tasks:
-            await self._idle.wait()
-        actor, self._actor = self._actor, None
+        rare = self.rare
+        while rare.tasks:
+            await rare.idle.wait()
+        self.is_serving = self.is_ready = False
+        actor, self.actor = self.actor, None
         if actor is not None:
             try:
                 await actor.stopping()
             except Exception as error:
-                self._errors.append(error)
-        errors, self._errors = self._errors, []
+                rare.errors.append(error)
+        errors, rare.errors = rare.errors, []
         return errors
 
     def close(self) -> None:
@@ -305,6 +362,16 @@ class Cell:
         if self.life is Life.CLOSED:
             return
         self._interrupt(Life.CLOSED)
-        self.node.forget(self)
-        for entry in self.mailbox.drain():
-            self._nobody("stopped", entry, ActorDead(f"{self.ref!r} stopped before it had handled the message"))
+        self.node.forget(self, "failed" if self._failed else "stopped")
+        for item in () if self.mailbox is None else self.mailbox.drain():
+            error = ActorDead(f"{self.ref!r} stopped before it had handled the message")
+            self.nobody("stopped", entry_of(item), error)
+        self.give_credit(1)
+
+    def give_credit(self, count_min: int) -> None:
+        """Let other nodes send as many messages more as have come from them, where there are at least so many."""
+        owed = self.owed
+        for lane in [] if owed is None else list(owed):
+            assert owed is not None
+            if owed[lane] >= count_min:
+                lane.give_credit(self.name, owed.pop(lane))

@@ -145,6 +145,11 @@ class Link:
         return self._outbox.queued < self._limits.queue_max
 
     @property
+    def has_window(self) -> bool:
+        """What is sent now would travel at once, or as soon as there is a session."""
+        return self._outbox.has_window
+
+    @property
     def idle(self) -> bool:
         """Every message that was taken is acknowledged or in doubt."""
         return not self._outbox.pending
@@ -321,7 +326,7 @@ class Link:
         elif self._state is State.OPEN:
             if self._outbox.resend_at is not None:
                 times.append(self._outbox.resend_at)
-            if self.expects_answer and not self._outbox.pending:
+            if self._probes and not self._outbox.pending:
                 times.append(self._heard_at + self._limits.probe_after_s)
         return min(times, default=None)
 
@@ -345,8 +350,12 @@ class Link:
         self._owes_frame = False
         return [self._frame(0, [])]
 
+    @property
+    def _probes(self) -> bool:
+        return self.expects_answer or self._limits.keep_alive
+
     def _probe(self, now: float) -> None:
-        silent = self.expects_answer and not self._outbox.pending
+        silent = self._probes and not self._outbox.pending
         if silent and now >= self._heard_at + self._limits.probe_after_s:
             self._put(b"", now)
 

@@ -1,70 +1,45 @@
 """A node: the actors of one name on the network, and the three tasks that carry their messages.
 
-One task pumps messages to handlers and flushes what they sent, one receives datagrams, one wakes for resends. A node
-lives exactly as long as its ``async with`` block. Cancelling ``node.cancel_scope`` is a crash: nothing more is sent, no
+One task pumps messages to handlers and flushes what they sent, one receives datagrams, one wakes for what is due. A
+node lives exactly as long as its ``async with`` block. Cancelling ``node.cancel_scope`` is a crash: nothing more is
+sent, no
 ``stopping`` hook runs. The transport stays the caller's: the node does not close it, and lives on, unheard, when
 somebody else does.
 """
 
+import contextvars
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 import trio
 
+from nfactor.actors import asking, handling, tracing
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
-from nfactor.actors.instrument import DeadLetter, Instrument
-from nfactor.actors.mailbox import Asker, MailboxStatistics
+from nfactor.actors.instrument import Instrument
+from nfactor.actors.life import Life
+from nfactor.actors.mailbox import Entry
 from nfactor.actors.message import Messages, is_system
+from nfactor.actors.node_statistics import NodeStatistics
+from nfactor.actors.onlookers import Onlookers
 from nfactor.actors.outbox import LinkLimits
-from nfactor.actors.parking import Answer
-from nfactor.actors.peer import Peer, PeerStatistics
-from nfactor.actors.pump import Pump, Timer
+from nfactor.actors.peer import Peer
+from nfactor.actors.pump import Pump
 from nfactor.actors.ref import Ref
+from nfactor.actors.timers import Timer, Timers
+from nfactor.actors.watch import Watches
 from nfactor.backends.base import Transport
 from nfactor.errors import ActorDead, CallerError, MailboxFull
 
 _RECEIVE_DATAGRAMS_MAX = 256
 """Datagrams taken in before other tasks run."""
 _MTU_WITHOUT_TRANSPORT = 1500
+_INLINE_MESSAGES_MAX = 64
+"""Messages that an ask handles itself, so that the answer is there at once."""
 ASKS_MAX = 65536
 """Default bound of questions under way to one peer on one lane."""
-
-
-@attrs.frozen
-class NodeStatistics:
-    """Counts since the node was opened."""
-
-    name: str
-    incarnation: int
-    handled: int
-    """Messages handled in the pump; actors with a task of their own not counted."""
-    mailboxes: dict[str, MailboxStatistics]
-    """By name, of the actors that are there now."""
-    peers: dict[str, PeerStatistics]
-    dead_letters: dict[str, int]
-    """By reason; see DeadLetter."""
-    late_replies: int
-    """Replies of local actors whose asker did not wait any more."""
-    datagrams_refused: int
-    """Datagrams that the transport did not take; the link sends them again."""
-
-
-class _CheckedAsker:
-    """A local asker whose reply goes through the codec, as if it were remote."""
-
-    def __init__(self, node: "Node", answer: Answer) -> None:
-        self._node = node
-        self._answer = answer
-
-    def reply(self, value: object) -> bool:
-        return self._answer.reply(None if value is None else self._node.through_codec(value))
-
-    def fail(self, error: Exception) -> bool:
-        return self._answer.fail(error)
 
 
 class Node:
@@ -80,6 +55,7 @@ class Node:
         limits: LinkLimits,
         asks_max: int,
         encode_local: bool,
+        busy_poll_s: float,
         instruments: Iterable[Instrument],
         cancel_scope: trio.CancelScope,
     ) -> None:
@@ -89,22 +65,29 @@ class Node:
         self.asks_max = asks_max
         self.cancel_scope = cancel_scope
         """Cancel it to crash the node."""
-        self.instruments = list(instruments)
-        """Whoever looks on; may be added to at any time."""
         self.mtu = _MTU_WITHOUT_TRANSPORT if transport is None else transport.mtu
         self.pump = Pump(self._flush)
+        self.timers = Timers()
+        self.watches = Watches(self)
+        self.credit_step = limits.credit_max // 4
+        """Credit is given back in steps of so many messages."""
         self.late_replies = 0
+        self.timers_refused = 0
         self._transport = transport
         self._limits = limits
-        self._encode_local = encode_local
+        self.encode_local = encode_local
+        self._busy_poll_s = busy_poll_s
         self._cells: dict[str, Cell] = {}
         self._peers: dict[str, Peer] = {}
         self._dirty: dict[Peer, None] = {}
-        self._timer = Timer()
+        self._wake_up: Timer | None = None
+        self._numbers_given = 0
         self._names_given = 0
-        self._dead_letters: dict[str, int] = {}
+        self.inline_asks = 0
+        """Asks that were answered without waiting, since other tasks have run."""
         self._datagrams_refused = 0
-        self._is_closed = False
+        self.is_closed = False
+        self.onlookers = Onlookers(name, instruments)
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
@@ -123,83 +106,122 @@ class Node:
         checkers."""
         return Ref(node_name, actor_name, key, self)
 
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Somebody more looks on."""
+        self.onlookers.add(instrument)
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Somebody looks away; raises ValueError if he did not look."""
+        self.onlookers.remove(instrument)
+
     def statistics(self) -> NodeStatistics:
         """Counts so far."""
         return NodeStatistics(
             name=self.name,
             incarnation=self.incarnation,
             handled=self.pump.handled,
-            mailboxes={name: cell.mailbox.statistics() for name, cell in self._cells.items()},
+            mailboxes={
+                name: cell.mailbox.statistics() for name, cell in self._cells.items() if cell.mailbox is not None
+            },
+            actors=len(self._cells),
             peers={name: peer.statistics() for name, peer in self._peers.items()},
-            dead_letters=dict(self._dead_letters),
+            dead_letters=dict(self.onlookers.dead_letters),
             late_replies=self.late_replies,
             datagrams_refused=self._datagrams_refused,
+            timers_refused=self.timers_refused,
         )
 
     # ---- for refs ----
 
+    @property
+    def is_plain(self) -> bool:
+        """A tell to an actor here is a matter of its mailbox alone."""
+        return not (self.encode_local or self.onlookers.see_messages or self.is_closed)
+
+    def cell_of(self, actor_name: str) -> Cell | None:
+        """An actor of this node."""
+        return self._cells.get(actor_name)
+
+    @property
+    def cells(self) -> Iterable[Cell]:
+        """All actors of this node."""
+        return self._cells.values()
+
     def tell_nowait(self, ref: Ref, message: object) -> None:
         """See Ref."""
-        if self._is_closed:
+        if self.is_closed:
             self.dead_letter("node-closed", ref.node_name, ref.actor_name, message)
-        elif ref.node_name != self.name:
-            self._peer(ref.node_name).lane_for(message).tell_nowait(ref, message)
-        else:
-            if self._encode_local:
-                message = self.through_codec(message)
-            cell = self._cells.get(ref.actor_name)
-            if cell is None:
-                self.dead_letter("no-actor", self.name, ref.actor_name, message)
-            elif not cell.offer((ref.key, message, None), is_system(message)):
-                raise self._full(ref)
+            return
+        trace = tracing.CURRENT.get()
+        if self.onlookers.see_messages:
+            self.onlookers.sent(ref, message, trace)
+        if ref.node_name != self.name:
+            self.peer(ref.node_name).lane_for(message).tell_nowait(ref, message, trace)
+            return
+        if self.encode_local:
+            message = self.through_codec(message)
+        cell = self._cells.get(ref.actor_name)
+        if cell is None:
+            self.dead_letter("no-actor", self.name, ref.actor_name, message)
+        elif not cell.offer(_item(ref, message, trace), is_system(message)):
+            raise self._full(ref)
+        elif self.onlookers.see_messages:
+            self.onlookers.delivered(ref.actor_name, message, trace)
 
     async def tell(self, ref: Ref, message: object) -> None:
         """See Ref."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if ref.node_name != self.name and not self._is_closed:
-            has_waited = await self._peer(ref.node_name).lane_for(message).tell(ref, message)
+        has_waited = False
+        if ref.node_name != self.name and not self.is_closed:
+            trace = tracing.CURRENT.get()
+            if self.onlookers.see_messages:
+                self.onlookers.sent(ref, message, trace)
+            has_waited = await self.peer(ref.node_name).lane_for(message).tell(ref, message, trace)
         else:
             cell, system = self._cells.get(ref.actor_name), is_system(message)
-            has_waited = cell is not None and not cell.mailbox.has_room(system)
-            if cell is None or not has_waited:
+            if cell is None or self.is_closed or not cell.make_mailbox().must_wait(system):
                 self.tell_nowait(ref, message)
             else:
-                if self._encode_local:
-                    message = self.through_codec(message)
-                await cell.mailbox.wait_in_line((ref.key, message, None), system)
+                await self._wait_in_line(cell, ref, message, system)
+                has_waited = True
         if not has_waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def ask(self, ref: Ref, message: object) -> object:
-        """See Ref."""
-        if self._is_closed:
-            raise ActorDead(f"{self!r} is closed: it cannot ask {ref!r}")
-        if ref.node_name != self.name:
-            return await self._peer(ref.node_name).lane_for(message).ask(ref, message)
-        answer = Answer()
-        asker: Asker = answer
-        if self._encode_local:
+    async def _wait_in_line(self, cell: Cell, ref: Ref, message: object, system: bool) -> None:
+        trace = tracing.CURRENT.get()
+        if self.onlookers.see_messages:
+            self.onlookers.sent(ref, message, trace)
+        if self.encode_local:
             message = self.through_codec(message)
-            asker = _CheckedAsker(self, answer)
-        error = self.deliver(ref.actor_name, ref.key, message, asker)
-        if error is not None:
-            raise error
-        return await answer.wait()
+        await cell.make_mailbox().wait_in_line(_item(ref, message, trace), system)
+        if self.onlookers.see_messages:
+            self.onlookers.delivered(ref.actor_name, message, trace)
+
+    ask = asking.ask
+
+    def next_number(self) -> int:
+        """A number that nothing else on this node has."""
+        self._numbers_given += 1
+        return self._numbers_given
 
     # ---- for cells and supervisors ----
 
     def register(self, cell: Cell) -> None:
         """The cell gets messages from now on."""
-        if self._is_closed:
+        if self.is_closed:
             raise CallerError(f"{self!r} is closed: it takes no more actors")
         if cell.name in self._cells:
             raise CallerError(f"{self!r} has an actor {cell.name!r} already: names are unique on a node")
         self._cells[cell.name] = cell
 
-    def forget(self, cell: Cell) -> None:
-        """The name is free again."""
+    def forget(self, cell: Cell, reason: str) -> None:
+        """The name is free again, and whoever watches is told why."""
         assert self._cells[cell.name] is cell, cell.name
         del self._cells[cell.name]
+        self.watches.actor_gone(cell.name, reason)
+
+    handle_some = handling.handle_some
+    serve = staticmethod(handling.serve)
 
     def new_name(self, kind: str) -> str:
         """A name for an actor that was given none."""
@@ -208,21 +230,7 @@ class Node:
 
     def dead_letter(self, reason: str, node_name: str, actor_name: str, message: object) -> None:
         """Count a message that no actor will handle, and show it."""
-        self._dead_letters[reason] = self._dead_letters.get(reason, 0) + 1
-        if self.instruments:
-            letter = DeadLetter(reason, node_name, actor_name, message)
-            for instrument in self.instruments:
-                instrument.dead_letter(letter)
-
-    def actor_failed(self, name: str, error: Exception) -> None:
-        """Show a failure."""
-        for instrument in self.instruments:
-            instrument.actor_failed(name, error)
-
-    def actor_restarted(self, name: str) -> None:
-        """Show a restart."""
-        for instrument in self.instruments:
-            instrument.actor_restarted(name)
+        self.onlookers.dead_letter(reason, node_name, actor_name, message)
 
     def through_codec(self, message: object) -> object:
         """A message as it would arrive elsewhere."""
@@ -241,15 +249,25 @@ class Node:
         """A message whose refs are bound to this node; raises ProtocolError."""
         return self.messages.from_array(array, self.ref)
 
-    def deliver(
-        self, actor_name: str, key: bytes | None, message: object, asker: Asker | None
-    ) -> MailboxFull | ActorDead | None:
-        """Put a message in the mailbox of an actor of this node; why not, if not."""
+    def deliver(self, actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
+        """Put a message in the mailbox of an actor of this node; why not, if not. ``inline``: if it can be handled at
+        once, it is."""
         cell = self._cells.get(actor_name)
         if cell is None:
             return ActorDead(f"there is no actor {actor_name!r} on {self!r}")
-        if not cell.offer((key, message, asker), is_system(message)):
+        plain = entry.asker is None and entry.key is None and entry.trace is None
+        item = entry.message if plain else entry
+        now = inline and not (cell.is_ready or cell.in_handler or cell.has_own_task) and cell.life is Life.RUNNING
+        if now:
+            cell.is_ready = True  # so that the pump is not called: it is done here
+        if not cell.offer(item, is_system(entry.message)):
+            if now:
+                cell.turn(0)
             return self._full(cell.ref)
+        if self.onlookers.see_messages:
+            self.onlookers.delivered(actor_name, entry.message, entry.trace)
+        if now:
+            cell.turn(_INLINE_MESSAGES_MAX)
         return None
 
     def send_datagram(self, peer: str, datagram: bytes) -> None:
@@ -263,13 +281,15 @@ class Node:
         self.pump.wake()
 
     def peer_down(self, peer: str, lane: str, reason: str, in_doubt: int) -> None:
-        """Show the end of a session."""
-        for instrument in self.instruments:
-            instrument.peer_down(peer, lane, reason, in_doubt)
+        """Show the end of a session, and tell those who watch."""
+        self.onlookers.peer_down(peer, lane, reason, in_doubt)
+        if lane == "system":
+            self.watches.peer_down(peer)
 
     # ---- the three tasks ----
 
-    def _peer(self, name: str) -> Peer:
+    def peer(self, name: str) -> Peer:
+        """What is known of another node, from the first time that it is named."""
         peer = self._peers.get(name)
         if peer is None:
             peer = self._peers[name] = Peer(self, name, self._limits)
@@ -284,48 +304,66 @@ class Node:
             peer = next(iter(dirty))
             del dirty[peer]
             peer.poll(now)
-            time = peer.next_time()
-            if time is not None:
-                self._timer.arm(time)
+            self._wake_at(peer.next_time())
+
+    def _wake_at(self, time: float | None) -> None:
+        """Look at the links again then."""
+        if time is None or (self._wake_up is not None and self._wake_up.time <= time):
+            return
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+        self._wake_up = self.timers.after(max(0.0, time - trio.current_time()), self._fire)
 
     def _fire(self) -> None:
+        self._wake_up = None
         now = trio.current_time()
         for peer in self._peers.values():
             time = peer.next_time()
-            if time is None:
-                continue
-            if time <= now:
+            if time is not None and time <= now:
                 self.mark_dirty(peer)
             else:
-                self._timer.arm(time)
+                self._wake_at(time)
 
     async def _receive(self, transport: Transport) -> None:
+        poll_until = 0.0
         while True:
             try:
-                await transport.wait_readable()
+                if trio.current_time() < poll_until:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await transport.wait_readable()
             except trio.ClosedResourceError:
                 return
             received, now = 0, trio.current_time()
             while (arrived := transport.receive()) is not None:
                 name, datagram = arrived
-                peer = self._peer(name)
+                peer = self.peer(name)
                 peer.receive(datagram, now)
                 self.mark_dirty(peer)
                 received += 1
                 if received % _RECEIVE_DATAGRAMS_MAX == 0:
                     await trio.lowlevel.checkpoint()
                     now = trio.current_time()
+            if received:
+                poll_until = now + self._busy_poll_s
 
     def _start(self, nursery: trio.Nursery) -> None:
+        contextvars.Context().run(self._start_tasks, nursery)  # what they do is nobody's in particular
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self.pump.run, name=f"{self.name}.pump")
         if self._transport is not None:
             nursery.start_soon(self._receive, self._transport, name=f"{self.name}.receive")
-        nursery.start_soon(self._timer.run, self._fire, name=f"{self.name}.timer")
+        nursery.start_soon(self.timers.run, name=f"{self.name}.timers")
 
     def _close(self) -> None:
-        self._is_closed = True
+        self.is_closed = True
         for cell in list(self._cells.values()):
             cell.close()
+
+
+def _item(ref: Ref, message: object, trace: bytes | None) -> object:
+    return message if ref.key is None and trace is None else Entry(message, ref.key, None, trace)
 
 
 @asynccontextmanager
@@ -338,14 +376,16 @@ async def open_node(
     limits: LinkLimits | None = None,
     asks_max: int = ASKS_MAX,
     encode_local: bool = False,
+    busy_poll_s: float = 0.0,
     instruments: Iterable[Instrument] = (),
 ) -> AsyncIterator[Node]:
     """Open a node for the length of a block.
 
     ``incarnation`` must be greater on each start of a node of this name (1 to 2**32 - 1): it is how its peers tell a
     restart from a long silence. ``transport=None``: no other node can be reached. ``encode_local``: messages between
-    actors of this node go through the codec too, for tests. When the block ends in good order, what was told before is
-    sent once more, without waiting for acknowledgements.
+    actors of this node go through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks
+    for the next one in place of waiting to be woken; it answers sooner, at the cost of a core. When the block ends in
+    good order, what was told before is sent once more, without waiting for acknowledgements.
     """
     if transport is not None and transport.name != name:
         raise CallerError(f"node {name!r} on a transport named {transport.name!r}: give both the same name")
@@ -358,6 +398,7 @@ async def open_node(
             limits=limits or LinkLimits(),
             asks_max=asks_max,
             encode_local=encode_local,
+            busy_poll_s=busy_poll_s,
             instruments=instruments,
             cancel_scope=nursery.cancel_scope,
         )

@@ -35,6 +35,11 @@ class LinkLimits:
     """Longest time-out."""
     give_up_s: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     """The peer is down when nothing was acknowledged for so long although something should have been."""
+    keep_alive: bool = False
+    """Probe a silent peer in every session, not only while an answer or the end of a watched actor is awaited."""
+    credit_max: int = attrs.field(default=512, validator=attrs.validators.ge(16))
+    """Messages to one actor that it has not handled yet; more wait here, and do not hold up those to others. Both ends
+    should have the same."""
     probe_after_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
     """While an answer is awaited from a silent peer, ask so often whether it is still there."""
 
@@ -124,6 +129,11 @@ class Outbox:
     def in_flight(self) -> int:
         """Segments under way."""
         return len(self._flight)
+
+    @property
+    def has_window(self) -> bool:
+        """Another message would be cut at once."""
+        return len(self._queue) + len(self._flight) < self._limits.in_flight_max
 
     @property
     def pending(self) -> bool:

@@ -61,6 +61,17 @@ class Answer:
         self._is_given = False
         self._is_abandoned = False
 
+    @property
+    def is_given(self) -> bool:
+        """It is here."""
+        return self._is_given
+
+    def take(self) -> object:
+        """The value that is here; raises the exception."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
     def reply(self, value: object) -> bool:
         """The asker gets a value; False if it does not wait any more."""
         return self._give(value, None)
@@ -68,6 +79,15 @@ class Answer:
     def fail(self, error: Exception) -> bool:
         """The asker gets an exception; False if it does not wait any more."""
         return self._give(None, error)
+
+    def abandon(self, error: Exception) -> None:
+        """The asker is not to wait any longer: it gets an exception, and whatever comes now is late."""
+        if not (self._is_given or self._is_abandoned):
+            self._is_abandoned = True
+            self._error = error
+            if self._asker is not None:
+                trio.lowlevel.reschedule(self._asker)
+                self._asker = None
 
     def _give(self, value: object, error: Exception | None) -> bool:
         if self._is_given or self._is_abandoned:
@@ -92,9 +112,7 @@ class Answer:
                 return trio.lowlevel.Abort.SUCCEEDED
 
             await trio.lowlevel.wait_task_rescheduled(abort)
-        if self._error is not None:
-            raise self._error
-        return self._value
+        return self.take()
 
 
 class Line(Generic[T]):

@@ -1,11 +1,10 @@
-"""The two loops of a node: one that hands out messages, one that wakes up for what is due.
+"""The loop of a node that hands out messages.
 
 The pump calls the handlers of all plain actors. It gives each ready actor a turn of a bounded number of messages, in
 the order in which they became ready, and after a bounded number of messages in all it flushes what they sent and lets
 trio run other tasks. A task per actor costs 17 µs a message here; this costs well under one.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -59,27 +58,3 @@ class Pump:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._signal.wait()
-
-
-class Timer:
-    """One deadline for everything on the node that waits for a time."""
-
-    def __init__(self) -> None:
-        self._deadline = math.inf
-        self._scope: trio.CancelScope | None = None
-
-    def arm(self, time: float) -> None:
-        """Fire at ``time`` at the latest."""
-        if time < self._deadline:
-            self._deadline = time
-            if self._scope is not None:
-                self._scope.deadline = time
-
-    async def run(self, fire: Callable[[], None]) -> None:
-        """Call ``fire`` at each deadline; it arms the timer again for what it does not do now."""
-        while True:
-            with trio.CancelScope(deadline=self._deadline) as self._scope:
-                await trio.sleep_forever()
-            self._scope = None
-            self._deadline = math.inf
-            fire()

@@ -11,9 +11,12 @@ from functools import total_ordering
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from nfactor.actors.accepts import Accepts
-from nfactor.errors import CallerError, ProtocolError
+from nfactor.actors.life import Life
+from nfactor.actors.tracing import CURRENT
+from nfactor.errors import CallerError, MailboxFull, ProtocolError
 
 if TYPE_CHECKING:
+    from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
 
 R = TypeVar("R")
@@ -23,7 +26,7 @@ R = TypeVar("R")
 class Ref(Generic[Accepts]):
     """Where an actor is; made by ``node.ref``, ``supervisor.start``, ``context.ref``, or by decoding a message."""
 
-    __slots__ = ("_node", "actor_name", "key", "node_name")
+    __slots__ = ("_cell", "_node", "actor_name", "key", "node_name")
 
     def __init__(self, node_name: str, actor_name: str, key: bytes | None = None, node: "Node | None" = None) -> None:
         self.node_name = node_name
@@ -31,6 +34,8 @@ class Ref(Generic[Accepts]):
         self.key = key
         """Which keyed actor of a table; None: the actor itself."""
         self._node = node
+        self._cell: Cell | None = None
+        """The actor, once it was found on the node that uses this ref."""
 
     def _identity(self) -> tuple[str, str, bool, bytes]:
         return (self.node_name, self.actor_name, self.key is not None, self.key or b"")
@@ -72,21 +77,36 @@ class Ref(Generic[Accepts]):
 
     def tell_nowait(self, message: Accepts) -> None:
         """Send a message; raises MailboxFull if the mailbox here, or the link to the other node, has no room."""
-        self._user().tell_nowait(self, message)
+        cell = self._cell
+        if cell is None or cell.life is Life.CLOSED:
+            cell = self._find()
+        if cell is None or self.key is not None or not cell.node.is_plain or CURRENT.get() is not None:
+            self._user().tell_nowait(self, message)
+        elif not cell.offer(message, getattr(message, "__message_system__", False)):
+            raise MailboxFull(f"the mailbox of {self!r} is full: wait with tell, or give it a larger mailbox_size_max")
+
+    def _find(self) -> "Cell | None":
+        """The actor, if it is on the node that uses this ref."""
+        node = self._user()
+        self._cell = node.cell_of(self.actor_name) if node.name == self.node_name else None
+        return self._cell
 
     @overload
-    async def ask(self, message: Accepts) -> None: ...
+    async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...
     @overload
-    async def ask(self, message: Accepts, reply: type[R]) -> R: ...
-    async def ask(self, message: Accepts, reply: type[R] | None = None) -> R | None:
+    async def ask(self, message: Accepts, reply: type[R], *, within_s: float | None = None) -> R: ...
+    async def ask(self, message: Accepts, reply: type[R] | None = None, *, within_s: float | None = None) -> R | None:
         """Send a message, wait for what its handler returns: an instance of ``reply``, or None if no class is given.
 
         Raises what went wrong: RemoteError (the handler raised, or there is none), ActorDead, PeerDown (the session
         ended: whether it was handled is in doubt), MailboxFull (at once, an ask does not wait for room), ProtocolError
-        (another reply than ``reply``). It has no time-out of its own: use ``trio.fail_after``. Cancelled: nothing is
-        left behind, and the reply, should it come, is dropped and counted as late.
+        (another reply than ``reply``), AskCycle (the answer would wait for this very question). A time-out is trio's
+        ``fail_after``; ``within_s`` raises ``trio.TooSlowError`` as well, and costs less. Timed out or cancelled: the
+        question is taken back if it was not begun with, here or elsewhere, and the reply, should it come, is dropped
+        and counted as late. A plain handler of an actor here may have answered before this returns, without other
+        tasks having run.
         """
-        answer = await self._user().ask(self, message)
+        answer = await self._user().ask(self, message, within_s)
         if reply is None:
             if answer is not None:
                 raise self._wrong(message, answer, "nothing")

@@ -11,7 +11,7 @@ is a nested ``async with`` block in a task of that nursery.
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ import trio
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
-from nfactor.actors.mailbox import SIZE_MAX
+from nfactor.actors.mailbox import SIZE_MAX, Overflow, check_bounds
 from nfactor.actors.node import Node
 from nfactor.actors.parking import Answer, Signal
 from nfactor.actors.ref import Ref
@@ -30,13 +30,6 @@ Restart = Literal["permanent", "transient", "temporary"]
 
 _STRATEGIES = ("one-for-one", "one-for-all", "rest-for-one")
 _RESTARTS = ("permanent", "transient", "temporary")
-
-
-@attrs.define(eq=False)
-class _Child:
-    cell: Cell
-    restart: str
-    is_running: bool = False
 
 
 @attrs.frozen
@@ -66,14 +59,16 @@ class Supervisor:
         if restarts_max < 0 or within_s <= 0 or backoff_s < 0:
             raise CallerError("restarts_max and backoff_s must not be negative, within_s must be positive")
         self._node = node
-        self._nursery = nursery
+        self.nursery = nursery
+        """Where the tasks of actors run."""
         self._strategy = strategy
         self._restarts_max = restarts_max
         self._within_s = within_s
         self._backoff_s = backoff_s
-        self._children: list[_Child] = []
+        self._children: dict[str, Cell] = {}
+        """In the order of starting."""
         self._exits: deque[tuple[Cell, int, Exception | None]] = deque()
-        self._stops: deque[tuple[Ref, Answer]] = deque()
+        self._stops: deque[tuple[Ref[Any], Answer]] = deque()
         self._signal = Signal()
         self._scope = trio.CancelScope()
         self._has_ended = trio.Event()
@@ -90,35 +85,79 @@ class Supervisor:
         name: str | None = None,
         restart: Restart = "permanent",
         mailbox_size_max: int = SIZE_MAX,
+        overflow: Overflow = "refuse",
     ) -> Ref[Accepts]:
         """Start an actor; returns its ref when its ``started`` has returned, and raises what that raises.
 
         ``factory`` is called again for every restart. A name is unique on the node; without one the actor gets one.
+        ``mailbox_size_max`` bounds each lane of its mailbox, ``overflow`` says what happens to one message more:
+        ``refuse`` (senders wait, or get MailboxFull), ``drop-new`` or ``drop-old`` (a dead letter).
         """
+        self._check_start(restart, mailbox_size_max, overflow)
+        await trio.lowlevel.checkpoint()
+        cell = self._add(factory, name, restart, mailbox_size_max, overflow)
+        try:
+            await cell.begin()
+        except BaseException as error:
+            self._children.pop(cell.name, None)
+            if isinstance(error, Exception):
+                await cell.end()
+            cell.close()
+            raise
+        return cell.ref
+
+    def start_nowait(
+        self,
+        factory: Callable[[], Actor[Accepts]],
+        *,
+        name: str | None = None,
+        restart: Restart = "permanent",
+        mailbox_size_max: int = SIZE_MAX,
+        overflow: Overflow = "refuse",
+    ) -> Ref[Accepts]:
+        """The same at once, for actors without ``started`` and ``stopping``; raises CallerError for others."""
+        self._check_start(restart, mailbox_size_max, overflow)
+        cell = self._add(factory, name, restart, mailbox_size_max, overflow)
+        try:
+            cell.begin_nowait()
+        except BaseException:
+            del self._children[cell.name]
+            cell.close()
+            raise
+        return cell.ref
+
+    def _check_start(self, restart: str, mailbox_size_max: int, overflow: str) -> None:
         if restart not in _RESTARTS:
             raise CallerError(f"restart {restart!r}: use one of {', '.join(_RESTARTS)}")
         if self._is_closing:
             raise CallerError("this supervisor is stopping: it starts no more actors")
-        await trio.lowlevel.checkpoint()
-        name = name or self._node.new_name(getattr(factory, "__name__", "actor"))
-        child = _Child(Cell(self._node, name, factory, self._nursery, self._exited, mailbox_size_max), restart)
-        self._node.register(child.cell)
-        self._children.append(child)
-        try:
-            await child.cell.begin()
-            child.is_running = True
-        except BaseException as error:
-            if child in self._children:
-                self._children.remove(child)
-            if isinstance(error, Exception):
-                await child.cell.end()
-            raise
-        finally:
-            if not child.is_running:
-                child.cell.close()
-        return child.cell.ref
+        check_bounds(mailbox_size_max, overflow)
 
-    async def stop(self, ref: Ref) -> None:
+    def _add(
+        self, factory: Callable[[], Actor], name: str | None, restart: str, mailbox_size_max: int, overflow: Overflow
+    ) -> Cell:
+        name = name or self._node.new_name(getattr(factory, "__name__", "actor"))
+        cell = Cell(
+            self._node, name, factory, self, restart=restart, mailbox_size_max=mailbox_size_max, overflow=overflow
+        )
+        self._node.register(cell)
+        self._children[name] = cell
+        return cell
+
+    def stop_nowait(self, ref: Ref[Any]) -> None:
+        """Stop an actor at once that has no tasks, no ``started`` and no ``stopping``, whatever its restart kind.
+
+        Raises ActorDead if it is not there any more, CallerError for others.
+        """
+        cell = self._children.get(ref.actor_name)
+        if cell is None or ref.node_name != self._node.name:
+            raise ActorDead(f"{ref!r} is no actor of this supervisor")
+        if not cell.ends_at_once:
+            raise CallerError(f"{ref!r} has tasks or hooks: stop it with stop")
+        del self._children[ref.actor_name]
+        cell.close()
+
+    async def stop(self, ref: Ref[Any]) -> None:
         """Stop one of this supervisor's actors, whatever its restart kind; returns when it has stopped.
 
         Raises ActorDead if it is not there any more.
@@ -132,11 +171,12 @@ class Supervisor:
 
     def statistics(self) -> SupervisorStatistics:
         """Counts so far."""
-        return SupervisorStatistics(tuple(child.cell.name for child in self._children), self._restarts, self._failures)
+        return SupervisorStatistics(tuple(self._children), self._restarts, self._failures)
 
     # ---- supervision ----
 
-    def _exited(self, cell: Cell, life_number: int, error: Exception | None) -> None:
+    def exited(self, cell: Cell, life_number: int, error: Exception | None) -> None:
+        """A life of one of the actors is over; None: as it was asked to."""
         self._exits.append((cell, life_number, error))
         self._signal.set()
 
@@ -149,79 +189,79 @@ class Supervisor:
                 else:
                     await self._stop_one(*self._stops.popleft())
 
-    async def _stop_one(self, ref: Ref, answer: Answer) -> None:
-        child = next((child for child in self._children if child.cell.ref == ref), None)
-        if child is None:
+    async def _stop_one(self, ref: Ref[Any], answer: Answer) -> None:
+        cell = self._children.get(ref.actor_name) if ref.node_name == self._node.name else None
+        if cell is None:
             answer.fail(ActorDead(f"{ref!r} is no actor of this supervisor"))
             return
         try:
-            errors = await self._discard(child)
+            errors = await self._discard(cell)
         except BaseException:
             answer.fail(ActorDead(f"the supervisor of {ref!r} was cancelled while it stopped it"))
             raise
         answer.reply(None)
         _raise(errors)
 
-    async def _discard(self, child: _Child) -> list[Exception]:
-        """A child ends for good."""
-        self._children.remove(child)
-        errors = await child.cell.end()
-        child.cell.close()
+    async def _discard(self, cell: Cell) -> list[Exception]:
+        """An actor ends for good."""
+        del self._children[cell.name]
+        errors = await cell.end()
+        cell.close()
         return errors
 
     async def _ended(self, cell: Cell, life_number: int, error: Exception | None) -> None:
-        child = next((child for child in self._children if child.cell is cell), None)
-        if child is None or not cell.is_life(life_number):
+        if self._children.get(cell.name) is not cell or not cell.is_life(life_number):
             return  # it was stopped or restarted meanwhile, along with others
-        if child.restart == "temporary" or (child.restart == "transient" and error is None):
+        if cell.restart == "temporary" or (cell.restart == "transient" and error is None):
             self._failures += error is not None
-            _raise(await self._discard(child))
+            _raise(await self._discard(cell))
             return
-        await self._restart(child, error)
+        await self._restart(cell, error)
 
-    async def _restart(self, child: _Child, error: Exception | None) -> None:
+    async def _restart(self, cell: Cell, error: Exception | None) -> None:
         """Restart a child, and whoever the strategy says with it; as often as it takes, within the intensity."""
         while True:
             self._failures += error is not None
-            self._check_intensity(child, error)
-            group = self._group(child)
+            self._check_intensity(cell, error)
+            group = self._group(cell)
             for member in reversed(group):
-                _raise(await member.cell.end())
+                _raise(await member.end())
             for member in group:
-                if member.restart == "temporary" and member is not child:
+                if member.restart == "temporary" and member is not cell:
                     await self._discard(member)
             if self._backoff_s:
                 await trio.sleep(self._backoff_s * 2 ** (len(self._recent) - 1))
-            failed = await self._begin_all([member for member in group if member in self._children])
+            failed = await self._begin_all([member for member in group if self._children.get(member.name) is member])
             if failed is None:
                 return
-            child, error = failed
+            cell, error = failed
 
-    async def _begin_all(self, group: list[_Child]) -> tuple[_Child, Exception] | None:
+    async def _begin_all(self, group: list[Cell]) -> tuple[Cell, Exception] | None:
         """Start the children again, in order; the first that fails, with its error."""
         for member in group:
             try:
-                await member.cell.begin()
+                await member.begin()
             except Exception as error:
                 return member, error
             self._restarts += 1
-            self._node.actor_restarted(member.cell.name)
+            self._node.onlookers.actor_restarted(member.name)
         return None
 
-    def _group(self, child: _Child) -> list[_Child]:
+    def _group(self, cell: Cell) -> list[Cell]:
         if self._strategy == "one-for-one":
-            return [child]
-        first = 0 if self._strategy == "one-for-all" else self._children.index(child)
-        return [member for member in self._children[first:] if member.is_running]
+            return [cell]
+        members = list(self._children.values())
+        first = 0 if self._strategy == "one-for-all" else members.index(cell)
+        return [member for member in members[first:] if member.has_started]
 
-    def _check_intensity(self, child: _Child, error: Exception | None) -> None:
+    def _check_intensity(self, cell: Cell, error: Exception | None) -> None:
         now = trio.current_time()
         self._recent.append(now)
         while self._recent[0] < now - self._within_s:
             self._recent.popleft()
         if len(self._recent) > self._restarts_max:
             if error is None:
-                error = ActorDead(f"{child.cell.ref!r} stops again and again although it is permanent")
+                error = ActorDead(f"{cell.ref!r} stops again and again although it is permanent")
             raise error
 
     async def _run(self) -> None:
@@ -247,13 +287,13 @@ class Supervisor:
         errors: list[Exception] = []
         while self._children:
             await trio.lowlevel.checkpoint_if_cancelled()
-            errors.extend(await self._discard(self._children[-1]))
+            errors.extend(await self._discard(next(reversed(self._children.values()))))
         return errors
 
     def _close(self) -> None:
         self._is_closing = True
-        for child in reversed(self._children):
-            child.cell.close()
+        for cell in reversed(list(self._children.values())):
+            cell.close()
         self._children.clear()
         while self._stops:
             self._stops.popleft()[1].fail(ActorDead("the supervisor has stopped"))

@@ -12,7 +12,12 @@ reach the method for their class, with the key::
                 flow = self.records[key] = Flow()
             flow.packets += 1
 
-        @handles(ExportMany)              # a batch: one message, many keys
+        @handles_batch(Tick)              # many messages, one call
+        def ticks(self, batch: list[tuple[bytes, Tick]]) -> None:
+            for key, _ in batch:
+                self.records[key].ticks += 1
+
+        @handles(ExportMany)              # one message, many keys
         def export(self, message: ExportMany) -> States: ...
 
 A message to a key that has no record is treated as one to an actor that does not exist, unless its handler ``creates``.
@@ -46,7 +51,20 @@ def handles_keyed(
     """The method handles messages of exactly this class that are sent to a key of the table."""
 
     def mark(method: Callable[[A, bytes, M], R]) -> Callable[[A, bytes, M], R]:
-        return mark_handler(method, "__handles_keyed__", message_class, creates)
+        return mark_handler(method, "__handles_keyed__", message_class, creates=creates)
+
+    return mark
+
+
+def handles_batch(
+    message_class: type[M], *, creates: bool = False
+) -> Callable[[Callable[[A, list[tuple[bytes, M]]], R]], Callable[[A, list[tuple[bytes, M]]], R]]:
+    """The same for many messages at once: the method gets those of this class that wait next to each other, as
+    ``(key, message)``, in order. Where somebody asked, it returns a sequence of as many replies (or None). If it
+    raises, it has failed for all of them."""
+
+    def mark(method: Callable[[A, list[tuple[bytes, M]]], R]) -> Callable[[A, list[tuple[bytes, M]]], R]:
+        return mark_handler(method, "__handles_keyed__", message_class, creates=creates, is_batch=True)
 
     return mark
 

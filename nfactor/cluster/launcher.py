@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from nfactor.actors import Node, Supervisor, open_node, open_supervisor
+from nfactor.actors import LinkLimits, Node, Supervisor, open_node, open_supervisor
 from nfactor.backends.base import Port, Transport
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.codec import MESSAGES
@@ -44,6 +44,8 @@ from nfactor.dataplane.state import schema_of
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.protocols.replication import Mode
 
+LINK_LIMITS = LinkLimits(credit_max=8192, queue_max=16_384)
+"""More than the protocols ever have under way to one actor: they have bounds of their own, and must not be refused."""
 REPLICAS_MAILBOX_MAX = 65_536
 """Commits of all primaries together that wait for a replica; each primary bounds its own (``replicator``)."""
 
@@ -89,7 +91,8 @@ def members(plan: ClusterPlan) -> tuple[Member, ...]:
 
 @asynccontextmanager
 async def _open(world: World, name: str) -> AsyncIterator[Node]:
-    async with open_node(name, world.transport(name), MESSAGES, incarnation=world.incarnation(name)) as node:
+    transport, incarnation = world.transport(name), world.incarnation(name)
+    async with open_node(name, transport, MESSAGES, incarnation=incarnation, limits=LINK_LIMITS) as node:
         yield node
 
 

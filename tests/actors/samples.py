@@ -142,14 +142,14 @@ class Watcher(Instrument):
     failures: list[tuple[str, str]] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)
 
-    def dead_letter(self, letter: DeadLetter) -> None:
+    def dead_letter(self, node: str, letter: DeadLetter) -> None:
         self.letters.append(letter)
 
-    def peer_down(self, peer: str, lane: str, reason: str, in_doubt: int) -> None:
+    def peer_down(self, node: str, peer: str, lane: str, reason: str, in_doubt: int) -> None:
         self.downs.append((peer, lane, reason, in_doubt))
 
-    def actor_failed(self, name: str, error: Exception) -> None:
-        self.failures.append((name, repr(error)))
+    def actor_failed(self, node: str, actor: str, error: Exception) -> None:
+        self.failures.append((actor, repr(error)))
 
-    def actor_restarted(self, name: str) -> None:
-        self.restarts.append(name)
+    def actor_restarted(self, node: str, actor: str) -> None:
+        self.restarts.append(actor)

@@ -156,8 +156,44 @@ async def test_a_cancelled_ask_leaves_a_late_reply_that_is_dropped_and_counted()
         with trio.CancelScope() as scope:
             scope.cancel()
             await quick.ask(Add(1), Total)
-        assert Total(2) == await quick.ask(Add(1), Total)
-        assert 2 == node.statistics().late_replies
+        assert Total(1) == await quick.ask(Add(1), Total), "who is cancelled asks nothing"
+        assert 1 == node.statistics().late_replies
+
+
+@virtual_time
+async def test_a_question_whose_asker_is_gone_is_taken_back_if_nobody_has_begun_with_it() -> None:
+    async with one_node() as (node, supervisor):
+        actor = Sleeper()
+        ref = await supervisor.start(lambda: actor, name="sleeper", mailbox_size_max=2)
+        ref.tell_nowait(Nap(5))
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(1):
+            await ref.ask(Nap(6), Total)
+        with pytest.raises(trio.TooSlowError, match="has not answered within 1 s"):
+            await ref.ask(Nap(7), Total, within_s=1)
+        async with trio.open_nursery() as nursery:
+            ref.tell_nowait(Add(1))
+            nursery.start_soon(ref.ask, Nap(1), Total)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ref.tell, Add(2))  # which waits for the room that the question takes up
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.deadline = trio.current_time() + 1
+            await trio.sleep_forever()
+        await trio.sleep(10)
+        assert [Nap(5), Add(1)] == actor.seen
+        mailbox = node.statistics().mailboxes["sleeper"]
+        assert (0, 3, 0) == (mailbox.queued, mailbox.withdrawn, node.statistics().late_replies)
+
+
+@virtual_time
+async def test_a_time_out_in_time_costs_nothing_and_a_late_reply_is_counted() -> None:
+    async with one_node() as (node, supervisor):
+        ref = await supervisor.start(Sleeper)
+        assert Total(1) == await ref.ask(Nap(1), Total, within_s=2)
+        with pytest.raises(trio.TooSlowError):
+            await ref.ask(Nap(2), Total, within_s=1)
+        await trio.sleep(5)
+        assert 1 == node.statistics().late_replies
 
 
 @virtual_time

@@ -92,16 +92,20 @@ async def test_an_answer_after_the_session_is_dropped_where_it_is_given() -> Non
 @virtual_time
 async def test_a_node_that_was_never_there_is_unreachable() -> None:
     """Senders that wait for room are let in and fail in turn."""
-    async with two_nodes(limits=LinkLimits(give_up_s=1.0, queue_max=1)) as world, trio.open_nursery() as nursery:
+    async with (
+        two_nodes(limits=LinkLimits(give_up_s=1.0, in_flight_max=1, queue_max=1)) as world,
+        trio.open_nursery() as nursery,
+    ):
         ref = world.a.ref("c", "x")
-        await ref.tell(Add(1))
-        nursery.start_soon(ref.tell, Add(2))
+        for number in (1, 2):
+            await ref.tell(Add(number))
+        nursery.start_soon(ref.tell, Add(3))
         await trio.sleep(0.5)
         with trio.move_on_after(0.1):
-            await ref.tell(Add(3))
+            await ref.tell(Add(4))
         await trio.sleep(3)
-        assert [("c", "user", "unreachable", 1)] * 2 == world.watcher.downs
-        assert [Add(1), Add(2)] == [letter.message for letter in world.watcher.letters]
+        assert [("c", "user", "unreachable", 2), ("c", "user", "unreachable", 1)] == world.watcher.downs
+        assert [Add(1), Add(2), Add(3)] == [letter.message for letter in world.watcher.letters]
         with pytest.raises(PeerDown, match="unreachable"):
             await ref.ask(Add(4), Total)
         assert world.a.statistics().datagrams_refused > 0

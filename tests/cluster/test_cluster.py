@@ -111,10 +111,10 @@ def test_migrations_begin_with_packets_in_flight_on_every_link() -> None:
         sent[self.address, burst.frame(0)[:6]] = trio.current_time()
         return send(self, burst)
 
-    async def watched_ask(self: Node, ref: Any, message: object) -> object:
+    async def watched_ask(self: Node, ref: Any, message: object, within_s: float | None) -> object:
         if isinstance(message, Migrate):
             busy.append(sum(1 for time in sent.values() if trio.current_time() - time < DATA_LATENCY_S))
-        return await ask(self, ref, message)
+        return await ask(self, ref, message, within_s)
 
     with mock.patch.object(MemoryPort, "send", watched_send), mock.patch.object(Node, "ask", watched_ask):
         run(FRAMES, runtimes=2, migrate_every=50)
@@ -150,9 +150,9 @@ def test_a_migration_costs_three_requests_whatever_its_size() -> None:
     def counted(name: str) -> Any:
         original = getattr(Node, name)
 
-        def send(self: Node, ref: Any, message: object) -> object:
+        def send(self: Node, ref: Any, message: object, *more: object) -> object:
             sent[type(message).__name__] += 1
-            return original(self, ref, message)
+            return original(self, ref, message, *more)
 
         return mock.patch.object(Node, name, send)
 

@@ -1,6 +1,7 @@
 """Who is declared dead and when, what a dead runtime can still do, and crashes in the middle of everything."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partialmethod
 from typing import Any
 from unittest import mock
@@ -8,7 +9,7 @@ from unittest import mock
 import pytest
 import trio
 
-from nfactor.actors import Node
+from nfactor.actors import Node, Ref
 from nfactor.backends.faulty import LinkRule
 from nfactor.cluster import replay
 from nfactor.cluster.ledger import AccountingError, Ledger
@@ -68,13 +69,22 @@ class Killer:
         def watched(name: str) -> Callable[..., Any]:
             original = getattr(Node, name)
 
-            def send(node: Node, ref: Any, message: object) -> Any:
+            def send(node: Node, ref: Any, message: object, *more: object) -> Any:
                 self.saw(node, ref, message)
-                return original(node, ref, message)
+                return original(node, ref, message, *more)
 
             return send
 
-        return mock.patch.multiple(Node, tell=watched("tell"), tell_nowait=watched("tell_nowait"), ask=watched("ask"))
+        tell_nowait = Ref.tell_nowait
+
+        def told(ref: Ref, message: object) -> None:
+            self.saw(ref._user(), ref, message)
+            tell_nowait(ref, message)
+
+        stack = ExitStack()
+        stack.enter_context(mock.patch.multiple(Node, tell=watched("tell"), ask=watched("ask")))
+        stack.enter_context(mock.patch.object(Ref, "tell_nowait", told))
+        return stack
 
 
 STEPS = [
@@ -110,7 +120,7 @@ def test_the_target_may_die_while_its_source_waits_for_the_switch() -> None:
     insides: list[Inside] = []
     original = Node.ask
 
-    async def ask(node: Node, ref: Any, message: Any) -> object:
+    async def ask(node: Node, ref: Any, message: Any, within_s: float | None) -> object:
         if (
             isinstance(message, RedirectFlows)
             and not killed
@@ -119,17 +129,17 @@ def test_the_target_may_die_while_its_source_waits_for_the_switch() -> None:
         ):
             killed.append(message.target)
             insides[0].cluster.kill(message.target)
-        return await original(node, ref, message)
+        return await original(node, ref, message, within_s)
 
     claims: list[str] = []
 
     def look(inside: Inside) -> None:
         insides[:] = [inside]
 
-    async def counted(node: Node, ref: Any, message: Any) -> object:
+    async def counted(node: Node, ref: Any, message: Any, within_s: float | None) -> object:
         if isinstance(message, ClaimFlows) and message.dead in killed:
             claims.append(message.runtime)
-        return await ask(node, ref, message)
+        return await ask(node, ref, message, within_s)
 
     result = run(
         FRAMES, functions=with_numbering, runtimes=3, replication="strict", migrate_every=50, remember=True, look=look,

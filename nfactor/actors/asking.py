@@ -1,0 +1,103 @@
+"""How a question is asked, and how its answer is waited for: here or elsewhere, with or without a time-out."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from nfactor.actors import tracing
+from nfactor.actors.calls import Probe, chase, current_call
+from nfactor.actors.mailbox import Asker, Entry
+from nfactor.actors.parking import Answer
+from nfactor.actors.ref import Ref
+from nfactor.errors import ActorDead
+
+if TYPE_CHECKING:
+    from nfactor.actors.node import Node
+
+_INLINE_ASKS_MAX = 64
+"""Asks that were answered without waiting, before other tasks run."""
+
+
+class _CheckedAsker:
+    """A local asker whose reply goes through the codec, as if it were remote."""
+
+    def __init__(self, node: "Node", answer: Answer) -> None:
+        self._node = node
+        self._answer = answer
+
+    def reply(self, value: object) -> bool:
+        return self._answer.reply(None if value is None else self._node.through_codec(value))
+
+    def fail(self, error: Exception) -> bool:
+        return self._answer.fail(error)
+
+
+async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -> object:
+    """See Ref."""
+    if node.is_closed:
+        raise ActorDead(f"{node!r} is closed: it cannot ask {ref!r}")
+    await trio.lowlevel.checkpoint_if_cancelled()
+    trace = tracing.CURRENT.get()
+    if node.onlookers.see_messages:
+        node.onlookers.sent(ref, message, trace)
+    answer = Answer()
+    if ref.node_name == node.name:
+        return await _ask_here(node, ref, message, answer, trace, within_s)
+    lane = node.peer(ref.node_name).lane_for(message)
+    number = lane.ask(ref, message, answer, trace)
+    try:
+        return await _wait(node, ref, answer, number, within_s)
+    finally:
+        lane.asked(ref, number, answer)
+
+
+async def _ask_here(
+    node: "Node", ref: Ref, message: object, answer: Answer, trace: bytes | None, within_s: float | None
+) -> object:
+    asker: Asker = answer
+    if node.encode_local:
+        message = node.through_codec(message)
+        asker = _CheckedAsker(node, answer)
+    # Not inside a trace, to which what is handled on the way would seem to belong.
+    error = node.deliver(ref.actor_name, Entry(message, ref.key, asker, trace), inline=trace is None)
+    if error is not None:
+        raise error
+    if answer.is_given:
+        node.inline_asks += 1
+        if node.inline_asks >= _INLINE_ASKS_MAX:
+            node.inline_asks = 0
+            await trio.lowlevel.checkpoint()
+        return answer.take()
+    try:
+        return await _wait(node, ref, answer, 0, within_s)
+    finally:
+        if not answer.is_given:
+            cell = node.cell_of(ref.actor_name)
+            if cell is not None:
+                cell.withdraw(asker)
+
+
+async def _wait(node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None) -> object:
+    """Wait for an answer, but not in a circle."""
+    call = current_call()
+    if call is not None:
+        number = number or node.next_number()
+        call.waits[number] = (ref, answer)
+        if ref.node_name == node.name:  # elsewhere, the question itself is the probe
+            path = (f"{node.name}/{call.actor_name}",)
+            chase(node, ref.actor_name, Probe(node.name, call.actor_name, call.number, number, path))
+    timer = None
+    if within_s is not None:
+        timer = node.timers.after(within_s, partial(_too_slow, ref, answer, within_s))
+    try:
+        return await answer.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if call is not None:
+            del call.waits[number]
+
+
+def _too_slow(ref: Ref, answer: Answer, within_s: float) -> None:
+    answer.abandon(trio.TooSlowError(f"{ref!r} has not answered within {within_s} s"))

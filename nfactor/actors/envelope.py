@@ -1,0 +1,75 @@
+"""What travels in the messages of a link: envelopes, as msgpack arrays whose first element says which kind it is.
+
+::
+
+    [0, actor, key, message]                            tell
+    [1, actor, key, number, message]                    ask
+    [2, number, message or nil]                         reply
+    [3, number, kind, text]                             the handler raised
+    [4, number, reason, actor or text]                  bounce: full or dead; number 0 for a tell
+    [5, number, actor]                                  the question is taken back
+    [6, actor, messages]                                credit: so many messages more may be sent to that actor
+    [7, node, actor, call, number, path, number, actor] a probe for circles of asks (see actors.calls)
+    [8, actor, begins]                                  an actor is watched, or is not any more
+    [9, actor, reason]                                  a watched actor is gone
+
+A tell has its trace as a fifth element if it belongs to one; an ask has ``[actor, call]`` of the handler that asks (or
+nil) and its trace as a sixth and seventh. A message is an array in turn, so an envelope is packed once; several of them
+are sent one behind the other as one message of the link, for msgpack needs nothing between them.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgpack  # type: ignore[import-untyped]
+
+from nfactor.errors import ProtocolError
+
+TELL, ASK, REPLY, ERROR, BOUNCE, WITHDRAW, CREDIT, PROBE, WATCH, GONE = range(10)
+BOUNCE_FULL, BOUNCE_DEAD = "bounced", "no-remote-actor"
+
+_KEY = (bytes, type(None))
+_TRACE_OCTETS = 24
+_SHAPES: Final[dict[int, tuple[tuple[type, ...] | type, ...]]] = {
+    TELL: (int, str, _KEY, list, bytes),
+    ASK: (int, str, _KEY, int, list, (list, type(None)), _KEY),
+    REPLY: (int, int, (list, type(None))),
+    ERROR: (int, int, str, str),
+    BOUNCE: (int, int, str, str),
+    WITHDRAW: (int, int, str),
+    CREDIT: (int, str, int),
+    PROBE: (int, str, str, int, int, list, int, str),
+    WATCH: (int, str, bool),
+    GONE: (int, str, str),
+}
+_SIZES: Final = {TELL: (4, 5), ASK: (5, 7)}
+
+
+def checked(array: object) -> list[Any]:
+    """An envelope whose elements have the types of its kind; raises ProtocolError."""
+    if type(array) is not list or not array or type(array[0]) is not int or array[0] not in _SHAPES:
+        raise ProtocolError("a message that is no envelope")
+    kind = array[0]
+    shape = _SHAPES[kind]
+    if len(array) not in _SIZES.get(kind, (len(shape),)) or not all(map(isinstance, array, shape)):
+        raise ProtocolError(f"an envelope of kind {kind} with wrong elements")
+    trace = array[4] if kind == TELL and len(array) > 4 else array[6] if kind == ASK and len(array) > 6 else None
+    if trace is not None and len(trace) != _TRACE_OCTETS:
+        raise ProtocolError("a trace that is none")
+    if kind == ASK and len(array) > 5 and array[5] is not None and list(map(type, array[5])) != [str, int]:
+        raise ProtocolError("an ask of a handler that is none")
+    if kind == PROBE and not all(type(place) is str for place in array[5]):
+        raise ProtocolError("a probe whose path is none")
+    return array
+
+
+def each(data: bytes) -> Iterator[object]:
+    """The arrays of a message of the link; raises ProtocolError where it is no msgpack."""
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=max(len(data), 1))
+    unpacker.feed(data)
+    try:
+        yield from unpacker
+    except Exception as error:  # FormatError, StackError, UnicodeDecodeError, …
+        raise ProtocolError(f"octets that are no msgpack: {type(error).__name__}") from error
+    if unpacker.tell() != len(data):
+        raise ProtocolError("a message that ends in the middle of an envelope")

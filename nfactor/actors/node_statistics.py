@@ -1,0 +1,29 @@
+"""What a node counts."""
+
+import attrs
+
+from nfactor.actors.mailbox import MailboxStatistics
+from nfactor.actors.peer import PeerStatistics
+
+
+@attrs.frozen
+class NodeStatistics:
+    """Counts since the node was opened."""
+
+    name: str
+    incarnation: int
+    handled: int
+    """Messages handled in the pump; actors with a task of their own not counted."""
+    mailboxes: dict[str, MailboxStatistics]
+    """By name, of the actors that are there now and have had a message."""
+    actors: int
+    """Actors that are there now."""
+    peers: dict[str, PeerStatistics]
+    dead_letters: dict[str, int]
+    """By reason; see DeadLetter."""
+    late_replies: int
+    """Replies of local actors whose asker did not wait any more."""
+    datagrams_refused: int
+    """Datagrams that the transport did not take; the link sends them again."""
+    timers_refused: int
+    """Messages of timers that found a full mailbox."""
