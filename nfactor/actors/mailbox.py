@@ -55,6 +55,11 @@ Item = object
 """A message, or an ``Entry``."""
 
 
+def item_of(message: object, key: bytes | None, trace: bytes | None) -> Item:
+    """A told message as it waits."""
+    return message if key is None and trace is None else Entry(message, key, None, trace)
+
+
 def entry_of(item: Item) -> Entry:
     """The same as an entry."""
     return item if type(item) is Entry else Entry(item)

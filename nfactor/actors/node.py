@@ -163,7 +163,7 @@ class Node:
         cell = self._cells.get(ref.actor_name)
         if cell is None:
             self.dead_letter("no-actor", self.name, ref.actor_name, message)
-        elif not cell.offer(_item(ref, message, trace), is_system(message)):
+        elif not cell.offer(item_of(message, ref.key, trace), is_system(message)):
             raise self._full(ref)
         elif self.onlookers.see_messages:
             self.onlookers.delivered(ref.actor_name, message, trace)
@@ -193,7 +193,7 @@ class Node:
             self.onlookers.sent(ref, message, trace)
         if self.encode_local:
             message = self.through_codec(message)
-        await cell.make_mailbox().wait_in_line(_item(ref, message, trace), system)
+        await cell.make_mailbox().wait_in_line(item_of(message, ref.key, trace), system)
         if self.onlookers.see_messages:
             self.onlookers.delivered(ref.actor_name, message, trace)
 
@@ -280,12 +280,6 @@ class Node:
         self._dirty[peer] = None
         self.pump.wake()
 
-    def peer_down(self, peer: str, lane: str, reason: str, in_doubt: int) -> None:
-        """Show the end of a session, and tell those who watch."""
-        self.onlookers.peer_down(peer, lane, reason, in_doubt)
-        if lane == "system":
-            self.watches.peer_down(peer)
-
     # ---- the three tasks ----
 
     def peer(self, name: str) -> Peer:
@@ -360,10 +354,6 @@ class Node:
         self.is_closed = True
         for cell in list(self._cells.values()):
             cell.close()
-
-
-def _item(ref: Ref, message: object, trace: bytes | None) -> object:
-    return message if ref.key is None and trace is None else Entry(message, ref.key, None, trace)
 
 
 @asynccontextmanager

@@ -366,7 +366,9 @@ class PeerLane:
             if cell.owed:
                 cell.owed.pop(self, None)
         doubtful = [array for array in left if array[0] in (envelope.TELL, envelope.ASK, envelope.REPLY)]
-        node.peer_down(name, self._name, ended.reason, len(doubtful))
+        node.onlookers.peer_down(name, self._name, ended.reason, len(doubtful))
+        if self._name == "system":
+            node.watches.peer_down(name)
         for answer in self._asks.values():
             answer.fail(PeerDown(f"{name} is {ended.reason}: whether it handled the question is in doubt"))
         for array in doubtful:
