@@ -20,7 +20,7 @@ from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
 from nfactor.actors.instrument import Instrument
 from nfactor.actors.life import Life
-from nfactor.actors.mailbox import Entry
+from nfactor.actors.mailbox import Entry, item_of
 from nfactor.actors.message import Messages, is_system
 from nfactor.actors.node_statistics import NodeStatistics
 from nfactor.actors.onlookers import Onlookers

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import trio
 
+_TIDY_TIMERS_MIN = 64
+"""Timers on the heap, below which those that are over stay until their time."""
+
 
 class Timer:
     """Something that will happen once, or again and again."""
@@ -46,6 +49,7 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._pushed = 0
+        self._tidy_at = _TIDY_TIMERS_MIN
         self._deadline = math.inf
         self._scope: trio.CancelScope | None = None
 
@@ -59,7 +63,7 @@ class Timers:
         """Wait for the timer's time."""
         self._pushed += 1  # among equal times, the first comes first
         heapq.heappush(self._heap, (timer.time, self._pushed, timer))
-        if len(self._heap) > 64 and self._pushed % len(self._heap) == 0:
+        if len(self._heap) > self._tidy_at:
             self._forget_cancelled()
         self._arm(timer.time)
 
@@ -67,6 +71,7 @@ class Timers:
         """Time-outs are mostly cancelled long before their time: what is over must not fill the heap."""
         self._heap = [item for item in self._heap if not item[2].is_over]
         heapq.heapify(self._heap)
+        self._tidy_at = max(_TIDY_TIMERS_MIN, 2 * len(self._heap))
 
     def _arm(self, time: float) -> None:
         if time < self._deadline:

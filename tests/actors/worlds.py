@@ -1,12 +1,14 @@
 """Nodes for the tests of the actors: one alone, or two on a network."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import attrs
 
 from nfactor.actors import (
     LinkLimits,
+    Messages,
     Node,
     Supervisor,
     open_node,
@@ -60,3 +62,17 @@ async def two_nodes(
 def peer(node: Node, name: str) -> PeerStatistics:
     """What a node counts of another."""
     return node.statistics().peers[name]
+
+
+@asynccontextmanager
+async def many_nodes(
+    names: str, messages: Messages, *, network: Network | None = None, **options: Any
+) -> AsyncIterator[dict[str, tuple[Node, Supervisor]]]:
+    """Nodes of one letter each on one network, each with a supervisor; ``options`` are ``open_node``'s."""
+    network = network or Network()
+    async with AsyncExitStack() as stack:
+        nodes = {}
+        for name in names:
+            node = await stack.enter_async_context(open_node(name, network.transport(name), messages, **options))
+            nodes[name] = node, await stack.enter_async_context(open_supervisor(node))
+        yield nodes
