@@ -15,9 +15,6 @@ from nfactor.errors import ActorDead
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
 
-_INLINE_ASKS_MAX = 64
-"""Asks that were answered without waiting, before other tasks run."""
-
 
 class _CheckedAsker:
     """A local asker whose reply goes through the codec, as if it were remote."""
@@ -64,16 +61,13 @@ async def _ask_here(
     if error is not None:
         raise error
     if answer.is_given:
-        node.inline_asks += 1
-        if node.inline_asks >= _INLINE_ASKS_MAX:
-            node.inline_asks = 0
-            await trio.lowlevel.checkpoint()
+        await node.let_others_run()
         return answer.take()
     try:
         return await _wait(node, ref, answer, 0, within_s)
     finally:
         if not answer.is_given:
-            cell = node.cell_of(ref.actor_name)
+            cell = node.cells.get(ref.actor_name)
             if cell is not None:
                 cell.withdraw(asker)
 

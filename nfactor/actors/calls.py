@@ -64,7 +64,7 @@ def chase(node: "Node", actor_name: str, probe: Probe) -> None:
     while visits:
         name, path = visits.pop()
         place = f"{node.name}/{name}"
-        cell = node.cell_of(name)
+        cell = node.cells.get(name)
         call = None if cell is None else cell.call
         if call is None or call.is_over:
             continue

@@ -18,7 +18,6 @@ nil) and its trace as a sixth and seventh. A message is an array in turn, so an 
 are sent one behind the other as one message of the link, for msgpack needs nothing between them.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
@@ -30,6 +29,8 @@ BOUNCE_FULL, BOUNCE_DEAD = "bounced", "no-remote-actor"
 
 _KEY = (bytes, type(None))
 _TRACE_OCTETS = 24
+_FOUR: Final = b"\x94"
+"""msgpack: an array of four."""
 _SHAPES: Final[dict[int, tuple[tuple[type, ...] | type, ...]]] = {
     TELL: (int, str, _KEY, list, bytes),
     ASK: (int, str, _KEY, int, list, (list, type(None)), _KEY),
@@ -63,13 +64,19 @@ def checked(array: object) -> list[Any]:
     return array
 
 
-def each(data: bytes) -> Iterator[object]:
-    """The arrays of a message of the link; raises ProtocolError where it is no msgpack."""
+def each(data: bytes) -> tuple[list[Any], bool]:
+    """The arrays of a message of the link, and whether that was all there is; False: what follows is no msgpack."""
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
+    arrays: list[Any] = []
     try:
-        yield from unpacker
-    except Exception as error:  # FormatError, StackError, UnicodeDecodeError, …
-        raise ProtocolError(f"octets that are no msgpack: {type(error).__name__}") from error
-    if unpacker.tell() != len(data):
-        raise ProtocolError("a message that ends in the middle of an envelope")
+        arrays.extend(unpacker)
+    except Exception:  # FormatError, StackError, UnicodeDecodeError, …
+        return arrays, False
+    return arrays, unpacker.tell() == len(data)
+
+
+def tell_prefix(actor_name: str, key: bytes | None) -> bytes:
+    """What an envelope of a tell has in front of its message."""
+    prefix: bytes = _FOUR + msgpack.packb(TELL) + msgpack.packb(actor_name) + msgpack.packb(key, use_bin_type=True)
+    return prefix

@@ -82,6 +82,8 @@ class Messages:
             self._by_tag[tag] = cls
         for tag, cls in self._by_tag.items():
             self._codecs[cls] = compile_message(cls, tag, self._registered_tag, self._codecs)
+        self.decoders: dict[int, Decode] = {tag: self._codecs[cls][1] for tag, cls in self._by_tag.items()}
+        """By tag: what makes a message of an array, or raises whatever."""
         self._pack = msgpack.Packer(use_bin_type=True).pack
 
     def _registered_tag(self, cls: type) -> int | None:
@@ -92,7 +94,12 @@ class Messages:
 
     def encode(self, value: object) -> bytes:
         """A message as octets; raises CodecError if its class is not registered or a field is of a wrong type."""
-        return self.pack(self.to_array(value))
+        codec = self._codecs.get(type(value))
+        try:
+            data: bytes = self._pack(codec[0](value))  # type: ignore[index]
+        except Exception:  # the longer way says what is wrong
+            return self.pack(self.to_array(value))
+        return data
 
     def decode(self, data: bytes, bind: Binder | None = None) -> object:
         """The message of some octets; raises ProtocolError if they are none. ``bind`` makes its refs."""

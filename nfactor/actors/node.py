@@ -36,6 +36,8 @@ from nfactor.errors import ActorDead, CallerError, MailboxFull
 _RECEIVE_DATAGRAMS_MAX = 256
 """Datagrams taken in before other tasks run."""
 _MTU_WITHOUT_TRANSPORT = 1500
+_DONE_AT_ONCE_MAX = 64
+"""Tells and asks that did not have to wait, before other tasks run all the same."""
 _INLINE_MESSAGES_MAX = 64
 """Messages that an ask handles itself, so that the answer is there at once."""
 ASKS_MAX = 65536
@@ -77,14 +79,14 @@ class Node:
         self._limits = limits
         self.encode_local = encode_local
         self._busy_poll_s = busy_poll_s
-        self._cells: dict[str, Cell] = {}
+        self.cells: dict[str, Cell] = {}
+        """The actors of this node, by name."""
         self._peers: dict[str, Peer] = {}
         self._dirty: dict[Peer, None] = {}
         self._wake_up: Timer | None = None
         self._numbers_given = 0
         self._names_given = 0
-        self.inline_asks = 0
-        """Asks that were answered without waiting, since other tasks have run."""
+        self._done_at_once = 0
         self._datagrams_refused = 0
         self.is_closed = False
         self.onlookers = Onlookers(name, instruments)
@@ -121,9 +123,9 @@ class Node:
             incarnation=self.incarnation,
             handled=self.pump.handled,
             mailboxes={
-                name: cell.mailbox.statistics() for name, cell in self._cells.items() if cell.mailbox is not None
+                name: cell.mailbox.statistics() for name, cell in self.cells.items() if cell.mailbox is not None
             },
-            actors=len(self._cells),
+            actors=len(self.cells),
             peers={name: peer.statistics() for name, peer in self._peers.items()},
             dead_letters=dict(self.onlookers.dead_letters),
             late_replies=self.late_replies,
@@ -138,15 +140,6 @@ class Node:
         """A tell to an actor here is a matter of its mailbox alone."""
         return not (self.encode_local or self.onlookers.see_messages or self.is_closed)
 
-    def cell_of(self, actor_name: str) -> Cell | None:
-        """An actor of this node."""
-        return self._cells.get(actor_name)
-
-    @property
-    def cells(self) -> Iterable[Cell]:
-        """All actors of this node."""
-        return self._cells.values()
-
     def tell_nowait(self, ref: Ref, message: object) -> None:
         """See Ref."""
         if self.is_closed:
@@ -160,7 +153,7 @@ class Node:
             return
         if self.encode_local:
             message = self.through_codec(message)
-        cell = self._cells.get(ref.actor_name)
+        cell = self.cells.get(ref.actor_name)
         if cell is None:
             self.dead_letter("no-actor", self.name, ref.actor_name, message)
         elif not cell.offer(item_of(message, ref.key, trace), is_system(message)):
@@ -178,13 +171,20 @@ class Node:
                 self.onlookers.sent(ref, message, trace)
             has_waited = await self.peer(ref.node_name).lane_for(message).tell(ref, message, trace)
         else:
-            cell, system = self._cells.get(ref.actor_name), is_system(message)
+            cell, system = self.cells.get(ref.actor_name), is_system(message)
             if cell is None or self.is_closed or not cell.make_mailbox().must_wait(system):
                 self.tell_nowait(ref, message)
             else:
                 await self._wait_in_line(cell, ref, message, system)
                 has_waited = True
         if not has_waited:
+            await self.let_others_run()
+
+    async def let_others_run(self) -> None:
+        """A checkpoint, now and then: something was done at once that might have had to wait."""
+        self._done_at_once += 1
+        if self._done_at_once >= _DONE_AT_ONCE_MAX:
+            self._done_at_once = 0
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _wait_in_line(self, cell: Cell, ref: Ref, message: object, system: bool) -> None:
@@ -210,14 +210,14 @@ class Node:
         """The cell gets messages from now on."""
         if self.is_closed:
             raise CallerError(f"{self!r} is closed: it takes no more actors")
-        if cell.name in self._cells:
+        if cell.name in self.cells:
             raise CallerError(f"{self!r} has an actor {cell.name!r} already: names are unique on a node")
-        self._cells[cell.name] = cell
+        self.cells[cell.name] = cell
 
     def forget(self, cell: Cell, reason: str) -> None:
         """The name is free again, and whoever watches is told why."""
-        assert self._cells[cell.name] is cell, cell.name
-        del self._cells[cell.name]
+        assert self.cells[cell.name] is cell, cell.name
+        del self.cells[cell.name]
         self.watches.actor_gone(cell.name, reason)
 
     handle_some = handling.handle_some
@@ -252,7 +252,7 @@ class Node:
     def deliver(self, actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
         """Put a message in the mailbox of an actor of this node; why not, if not. ``inline``: if it can be handled at
         once, it is."""
-        cell = self._cells.get(actor_name)
+        cell = self.cells.get(actor_name)
         if cell is None:
             return ActorDead(f"there is no actor {actor_name!r} on {self!r}")
         plain = entry.asker is None and entry.key is None and entry.trace is None
@@ -352,7 +352,7 @@ class Node:
 
     def _close(self) -> None:
         self.is_closed = True
-        for cell in list(self._cells.values()):
+        for cell in list(self.cells.values()):
             cell.close()
 
 

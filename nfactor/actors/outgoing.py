@@ -14,10 +14,11 @@ from nfactor.actors.parking import Line
 class Outgoing:
     """Payloads, in the order in which they will leave."""
 
-    __slots__ = ("_limits", "_lines", "_queue", "_spent")
+    __slots__ = ("_credit_max", "_lines", "_queue", "_queue_max", "_spent")
 
     def __init__(self, limits: LinkLimits) -> None:
-        self._limits = limits
+        self._credit_max = limits.credit_max
+        self._queue_max = limits.queue_max
         self._queue: deque[bytes] = deque()
         self._spent: dict[str, int] = {}
         self._lines: dict[str, Line[bytes]] = {}
@@ -29,7 +30,7 @@ class Outgoing:
     @property
     def has_room(self) -> bool:
         """The queue is not full."""
-        return len(self._queue) < self._limits.queue_max
+        return len(self._queue) < self._queue_max
 
     @property
     def waiting(self) -> int:
@@ -44,13 +45,17 @@ class Outgoing:
 
     def has_credit(self, actor_name: str) -> bool:
         """The actor has not as many messages from here as it may have."""
-        return self._spent.get(actor_name, 0) < self._limits.credit_max
+        return self._spent.get(actor_name, 0) < self._credit_max
 
     def tell(self, actor_name: str, payload: bytes) -> bool:
         """Queue a message for an actor; False: there is no room or no credit, or others wait for some."""
-        if not (self.has_room and self.has_credit(actor_name)) or self._lines.get(actor_name):
+        spent = self._spent.get(actor_name, 0)
+        if spent >= self._credit_max or len(self._queue) >= self._queue_max:
             return False
-        self._spend(actor_name, payload)
+        if self._lines and self._lines.get(actor_name):
+            return False
+        self._spent[actor_name] = spent + 1
+        self._queue.append(payload)
         return True
 
     def _spend(self, actor_name: str, payload: bytes) -> None:

@@ -34,6 +34,7 @@ from nfactor.errors import (
 )
 
 if TYPE_CHECKING:
+    from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
     from nfactor.actors.peer import Peer
 
@@ -53,6 +54,10 @@ class LaneStatistics:
     queued: int
     """Messages of all kinds that wait behind what the link has."""
     link: LinkStatistics
+
+
+class _NotPlain(Exception):
+    """An envelope that takes the longer way."""
 
 
 class _RemoteAsker:
@@ -89,6 +94,7 @@ class PeerLane:
         self.link = Link(node.incarnation, node.mtu, lane=number, limits=limits)
         self._peer = peer
         self._name = LANE_NAMES[number]
+        self._system = number == 0
         self._limits = limits
         self._together_octets_max = node.mtu - FRAME_OCTETS - SEGMENT_OCTETS
         self._out = Outgoing(limits)
@@ -150,6 +156,17 @@ class PeerLane:
     def _tell_payload(self, ref: Ref, message: object, trace: bytes | None) -> bytes:
         array = [envelope.TELL, ref.actor_name, ref.key, self.node.messages.to_array(message)]
         return self._checked(array if trace is None else [*array, trace])
+
+    def tell_plain(self, prefix: bytes, ref: Ref, message: object) -> None:
+        """Send a message without a trace or raise MailboxFull; ``prefix`` as in ``envelope.tell_prefix``."""
+        payload = prefix + self.node.messages.encode(message)
+        if len(payload) > self._limits.message_octets_max:
+            self._tell_payload(ref, message, None)  # raises
+        if not self._out.tell(ref.actor_name, payload):
+            raise self._full(ref)
+        self._sent += 1
+        if not self._is_marked:
+            self.mark()
 
     def tell_nowait(self, ref: Ref, message: object, trace: bytes | None) -> None:
         """Send a message or raise MailboxFull."""
@@ -237,20 +254,50 @@ class PeerLane:
         for ended in self.link.ended():
             self._session_ended(ended)
         for payload in self.link.take():
-            try:
-                for array in envelope.each(payload):
-                    try:
-                        self._open(envelope.checked(array))
-                    except ProtocolError:
-                        self.undecodable += 1
-            except ProtocolError:
-                self.undecodable += 1
+            arrays, is_whole = envelope.each(payload)
+            self._open_all(arrays)
+            self.undecodable += not is_whole
 
     def note_incarnation(self, incarnation: int) -> None:
         """The other lane has heard a greater incarnation of the peer."""
         self.link.note_incarnation(incarnation)
         for ended in self.link.ended():
             self._session_ended(ended)
+
+    def _open_all(self, arrays: list[Any]) -> None:
+        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way."""
+        node, last, count = self.node, None, 0
+        cells, decoders, bind, plain, system = node.cells, node.messages.decoders, node.ref, node.is_plain, self._system
+        for array in arrays:
+            try:
+                kind, actor_name, key, body = array
+                if kind != envelope.TELL or key is not None or not plain:
+                    raise _NotPlain
+                cell, message = cells[actor_name], decoders[body[0]](body, bind)
+            except Exception:  # of whatever kind: the longer way says what it is
+                try:
+                    self._open(envelope.checked(array))
+                except ProtocolError:
+                    self.undecodable += 1
+                continue
+            if cell is not last:
+                if last is not None:
+                    self._owe(last, count)
+                last, count = cell, 0
+            if cell.offer(message, system):
+                count += 1
+            else:
+                self._bounce(BOUNCE_FULL, actor_name, message)
+        if last is not None:
+            self._owe(last, count)
+
+    def _owe(self, cell: "Cell", count: int) -> None:
+        """So many messages from here are in its mailbox."""
+        self._received += count
+        if cell.owed is None:
+            cell.owed = {self: count}
+        else:
+            cell.owed[self] = cell.owed.get(self, 0) + count
 
     def _open(self, array: list[Any]) -> None:
         match array[0]:
@@ -280,16 +327,13 @@ class PeerLane:
         node, actor_name, key = self.node, array[1], array[2]
         trace = array[4] if len(array) > 4 else None
         message = node.decode(array[3])
-        self._received += 1
-        cell = node.cell_of(actor_name)
+        cell = node.cells.get(actor_name)
         if cell is None:
             self._bounce(BOUNCE_DEAD, actor_name, message)
         elif node.deliver(actor_name, Entry(message, key, None, trace)) is not None:
             self._bounce(BOUNCE_FULL, actor_name, message)
-        elif cell.owed is None:
-            cell.owed = {self: 1}
         else:
-            cell.owed[self] = cell.owed.get(self, 0) + 1
+            self._owe(cell, 1)
 
     def _bounce(self, reason: str, actor_name: str, message: object) -> None:
         if self._out.has_room:
@@ -318,7 +362,7 @@ class PeerLane:
 
     def _withdrawn(self, number: int, actor_name: str) -> None:
         asker = self._questions.pop(number, None)
-        cell = self.node.cell_of(actor_name)
+        cell = self.node.cells.get(actor_name)
         if asker is not None and cell is not None:
             self.questions_withdrawn += cell.withdraw(asker)
 
@@ -360,9 +404,9 @@ class PeerLane:
     def _session_ended(self, ended: Ended) -> None:
         node, name = self.node, self._peer.name
         payloads = (*ended.in_doubt, *self._out.abandon())
-        left = [array for payload in payloads for array in map(envelope.checked, envelope.each(payload))]
+        left = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
         self._questions.clear()
-        for cell in node.cells:
+        for cell in node.cells.values():
             if cell.owed:
                 cell.owed.pop(self, None)
         doubtful = [array for array in left if array[0] in (envelope.TELL, envelope.ASK, envelope.REPLY)]

@@ -11,6 +11,7 @@ from functools import total_ordering
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from nfactor.actors.accepts import Accepts
+from nfactor.actors.envelope import tell_prefix
 from nfactor.actors.life import Life
 from nfactor.actors.tracing import CURRENT
 from nfactor.errors import CallerError, MailboxFull, ProtocolError
@@ -18,15 +19,26 @@ from nfactor.errors import CallerError, MailboxFull, ProtocolError
 if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
+    from nfactor.actors.peer import Peer
 
 R = TypeVar("R")
+
+
+class _Route:
+    """The way to an actor on another node: the peer, and how an envelope for it begins."""
+
+    __slots__ = ("peer", "prefix")
+
+    def __init__(self, peer: "Peer", prefix: bytes) -> None:
+        self.peer = peer
+        self.prefix = prefix
 
 
 @total_ordering
 class Ref(Generic[Accepts]):
     """Where an actor is; made by ``node.ref``, ``supervisor.start``, ``context.ref``, or by decoding a message."""
 
-    __slots__ = ("_cell", "_node", "actor_name", "key", "node_name")
+    __slots__ = ("_node", "_route", "actor_name", "key", "node_name")
 
     def __init__(self, node_name: str, actor_name: str, key: bytes | None = None, node: "Node | None" = None) -> None:
         self.node_name = node_name
@@ -34,8 +46,8 @@ class Ref(Generic[Accepts]):
         self.key = key
         """Which keyed actor of a table; None: the actor itself."""
         self._node = node
-        self._cell: Cell | None = None
-        """The actor, once it was found on the node that uses this ref."""
+        self._route: Cell | _Route | None = None
+        """The actor on the node that uses this ref, or the way to it, once it was found."""
 
     def _identity(self) -> tuple[str, str, bool, bytes]:
         return (self.node_name, self.actor_name, self.key is not None, self.key or b"")
@@ -77,19 +89,24 @@ class Ref(Generic[Accepts]):
 
     def tell_nowait(self, message: Accepts) -> None:
         """Send a message; raises MailboxFull if the mailbox here, or the link to the other node, has no room."""
-        cell = self._cell
-        if cell is None or cell.life is Life.CLOSED:
-            cell = self._find()
-        if cell is None or self.key is not None or not cell.node.is_plain or CURRENT.get() is not None:
-            self._user().tell_nowait(self, message)
-        elif not cell.offer(message, getattr(message, "__message_system__", False)):
+        node, route = self._user(), self._route or self._find()
+        if route is None or CURRENT.get() is not None or self.key is not None or not node.is_plain:
+            node.tell_nowait(self, message)
+        elif type(route) is _Route:
+            route.peer.lane_for(message).tell_plain(route.prefix, self, message)
+        elif route.life is Life.CLOSED:  # type: ignore[union-attr]
+            self._route = None
+            node.tell_nowait(self, message)
+        elif not route.offer(message, getattr(message, "__message_system__", False)):  # type: ignore[union-attr]
             raise MailboxFull(f"the mailbox of {self!r} is full: wait with tell, or give it a larger mailbox_size_max")
 
-    def _find(self) -> "Cell | None":
-        """The actor, if it is on the node that uses this ref."""
+    def _find(self) -> "Cell | _Route | None":
         node = self._user()
-        self._cell = node.cell_of(self.actor_name) if node.name == self.node_name else None
-        return self._cell
+        if node.name == self.node_name:
+            self._route = node.cells.get(self.actor_name)
+        else:
+            self._route = _Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
+        return self._route
 
     @overload
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...

@@ -43,7 +43,7 @@ class Watches:
         if ref.node_name != self._node.name:
             if is_first:
                 self._node.peer(ref.node_name).watch(ref.actor_name, True)
-        elif self._node.cell_of(ref.actor_name) is None:
+        elif self._node.cells.get(ref.actor_name) is None:
             self._tell(ref, "no-actor")
 
     def remove(self, watcher: str, ref: Ref) -> None:
@@ -61,7 +61,7 @@ class Watches:
 
     def add_from(self, node_name: str, actor_name: str) -> bool:
         """Another node watches an actor of this one; False: there is none."""
-        if self._node.cell_of(actor_name) is None:
+        if self._node.cells.get(actor_name) is None:
             return False
         self._watched_from.setdefault(actor_name, {})[node_name] = None
         return True
@@ -95,6 +95,6 @@ class Watches:
 
     def _tell(self, ref: Ref, reason: str) -> None:
         for watcher in self._watchers.pop(ref, ()):
-            cell = self._node.cell_of(watcher)
+            cell = self._node.cells.get(watcher)
             if cell is not None:
                 cell.force(Terminated(ref.bound_to(self._node), reason))
