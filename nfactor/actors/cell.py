@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from nfactor.actors.actor import Actor, Context
@@ -24,8 +25,16 @@ from nfactor.errors import ActorDead, CallerError, MailboxFull
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
-    from nfactor.actors.peer_lane import PeerLane
     from nfactor.actors.supervisor import Supervisor
+
+
+@attrs.frozen
+class Options:
+    """What an actor was started with; many share one."""
+
+    restart: str = "permanent"
+    mailbox_size_max: int = SIZE_MAX
+    overflow: Overflow = "refuse"
 
 
 class _Rare:
@@ -51,7 +60,7 @@ class Cell(Context):
 
     __slots__ = (
         "_failed", "_rare", "actor", "call", "factory", "has_own_task", "in_handler", "is_ready", "is_serving", "life",
-        "life_number", "mailbox", "mailbox_size_max", "name", "node", "overflow", "owed", "restart", "stop_asked",
+        "life_number", "mailbox", "name", "node", "options", "stop_asked",
         "supervisor",
     )  # fmt: skip
 
@@ -61,26 +70,19 @@ class Cell(Context):
         name: str,
         factory: Callable[[], Actor],
         supervisor: "Supervisor",
-        *,
-        restart: str = "permanent",
-        mailbox_size_max: int = SIZE_MAX,
-        overflow: Overflow = "refuse",
+        options: Options,
     ) -> None:
         self.node = node
         self.name = name
         self.factory = factory
         self.supervisor = supervisor
-        self.restart = restart
-        self.mailbox_size_max = mailbox_size_max
-        self.overflow = overflow
+        self.options = options
         self.mailbox: Mailbox | None = None
         self.life = Life.EXITED
         self.life_number = 0
         self.actor: Actor | None = None
         self.call: Call | None = None
         """The async handler that runs now, or ran last."""
-        self.owed: dict[PeerLane, int] | None = None
-        """Messages that came from other nodes, for which their credit was not given back yet."""
         self.has_own_task = False
         self.is_serving = False
         """Its own task runs."""
@@ -165,7 +167,7 @@ class Cell(Context):
     def make_mailbox(self) -> Mailbox:
         """The mailbox, from the first message on."""
         if self.mailbox is None:
-            self.mailbox = Mailbox(self.mailbox_size_max, self.overflow)
+            self.mailbox = Mailbox(self.options.mailbox_size_max, self.options.overflow)
         return self.mailbox
 
     def _overflowed(self, mailbox: Mailbox, item: Item, system: bool) -> bool:
@@ -173,7 +175,7 @@ class Cell(Context):
             mailbox.refused += 1
             return False
         entry = entry_of(mailbox.displace(item, system))
-        full = MailboxFull(f"the mailbox of {self.ref!r} is full, and dropped the message ({self.overflow})")
+        full = MailboxFull(f"the mailbox of {self.ref!r} is full, and dropped the message ({self.options.overflow})")
         self.nobody("overflow", entry, full)
         return True
 
@@ -370,8 +372,9 @@ class Cell(Context):
 
     def give_credit(self, count_min: int) -> None:
         """Let other nodes send as many messages more as have come from them, where there are at least so many."""
-        owed = self.owed
-        for lane in [] if owed is None else list(owed):
-            assert owed is not None
-            if owed[lane] >= count_min:
-                lane.give_credit(self.name, owed.pop(lane))
+        owed = None if self.mailbox is None else self.mailbox.owed
+        if owed:
+            for lane, count in list(owed.items()):
+                if count >= count_min:
+                    del owed[lane]
+                    lane.give_credit(self.name, count)

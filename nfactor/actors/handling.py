@@ -15,14 +15,39 @@ from nfactor.actors.calls import CALL, Call
 from nfactor.actors.cell import Cell
 from nfactor.actors.life import Life
 from nfactor.actors.mailbox import Entry, Lane, entry_of
+from nfactor.actors.message import is_system
 from nfactor.actors.table import ActorTable
-from nfactor.errors import ActorDead, CallerError, RemoteError
+from nfactor.errors import ActorDead, CallerError, MailboxFull, RemoteError
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
 
 SERVE_MESSAGES_MAX = 64
 """An actor with its own task lets others run after so many messages."""
+_INLINE_MESSAGES_MAX = 64
+"""Messages that an ask handles itself, so that the answer is there at once."""
+
+
+def deliver(node: "Node", actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
+    """Put a message in the mailbox of an actor of this node; why not, if not. ``inline``: if it can be handled at
+    once, it is."""
+    cell = node.cells.get(actor_name)
+    if cell is None:
+        return ActorDead(f"there is no actor {actor_name!r} on {node!r}")
+    plain = entry.asker is None and entry.key is None and entry.trace is None
+    item = entry.message if plain else entry
+    now = inline and not (cell.is_ready or cell.in_handler or cell.has_own_task) and cell.life is Life.RUNNING
+    if now:
+        cell.is_ready = True  # so that the pump is not called: it is done here
+    if not cell.offer(item, is_system(entry.message)):
+        if now:
+            cell.turn(0)
+        return node.full(cell.ref)
+    if node.onlookers.see_messages:
+        node.onlookers.delivered(actor_name, entry.message, entry.trace)
+    if now:
+        cell.turn(_INLINE_MESSAGES_MAX)
+    return None
 
 
 def handle_some(node: "Node", cell: Cell, messages_max: int) -> int:
@@ -53,7 +78,7 @@ def handle_some(node: "Node", cell: Cell, messages_max: int) -> int:
             cell.exit(life_number, None)
     cell.in_handler = False
     mailbox.handled += handled
-    if cell.owed and len(mailbox) <= mailbox.size_max // 2:
+    if mailbox.owed and len(mailbox) <= mailbox.size_max // 2:
         cell.give_credit(node.credit_step)
     return handled
 
@@ -119,7 +144,7 @@ async def serve(cell: Cell) -> None:
         item = mailbox.take()
         if item is None:
             cell.is_ready = False
-            if cell.owed:
+            if mailbox.owed:
                 cell.give_credit(node.credit_step)
             await wake.wait()
             handled = 0
@@ -134,7 +159,7 @@ async def serve(cell: Cell) -> None:
             cell.exit(cell.life_number, None)
         handled += 1
         if handled >= SERVE_MESSAGES_MAX:
-            if cell.owed and len(mailbox) <= mailbox.size_max // 2:
+            if mailbox.owed and len(mailbox) <= mailbox.size_max // 2:
                 cell.give_credit(node.credit_step)
             await trio.lowlevel.checkpoint()
             handled = 0

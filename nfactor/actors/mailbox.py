@@ -13,12 +13,15 @@ A plain message stands for itself in the queue; one that has a key, an asker or 
 """
 
 from collections import deque
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
 from nfactor.actors.parking import Line
 from nfactor.errors import CallerError
+
+if TYPE_CHECKING:
+    from nfactor.actors.peer_lane import PeerLane
 
 SIZE_MAX = 1024
 """Default bound of each lane, in messages."""
@@ -107,13 +110,15 @@ class Lane:
 class Mailbox:
     """See the module's docstring. ``handled`` is counted by whoever takes messages out."""
 
-    __slots__ = ("dropped", "handled", "overflow", "refused", "size_max", "system", "user", "withdrawn")
+    __slots__ = ("dropped", "handled", "overflow", "owed", "refused", "size_max", "system", "user", "withdrawn")
 
     def __init__(self, size_max: int = SIZE_MAX, overflow: Overflow = "refuse") -> None:
         self.size_max = size_max
         self.overflow = overflow
         self.user = Lane()
         self.system: Lane | None = None
+        self.owed: dict[PeerLane, int] | None = None
+        """Messages that came from other nodes, for which their credit was not given back yet."""
         self.handled = self.refused = self.dropped = self.withdrawn = 0
 
     def __len__(self) -> int:

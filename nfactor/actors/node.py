@@ -2,9 +2,8 @@
 
 One task pumps messages to handlers and flushes what they sent, one receives datagrams, one wakes for what is due. A
 node lives exactly as long as its ``async with`` block. Cancelling ``node.cancel_scope`` is a crash: nothing more is
-sent, no
-``stopping`` hook runs. The transport stays the caller's: the node does not close it, and lives on, unheard, when
-somebody else does.
+sent, no ``stopping`` hook runs. The transport stays the caller's: the node does not close it, and lives on, unheard,
+when somebody else does.
 """
 
 import contextvars
@@ -19,8 +18,7 @@ from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
 from nfactor.actors.instrument import Instrument
-from nfactor.actors.life import Life
-from nfactor.actors.mailbox import Entry, item_of
+from nfactor.actors.mailbox import item_of
 from nfactor.actors.message import Messages, is_system
 from nfactor.actors.node_statistics import NodeStatistics
 from nfactor.actors.onlookers import Onlookers
@@ -31,15 +29,13 @@ from nfactor.actors.ref import Ref
 from nfactor.actors.timers import Timer, Timers
 from nfactor.actors.watch import Watches
 from nfactor.backends.base import Transport
-from nfactor.errors import ActorDead, CallerError, MailboxFull
+from nfactor.errors import CallerError, MailboxFull
 
 _RECEIVE_DATAGRAMS_MAX = 256
 """Datagrams taken in before other tasks run."""
 _MTU_WITHOUT_TRANSPORT = 1500
 _DONE_AT_ONCE_MAX = 64
 """Tells and asks that did not have to wait, before other tasks run all the same."""
-_INLINE_MESSAGES_MAX = 64
-"""Messages that an ask handles itself, so that the answer is there at once."""
 ASKS_MAX = 65536
 """Default bound of questions under way to one peer on one lane."""
 
@@ -68,7 +64,7 @@ class Node:
         self.cancel_scope = cancel_scope
         """Cancel it to crash the node."""
         self.mtu = _MTU_WITHOUT_TRANSPORT if transport is None else transport.mtu
-        self.pump = Pump(self._flush)
+        self.pump = Pump(self.flush)
         self.timers = Timers()
         self.watches = Watches(self)
         self.credit_step = limits.credit_max // 4
@@ -157,7 +153,7 @@ class Node:
         if cell is None:
             self.dead_letter("no-actor", self.name, ref.actor_name, message)
         elif not cell.offer(item_of(message, ref.key, trace), is_system(message)):
-            raise self._full(ref)
+            raise self.full(ref)
         elif self.onlookers.see_messages:
             self.onlookers.delivered(ref.actor_name, message, trace)
 
@@ -236,7 +232,8 @@ class Node:
         """A message as it would arrive elsewhere."""
         return self.messages.decode(self.messages.encode(message), self.ref)
 
-    def _full(self, ref: Ref) -> MailboxFull:
+    def full(self, ref: Ref) -> MailboxFull:
+        """Why an actor here did not get a message."""
         return MailboxFull(f"the mailbox of {ref!r} is full: wait with tell, or give it a larger mailbox_size_max")
 
     # ---- for peers ----
@@ -249,26 +246,7 @@ class Node:
         """A message whose refs are bound to this node; raises ProtocolError."""
         return self.messages.from_array(array, self.ref)
 
-    def deliver(self, actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
-        """Put a message in the mailbox of an actor of this node; why not, if not. ``inline``: if it can be handled at
-        once, it is."""
-        cell = self.cells.get(actor_name)
-        if cell is None:
-            return ActorDead(f"there is no actor {actor_name!r} on {self!r}")
-        plain = entry.asker is None and entry.key is None and entry.trace is None
-        item = entry.message if plain else entry
-        now = inline and not (cell.is_ready or cell.in_handler or cell.has_own_task) and cell.life is Life.RUNNING
-        if now:
-            cell.is_ready = True  # so that the pump is not called: it is done here
-        if not cell.offer(item, is_system(entry.message)):
-            if now:
-                cell.turn(0)
-            return self._full(cell.ref)
-        if self.onlookers.see_messages:
-            self.onlookers.delivered(actor_name, entry.message, entry.trace)
-        if now:
-            cell.turn(_INLINE_MESSAGES_MAX)
-        return None
+    deliver = handling.deliver
 
     def send_datagram(self, peer: str, datagram: bytes) -> None:
         """Hand a datagram to the transport, if there is one."""
@@ -289,7 +267,8 @@ class Node:
             peer = self._peers[name] = Peer(self, name, self._limits)
         return peer
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is to be sent, now: the pump does it at the end of each pass."""
         dirty = self._dirty
         if not dirty:
             return
@@ -339,6 +318,7 @@ class Node:
                     await trio.lowlevel.checkpoint()
                     now = trio.current_time()
             if received:
+                self.flush()
                 poll_until = now + self._busy_poll_s
 
     def _start(self, nursery: trio.Nursery) -> None:
@@ -395,7 +375,7 @@ async def open_node(
         node._start(nursery)
         try:
             yield node
-            node._flush()
+            node.flush()
         finally:
             node._close()
             nursery.cancel_scope.cancel()

@@ -22,6 +22,7 @@ from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
+from nfactor.actors.remote_asker import RemoteAsker
 from nfactor.errors import (
     ActorDead,
     AskCycle,
@@ -60,32 +61,6 @@ class _NotPlain(Exception):
     """An envelope that takes the longer way."""
 
 
-class _RemoteAsker:
-    """Who asked from another node."""
-
-    __slots__ = ("_lane", "_number", "_session")
-
-    def __init__(self, lane: "PeerLane", session: tuple[Identity, Identity] | None, number: int) -> None:
-        self._lane = lane
-        self._session = session
-        self._number = number
-
-    def reply(self, value: object) -> bool:
-        body = None if value is None else self._lane.node.messages.to_array(value)
-        return self._lane.answer(self._session, self._number, [envelope.REPLY, self._number, body])
-
-    def fail(self, error: Exception) -> bool:
-        if isinstance(error, MailboxFull):
-            array = [envelope.BOUNCE, self._number, BOUNCE_FULL, str(error)]
-        elif isinstance(error, ActorDead):
-            array = [envelope.BOUNCE, self._number, BOUNCE_DEAD, str(error)]
-        elif isinstance(error, RemoteError):
-            array = [envelope.ERROR, self._number, error.kind, error.text]
-        else:
-            array = [envelope.ERROR, self._number, type(error).__name__, str(error)]
-        return self._lane.answer(self._session, self._number, array)
-
-
 class PeerLane:
     """One lane to one peer: its link, its questions, its waiting senders."""
 
@@ -101,7 +76,7 @@ class PeerLane:
         self._is_marked = False
         """The node knows that there is something to send."""
         self._asks: dict[int, Answer] = {}
-        self._questions: dict[int, _RemoteAsker] = {}
+        self._questions: dict[int, RemoteAsker] = {}
         """Questions of this peer that are not answered."""
         self.keeps_watch = False
         """An actor here watches one there: its silence would be news."""
@@ -294,10 +269,11 @@ class PeerLane:
     def _owe(self, cell: "Cell", count: int) -> None:
         """So many messages from here are in its mailbox."""
         self._received += count
-        if cell.owed is None:
-            cell.owed = {self: count}
+        owed = cell.make_mailbox().owed
+        if owed is None:
+            cell.make_mailbox().owed = {self: count}
         else:
-            cell.owed[self] = cell.owed.get(self, 0) + count
+            owed[self] = owed.get(self, 0) + count
 
     def _open(self, array: list[Any]) -> None:
         match array[0]:
@@ -345,7 +321,7 @@ class PeerLane:
     def _asked(self, array: list[Any]) -> None:
         node, actor_name, number = self.node, array[1], array[3]
         caller, trace = array[5:7] if len(array) > 5 else (None, None)
-        asker = self._questions[number] = _RemoteAsker(self, self.link.session, number)
+        asker = self._questions[number] = RemoteAsker(self, self.link.session, number)
         self._received += 1
         error: Exception | None
         try:
@@ -407,8 +383,8 @@ class PeerLane:
         left = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
         self._questions.clear()
         for cell in node.cells.values():
-            if cell.owed:
-                cell.owed.pop(self, None)
+            if cell.mailbox is not None and cell.mailbox.owed:
+                cell.mailbox.owed.pop(self, None)
         doubtful = [array for array in left if array[0] in (envelope.TELL, envelope.ASK, envelope.REPLY)]
         node.onlookers.peer_down(name, self._name, ended.reason, len(doubtful))
         if self._name == "system":

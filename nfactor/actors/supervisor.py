@@ -18,7 +18,7 @@ import trio
 
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
-from nfactor.actors.cell import Cell
+from nfactor.actors.cell import Cell, Options
 from nfactor.actors.mailbox import SIZE_MAX, Overflow, check_bounds
 from nfactor.actors.node import Node
 from nfactor.actors.parking import Answer, Signal
@@ -65,6 +65,8 @@ class Supervisor:
         self._restarts_max = restarts_max
         self._within_s = within_s
         self._backoff_s = backoff_s
+        self._options = Options()
+        """Those of the last start: most are alike."""
         self._children: dict[str, Cell] = {}
         """In the order of starting."""
         self._exits: deque[tuple[Cell, int, Exception | None]] = deque()
@@ -93,9 +95,9 @@ class Supervisor:
         ``mailbox_size_max`` bounds each lane of its mailbox, ``overflow`` says what happens to one message more:
         ``refuse`` (senders wait, or get MailboxFull), ``drop-new`` or ``drop-old`` (a dead letter).
         """
-        self._check_start(restart, mailbox_size_max, overflow)
+        options = self._checked(restart, mailbox_size_max, overflow)
         await trio.lowlevel.checkpoint()
-        cell = self._add(factory, name, restart, mailbox_size_max, overflow)
+        cell = self._add(factory, name, options)
         try:
             await cell.begin()
         except BaseException as error:
@@ -116,8 +118,8 @@ class Supervisor:
         overflow: Overflow = "refuse",
     ) -> Ref[Accepts]:
         """The same at once, for actors without ``started`` and ``stopping``; raises CallerError for others."""
-        self._check_start(restart, mailbox_size_max, overflow)
-        cell = self._add(factory, name, restart, mailbox_size_max, overflow)
+        options = self._checked(restart, mailbox_size_max, overflow)
+        cell = self._add(factory, name, options)
         try:
             cell.begin_nowait()
         except BaseException:
@@ -126,20 +128,20 @@ class Supervisor:
             raise
         return cell.ref
 
-    def _check_start(self, restart: str, mailbox_size_max: int, overflow: str) -> None:
+    def _checked(self, restart: Restart, mailbox_size_max: int, overflow: Overflow) -> Options:
         if restart not in _RESTARTS:
             raise CallerError(f"restart {restart!r}: use one of {', '.join(_RESTARTS)}")
         if self._is_closing:
             raise CallerError("this supervisor is stopping: it starts no more actors")
-        check_bounds(mailbox_size_max, overflow)
+        last = self._options
+        if (restart, mailbox_size_max, overflow) != (last.restart, last.mailbox_size_max, last.overflow):
+            check_bounds(mailbox_size_max, overflow)
+            self._options = Options(restart, mailbox_size_max, overflow)
+        return self._options
 
-    def _add(
-        self, factory: Callable[[], Actor], name: str | None, restart: str, mailbox_size_max: int, overflow: Overflow
-    ) -> Cell:
+    def _add(self, factory: Callable[[], Actor], name: str | None, options: Options) -> Cell:
         name = name or self._node.new_name(getattr(factory, "__name__", "actor"))
-        cell = Cell(
-            self._node, name, factory, self, restart=restart, mailbox_size_max=mailbox_size_max, overflow=overflow
-        )
+        cell = Cell(self._node, name, factory, self, options)
         self._node.register(cell)
         self._children[name] = cell
         return cell
@@ -212,7 +214,7 @@ class Supervisor:
     async def _ended(self, cell: Cell, life_number: int, error: Exception | None) -> None:
         if self._children.get(cell.name) is not cell or not cell.is_life(life_number):
             return  # it was stopped or restarted meanwhile, along with others
-        if cell.restart == "temporary" or (cell.restart == "transient" and error is None):
+        if cell.options.restart == "temporary" or (cell.options.restart == "transient" and error is None):
             self._failures += error is not None
             _raise(await self._discard(cell))
             return
@@ -227,7 +229,7 @@ class Supervisor:
             for member in reversed(group):
                 _raise(await member.end())
             for member in group:
-                if member.restart == "temporary" and member is not cell:
+                if member.options.restart == "temporary" and member is not cell:
                     await self._discard(member)
             if self._backoff_s:
                 await trio.sleep(self._backoff_s * 2 ** (len(self._recent) - 1))

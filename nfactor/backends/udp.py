@@ -1,0 +1,122 @@
+"""A transport over UDP: one socket, no threads, and nothing between the node and the kernel.
+
+For hosts on one trusted network, where it is the quickest way: a datagram is one system call. It may be lost, repeated
+and reordered, as every transport may. It is not encrypted, and whoever reaches the port may say that he is anybody:
+where that matters, ``nfactor.backends.zmq`` has keys.
+
+A packet is the sender's name (one octet of length, then ASCII) and the datagram.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import trio
+
+from nfactor.backends.base import Transport, TransportStatistics
+from nfactor.errors import CallerError
+
+MTU_LOOPBACK = 60_000
+"""On one host there are no fragments to lose."""
+MTU_NETWORK = 1400
+"""On Ethernet, so that no packet is cut into fragments."""
+SOCKET_OCTETS = 4 * 1024 * 1024
+"""What is asked of the kernel for each direction; it may give less."""
+_NAME_OCTETS_MAX = 100
+_UDP_OCTETS_MAX = 65_507
+
+Address = tuple[str, int]
+
+
+class UdpTransport(Transport):
+    """Datagrams to the nodes of ``book``, a mapping of names to ``(host, port)`` that may be changed at any time."""
+
+    def __init__(self, name: str, sock: socket.socket, book: Mapping[str, Address], mtu: int) -> None:
+        self.name = name
+        self.mtu = mtu
+        self._socket = sock
+        self._book = book
+        self._prefix = bytes([len(name)]) + name.encode("ascii")
+        self._closed = False
+        self._sent = self._refused = self._received = 0
+        self.malformed = 0
+        """Packets that were none of ours."""
+
+    @property
+    def address(self) -> Address:
+        """Where others reach it, with the port that the system chose for 0."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    def send(self, peer: str, datagram: bytes) -> bool:
+        address = self._book.get(peer)
+        if self._closed or address is None or len(datagram) > self.mtu:
+            self._refused += 1
+            return False
+        try:
+            self._socket.sendto(self._prefix + datagram, address)
+        except OSError:  # no room, nobody there, no way there: all of it may change
+            self._refused += 1
+            return False
+        self._sent += 1
+        return True
+
+    def receive(self) -> tuple[str, bytes] | None:
+        while not self._closed:
+            try:
+                packet = self._socket.recv(_UDP_OCTETS_MAX)
+            except BlockingIOError:
+                return None
+            except OSError:  # news of an earlier packet that nobody took
+                continue
+            end = 1 + (packet[0] if packet else 0)
+            name = packet[1:end]
+            if not 1 < end <= len(packet) or not name.isascii() or len(packet) - end > self.mtu:
+                self.malformed += 1
+                continue
+            self._received += 1
+            return name.decode("ascii"), packet[end:]
+        return None
+
+    async def wait_readable(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        await trio.lowlevel.wait_readable(self._socket)
+
+    def statistics(self) -> TransportStatistics:
+        return TransportStatistics(self._sent, self._refused, self._received)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+@asynccontextmanager
+async def open_udp(
+    name: str, bind: Address, book: Mapping[str, Address], *, mtu: int = MTU_NETWORK
+) -> AsyncIterator[UdpTransport]:
+    """The transport of a node for the length of the block. ``mtu``: the largest datagram, in octets; ``MTU_LOOPBACK``
+    where all nodes are on one host. Raises CallerError if the address cannot be had or the name is no name."""
+    if not name.isascii() or not 0 < len(name) <= _NAME_OCTETS_MAX:
+        raise CallerError(f"{name!r}: names of nodes are ASCII on UDP, 1 to {_NAME_OCTETS_MAX} octets")
+    if not 0 < mtu <= _UDP_OCTETS_MAX - 1 - len(name):
+        raise CallerError(f"an MTU of {mtu} octets does not fit into a packet")
+    family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_OCTETS)
+        try:
+            sock.bind(bind)
+        except OSError as error:
+            raise CallerError(f"{bind[0]}:{bind[1]}: cannot listen there: {error.strerror or error}") from None
+        transport = UdpTransport(name, sock, book, mtu)
+        try:
+            yield transport
+        finally:
+            transport.close()
+    finally:
+        sock.close()

@@ -1,0 +1,82 @@
+"""The UDP transport: the promises of every transport, actors over it, and junk from the network."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from nfactor.actors import open_node, open_supervisor
+from nfactor.backends.udp import MTU_LOOPBACK, Address, UdpTransport, open_udp
+from nfactor.errors import CallerError
+from nfactor.testing import check_transport
+from tests.actors.samples import MESSAGES, Add, Counter, Total
+
+ANY = ("127.0.0.1", 0)
+
+
+@asynccontextmanager
+async def two_transports(mtu: int = MTU_LOOPBACK) -> AsyncIterator[tuple[UdpTransport, UdpTransport]]:
+    book: dict[str, Address] = {}
+    async with open_udp("left", ANY, book, mtu=mtu) as left, open_udp("right", ANY, book, mtu=mtu) as right:
+        book.update(left=left.address, right=right.address)
+        yield left, right
+
+
+@pytest.mark.parametrize("mtu", [MTU_LOOPBACK, 1400])
+def test_transports_keep_every_promise(mtu: int) -> None:
+    trio.run(check_transport, lambda: two_transports(mtu))
+
+
+@pytest.mark.parametrize("busy_poll_s", [0.0, 0.01])
+def test_actors_talk_over_it(busy_poll_s: float) -> None:
+    async def main() -> None:
+        async with (
+            two_transports() as (left, right),
+            open_node("left", left, MESSAGES, busy_poll_s=busy_poll_s) as here,
+            open_node("right", right, MESSAGES, busy_poll_s=busy_poll_s) as there,
+            open_supervisor(there) as supervisor,
+        ):
+            await supervisor.start(Counter, name="counter")
+            counter = here.ref("right", "counter")
+            with trio.fail_after(10):
+                for _ in range(5000):
+                    await counter.tell(Add(1))
+                assert Total(5001) == await counter.ask(Add(1), Total)
+
+    trio.run(main)
+
+
+def test_junk_is_counted_and_nothing_else() -> None:
+    async def main() -> None:
+        async with two_transports() as (left, right):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                for packet in (b"", b"\0", b"\5ab", b"\2\xff\xffx", bytes([200]) * 100):
+                    stranger.sendto(packet, left.address)
+            right.send("left", b"hello")
+            with trio.fail_after(5):
+                while left.receive() != ("right", b"hello"):
+                    await left.wait_readable()
+            assert 5 == left.malformed
+            assert 1 == left.statistics().received
+
+    trio.run(main)
+
+
+def test_a_callers_mistakes_are_named() -> None:
+    async def main() -> None:
+        async with open_udp("one", ANY, {}) as one:
+            for wrong, text in (
+                (("é", ANY), "ASCII"),
+                (("", ANY), "ASCII"),
+                (("x", one.address), "cannot listen there"),
+            ):
+                with pytest.raises(CallerError, match=text):
+                    async with open_udp(*wrong, {}):
+                        pass
+            with pytest.raises(CallerError, match="MTU"):
+                async with open_udp("x", ANY, {}, mtu=70_000):
+                    pass
+
+    trio.run(main)
