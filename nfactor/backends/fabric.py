@@ -8,8 +8,9 @@ What it promises: first in, first out per pair of ends, jitter or not (only a ru
 reorders or duplicates packets); the same seed gives the same deliveries; and at every moment, for packets and for
 datagrams, ``sent + duplicated = received + queued + in_flight + sum(lost.values())``.
 
-A receiver's bound counts what is already on its way to it. So a packet that was taken is never dropped for want of
-room: the sender is refused instead, at once, and keeps what it could not send.
+A link with a rate sends one delivery after another, each as long as its octets take; a burst arrives when the last of
+its octets has. A receiver's bound counts what is already on its way to it. So a packet that was taken is never dropped
+for want of room: the sender is refused instead, at once, and keeps what it could not send.
 """
 
 import heapq
@@ -156,14 +157,18 @@ class Link:
     rule: LinkRule
     latency_us: int
     jitter_us: int
+    us_per_octet: float
     last_us: int
     """When the latest delivery that must not be overtaken is due."""
+    free_us: float
+    """When the last octet of what was sent so far has left."""
 
 
 class Fabric:
     """The fabric; ``run`` is its pump and must be running for anything to arrive (see ``memory.open_memory_network``).
 
-    ``data_*`` is for ports, ``control_*`` for transports; a jitter is the most that is added to a latency. All
+    ``data_*`` is for ports, ``control_*`` for transports; a jitter is the most that is added to a latency;
+    ``bits_per_s`` is the rate of each link, without end if it is 0. All
     randomness comes from ``rng``, which is drawn from only where there is jitter or a rule.
     """
 
@@ -175,11 +180,14 @@ class Fabric:
         control_latency_s: float = 0.0,
         data_jitter_s: float = 0.0,
         control_jitter_s: float = 0.0,
+        data_bits_per_s: float = 0.0,
+        control_bits_per_s: float = 0.0,
         rules: Iterable[LinkRule] = (),
     ) -> None:
         self._rng = rng
         self._latency_us = {"data": _microseconds(data_latency_s), "control": _microseconds(control_latency_s)}
         self._jitter_us = {"data": _microseconds(data_jitter_s), "control": _microseconds(control_jitter_s)}
+        self._us_per_octet = {"data": _us_per_octet(data_bits_per_s), "control": _us_per_octet(control_bits_per_s)}
         self._rules = list(rules)
         self._packets = Ledger()
         self._datagrams = Ledger()
@@ -262,6 +270,10 @@ class Fabric:
     def _carry(self, link: Link, target: End, item: Any, count: int, *, held: bool) -> None:
         """Put one delivery on the heap; ``held`` ones may be overtaken and overtake nothing that is due before."""
         time_us = _now_us() + link.latency_us
+        if link.us_per_octet:
+            begins_us = max(float(_now_us()), link.free_us)
+            link.free_us = begins_us + link.us_per_octet * _octets(item)
+            time_us = math.ceil(link.free_us) + link.latency_us
         if link.jitter_us:
             time_us += self._rng.randrange(link.jitter_us + 1)
         if held:
@@ -323,7 +335,9 @@ class Fabric:
             rule,
             self._latency_us[kind] + _microseconds(rule.delay_s),
             self._jitter_us[kind] + _microseconds(rule.jitter_s),
+            _us_per_octet(rule.bits_per_s) or self._us_per_octet[kind],
             0 if old is None else old.last_us,
+            0 if old is None else old.free_us,
         )
 
 
@@ -341,6 +355,16 @@ def _microseconds(seconds: float) -> int:
     if seconds < 0:
         raise CallerError(f"a link cannot be faster than nothing: {seconds} s")
     return round(seconds * _MICROSECONDS)
+
+
+def _us_per_octet(bits_per_s: float) -> float:
+    if bits_per_s < 0:
+        raise CallerError(f"a link sends at a positive rate, or at 0 for one without end, not at {bits_per_s} bits/s")
+    return 8 * _MICROSECONDS / bits_per_s if bits_per_s else 0.0
+
+
+def _octets(item: Any) -> int:
+    return int(item.lengths.sum()) if isinstance(item, Burst) else len(item[1])
 
 
 def _now_us() -> int:

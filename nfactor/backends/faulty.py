@@ -32,6 +32,8 @@ class LinkRule:
     """On top of the network's latency."""
     jitter_s: float = 0.0
     """On top of the network's jitter."""
+    bits_per_s: float = 0.0
+    """How fast these links are, in place of the network's own rate; 0: as the network."""
     duplicate: float = 0.0
     """Probability that a datagram comes twice; ports never duplicate."""
     reorder: float = 0.0
@@ -40,7 +42,7 @@ class LinkRule:
 
     def __attrs_post_init__(self) -> None:
         _check_probabilities(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder)
-        if min(self.delay_s, self.jitter_s, self.reorder_s) < 0:
+        if min(self.delay_s, self.jitter_s, self.reorder_s, self.bits_per_s) < 0:
             raise CallerError(f"a link cannot be faster than nothing: {self}")
 
 

@@ -182,6 +182,8 @@ async def open_memory_network(
     control_latency_s: float = 0.0,
     data_jitter_s: float = 0.0,
     control_jitter_s: float = 0.0,
+    data_bits_per_s: float = 0.0,
+    control_bits_per_s: float = 0.0,
     rules: Iterable[LinkRule] = (),
 ) -> AsyncIterator[MemoryNetwork]:
     """A network whose pump runs as long as the block; what the block raises comes out as it is, in no group."""
@@ -191,6 +193,8 @@ async def open_memory_network(
         control_latency_s=control_latency_s,
         data_jitter_s=data_jitter_s,
         control_jitter_s=control_jitter_s,
+        data_bits_per_s=data_bits_per_s,
+        control_bits_per_s=control_bits_per_s,
         rules=rules,
     )
     failure: BaseException | None = None

@@ -2,6 +2,7 @@
 
 from nfactor.testing.chain_run import ChainRun as ChainRun, run_chain as run_chain
 from nfactor.testing.conformance import check_port as check_port, check_transport as check_transport
+from nfactor.testing.nodes import SimulatedNodes as SimulatedNodes, open_nodes as open_nodes
 from nfactor.testing.simulate import (
     Simulation as Simulation,
     SimulationResult as SimulationResult,

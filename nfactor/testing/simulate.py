@@ -11,11 +11,15 @@ same. It is equal across runs, hash seeds, heap layouts, machines and Python ver
 function that moved to another module changes it.
 """
 
+import ast
 import gc
 import hashlib
+import os
 import random
 import re
+import shlex
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, TypeVarTuple
@@ -106,7 +110,11 @@ def simulate(
     if detector.parked and not _is_interrupt(failure):
         failure = _deadlock(detector.parked, failure)
     if failure is not None:
-        _raise(failure, f"{_replay(main, args, seed)} failed at {clock.current_time():.6f} virtual seconds")
+        _raise(
+            failure,
+            f"{_call(main, args, seed)} failed at {clock.current_time():.6f} virtual seconds; "
+            f"to replay it: {_replay(main, args, seed)}",
+        )
     return SimulationResult(
         value=values[0],
         digest="" if recorder is None else recorder.digest(),
@@ -199,9 +207,31 @@ def _without_addresses(name: str) -> str:
     return re.sub(r"\b0x[0-9a-fA-F]+", "0x", name)
 
 
-def _replay(main: Callable[..., Any], args: tuple[Any, ...], seed: int) -> str:
+def _call(main: Callable[..., Any], args: tuple[Any, ...], seed: int) -> str:
     name = f"{getattr(main, '__module__', '?')}.{getattr(main, '__qualname__', repr(main))}"
     return f"simulate({', '.join([name, *map(repr, args), f'seed={seed}'])})"
+
+
+def _replay(main: Callable[..., Any], args: tuple[Any, ...], seed: int) -> str:
+    """The one command that makes the call again: Python's if another process can import what is called and write down
+    the arguments, else that of the test that runs, else that of this process."""
+    module, name = getattr(main, "__module__", "__main__"), getattr(main, "__qualname__", "")
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if name.isidentifier() and module != "__main__" and all(map(_is_literal, args)):
+        program = f"import {module}; from nfactor.testing import simulate; {_call(main, args, seed)}"
+        command = ["python", "-c", program]
+    elif test:
+        command = ["python", "-m", "pytest", test]
+    else:
+        command = ["python", *sys.argv]
+    return shlex.join(command)
+
+
+def _is_literal(value: object) -> bool:
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (ValueError, SyntaxError):
+        return False
 
 
 def _deadlock(parked: list[str], cause: BaseException | None) -> DeadlockError:

@@ -48,6 +48,34 @@ def test_jitter_keeps_order_per_pair() -> None:
     simulate(main)
 
 
+def test_a_rate_makes_each_delivery_wait_for_the_octets_before_it() -> None:
+    """64 octets at 1 Mbit/s take 512 µs, one after the other; a burst comes when all of it has; other links do not
+    wait; a rule makes one link slower than the rest."""
+
+    async def main(sim: Simulation) -> None:
+        rule = LinkRule(source="slow", bits_per_s=8e3)
+        rates = {"data_bits_per_s": 1e6, "control_bits_per_s": 8e6}
+        async with open_memory_network(rng=sim.rng, rules=[rule], **rates) as network:
+            a, b, c = network.port(A), network.port(B), network.port(C)
+            fast, slow, end = (network.transport(name) for name in ("fast", "slow", "end"))
+            a.send(numbered(B, [0]))
+            a.send(numbered(B, [1, 2]))
+            a.send(numbered(C, [3]))
+            fast.send("end", bytes(100))
+            slow.send("end", bytes(100))
+            arrived: list[tuple[int, object]] = []
+            for _ in range(1002):
+                arrived += [(round(trio.current_time() * 1e6), mark) for mark in (*marks(b), *marks(c))]
+                while (got := end.receive()) is not None:
+                    arrived.append((round(trio.current_time() * 1e6), got[0]))
+                await trio.sleep(100e-6)
+            assert arrived == [(100, "fast"), (600, 0), (600, 3), (1600, 1), (1600, 2), (100_000, "slow")]
+
+    simulate(main)
+    with pytest.raises(CallerError, match="positive rate"):
+        MemoryNetwork(rng=random.Random(1), data_bits_per_s=-1)
+
+
 def test_reorder_and_duplicate_rules_touch_transports_alone() -> None:
     """Datagrams overtake and repeat where a rule says so; packets never do, even under the same rule."""
 

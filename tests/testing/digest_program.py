@@ -1,10 +1,15 @@
-"""A small lossy cluster whose digests must be the same in every process and Python: run by test_simulate.py."""
+"""Lossy clusters whose digests must be the same in every process and Python: run by test_simulate.py.
+
+One of bare ports and transports, one of actors that ask, watch, fail and crash.
+"""
 
 import trio
 
+from nfactor.actors import Actor, LinkLimits, Messages, Node, Supervisor, handles, message
 from nfactor.backends.memory import LinkRule, open_memory_network
+from nfactor.errors import NfactorError
 from nfactor.packet.burst import Burst
-from nfactor.testing import Simulation, simulate
+from nfactor.testing import Simulation, open_nodes, simulate
 
 ADDRESSES = [bytes([2, 0, 0, 0, 0, number]) for number in range(6)]
 
@@ -38,6 +43,60 @@ async def main(sim: Simulation) -> None:
         sim.note(repr(network.statistics()))
 
 
+@message(tag=1)
+class Add:
+    number: int
+
+
+@message(tag=2)
+class Total:
+    number: int
+
+
+class Counter(Actor[Add]):
+    """Counts slowly, and fails at 17."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    @handles(Add)
+    async def add(self, message: Add) -> Total:
+        self.total += message.number
+        await trio.sleep(1e-4)
+        if self.total == 17:
+            raise ValueError(self.total)
+        return Total(self.total)
+
+
+async def start(node: Node, supervisor: Supervisor) -> None:
+    await supervisor.start(Counter, name="counter")
+
+
+async def actors(sim: Simulation) -> None:
+    names = ["a", "b", "c", "d"]
+    async with open_nodes(sim, Messages(Add, Total), jitter_s=1e-3, loss=0.2, bits_per_s=1e6) as nodes:
+        for name in names:
+            await nodes.start(name, start, limits=LinkLimits(give_up_s=0.5))
+
+        async def ask(name: str) -> None:
+            rng = sim.random(name)
+            for _ in range(30):
+                target = rng.choice(names)
+                try:
+                    reply = await nodes[name].ref(target, "counter", accepts=Counter).ask(Add(1), Total)
+                    sim.note(f"{name} {target} {reply}")
+                except NfactorError as error:
+                    sim.note(f"{name} {target} {error}")
+
+        async with trio.open_nursery() as nursery:
+            for name in names[:3]:
+                nursery.start_soon(ask, name)
+            await trio.sleep(0.02)
+            nodes.crash("d")
+            await trio.sleep(0.02)
+            await nodes.restart("d")
+
+
 if __name__ == "__main__":
     for seed in range(3):
-        print(simulate(main, seed=seed).digest)
+        print(simulate(main, seed=seed).digest, simulate(actors, seed=seed).digest)

@@ -3,10 +3,13 @@
 import gc
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -90,7 +93,7 @@ def test_digest_does_not_depend_on_the_hash_seed() -> None:
     """Processes with different hash seeds print the same digests."""
     outputs = {run_program(sys.executable, PYTHONHASHSEED=seed) for seed in ("0", "1", "4711")}
     assert len(outputs) == 1
-    assert len(outputs.pop().split()) == 3
+    assert len(set(outputs.pop().split())) == 6
 
 
 @pytest.mark.slow
@@ -99,7 +102,9 @@ def test_digest_does_not_depend_on_the_python(version: str) -> None:
     """Other Pythons print the same digests."""
     python = other_python(version)
     if python is None:
-        pytest.skip(f"no Python {version} here that can import trio, attrs and numpy (set NFACTOR_TEST_PYTHONS)")
+        pytest.skip(
+            f"no Python {version} here that can import trio, attrs, numpy and msgpack (set NFACTOR_TEST_PYTHONS)"
+        )
     assert run_program(python) == run_program(sys.executable)
 
 
@@ -109,7 +114,9 @@ def other_python(version: str) -> Path | None:
     folders = [Path(folder) for folder in os.environ.get("NFACTOR_TEST_PYTHONS", "").split(os.pathsep) if folder]
     for folder in [*folders, Path.home() / ".pyenv" / "versions"]:
         for python in sorted(folder.glob(f"{version}*/bin/python")):
-            tried = subprocess.run([str(python), "-c", "import trio, attrs, numpy"], capture_output=True, check=False)
+            tried = subprocess.run(
+                [str(python), "-c", "import trio, attrs, numpy, msgpack"], capture_output=True, check=False
+            )
             if tried.returncode == 0:
                 return python
     return None
@@ -212,6 +219,31 @@ def test_error_says_how_to_replay_and_all_is_restored() -> None:
             assert before == (trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r.getstate())
         finally:
             gc.enable()
+
+
+async def fails_with(sim: Simulation, argument: str) -> None:
+    raise KeyError(argument, sim.rng.random())
+
+
+def test_the_command_in_a_failure_replays_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that can be imported is called by Python; what only this test has, by pytest; else by this command."""
+
+    def command(main: Callable[..., Any], *args: object) -> list[str]:
+        with pytest.raises(KeyError) as caught:
+            simulate(main, *args, seed=12)
+        return shlex.split(caught.value.__notes__[0].partition("to replay it: ")[2])
+
+    async def local(sim: Simulation) -> None:
+        raise KeyError
+
+    said = command(fails_with, "it's")
+    done = subprocess.run([sys.executable, *said[1:]], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert repr(("it's", Simulation(12, None).rng.random()))[1:-1] in done.stderr
+    here = "tests/testing/test_simulate.py::test_the_command_in_a_failure_replays_it"
+    assert command(local) == ["python", "-m", "pytest", here]
+    assert command(fails_with, object()) == ["python", "-m", "pytest", here]
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    assert command(local) == ["python", *sys.argv]
 
 
 def test_hypothesis_does_not_disturb() -> None:
