@@ -21,6 +21,7 @@ from nfactor.testing import Simulation, simulate
 PROGRAM = Path(__file__).with_name("digest_program.py")
 ROOT = Path(__file__).parents[2]
 OTHER_PYTHONS = ["3.12", "3.13"]
+IMPORTED = "trio, attrs, numpy, msgpack"
 
 
 async def dice(sim: Simulation, tasks: int = 8) -> list[int]:
@@ -102,9 +103,7 @@ def test_digest_does_not_depend_on_the_python(version: str) -> None:
     """Other Pythons print the same digests."""
     python = other_python(version)
     if python is None:
-        pytest.skip(
-            f"no Python {version} here that can import trio, attrs, numpy and msgpack (set NFACTOR_TEST_PYTHONS)"
-        )
+        pytest.skip(f"no Python {version} here that can import {IMPORTED} (set NFACTOR_TEST_PYTHONS)")
     assert run_program(python) == run_program(sys.executable)
 
 
@@ -114,9 +113,7 @@ def other_python(version: str) -> Path | None:
     folders = [Path(folder) for folder in os.environ.get("NFACTOR_TEST_PYTHONS", "").split(os.pathsep) if folder]
     for folder in [*folders, Path.home() / ".pyenv" / "versions"]:
         for python in sorted(folder.glob(f"{version}*/bin/python")):
-            tried = subprocess.run(
-                [str(python), "-c", "import trio, attrs, numpy, msgpack"], capture_output=True, check=False
-            )
+            tried = subprocess.run([str(python), "-c", f"import {IMPORTED}"], capture_output=True, check=False)
             if tried.returncode == 0:
                 return python
     return None
