@@ -50,10 +50,13 @@ examples: $(STAMP) ## run every example
 	@set -e; for example in $(EXAMPLES); do echo "$$example"; $(BIN)/python $$example; done
 	$(BIN)/python examples/captures/summary.py nfactor/cli/captures/demo.pcap
 
-bench: $(STAMP) ## the quick benchmark of the packet path
+bench: $(STAMP) ## the quick benchmarks: the packet path, and actors beside other libraries
 	$(BIN)/python benchmarks/replay.py --quick
+	$(BIN)/python benchmarks/actors.py --quick
 
-nightly: $(STAMP) ## all tests, with many more Hypothesis examples, drawn anew each time, and a thousand random crashes
+nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand random crashes; two minutes of fuzzing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' && \
+	  $(BIN)/python tests/fuzz/actor_decoders.py -max_total_time=120
 	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 $(BIN)/python -m pytest
 
 clean: ## remove what the commands made, the virtual environment included

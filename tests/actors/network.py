@@ -29,6 +29,8 @@ class Network:
         self.cut: dict[str, None] = {}
         """Names of nodes that nothing reaches and that reach nothing."""
         self.datagrams = 0
+        self.sizes: list[int] = []
+        """Octets of each datagram that was sent."""
 
     def transport(self, name: str, mtu: int = 1400) -> "MemoryTransport":
         """A transport; one of the same name takes the place of the last."""
@@ -37,6 +39,7 @@ class Network:
 
     def carry(self, source: str, target: str, datagram: bytes) -> None:
         self.datagrams += 1
+        self.sizes.append(len(datagram))
         if source in self.cut or target in self.cut or self.random.random() < self.faults.loss:
             return
         delay = self.faults.delay_s + self.random.random() * self.faults.jitter_s

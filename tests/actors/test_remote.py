@@ -57,6 +57,38 @@ async def test_what_one_pass_sends_travels_together() -> None:
         assert world.network.datagrams - before <= 6
 
 
+HEADER_OCTETS_MAX = 25
+"""What a message by itself may cost on the wire, besides the name of the actor and its own octets."""
+
+
+@virtual_time
+async def test_a_message_by_itself_costs_25_octets_of_header() -> None:
+    """A tell, a question, and its reply, each alone in its datagram, once the session is open; a hundred messages
+    together cost 6 octets each."""
+    async with two_nodes() as world:
+        await world.supervisor.start(Counter, name="counter")
+        ref, sizes, name = world.a.ref("b", "counter"), world.network.sizes, len("counter")
+        await ref.ask(Add(0), Total)
+        await trio.sleep(1)
+
+        def costs(before: int) -> int:
+            return max(sizes[before:]) - len(MESSAGES.encode(Add(1)))
+
+        before = len(sizes)
+        await ref.tell(Add(1))
+        await trio.sleep(1)
+        assert costs(before) - name <= HEADER_OCTETS_MAX
+        before = len(sizes)
+        await ref.ask(Add(1), Total)
+        assert costs(before) - name <= HEADER_OCTETS_MAX + 1  # its number
+        assert sizes[-1] - len(MESSAGES.encode(Total(1))) <= HEADER_OCTETS_MAX
+        before = len(sizes)
+        for _ in range(100):
+            await ref.tell(Add(1))
+        await trio.sleep(1)
+        assert (sum(sizes[before:]) / 100) - name - len(MESSAGES.encode(Add(1))) <= 6
+
+
 @virtual_time
 async def test_a_ref_in_a_message_is_bound_where_it_arrives() -> None:
     """So an actor can be handed on, and asked by whoever was told."""
