@@ -158,6 +158,15 @@ class Cell(Context):
             self.schedule()
         return True
 
+    def offer_all(self, messages: list[object], system: bool) -> int:
+        """Put as many messages in the mailbox as there is room for, the first ones; how many it were."""
+        if self.life is Life.CLOSED:
+            return 0
+        taken = self.make_mailbox().offer_all(messages, system)
+        if taken and not self.is_ready:
+            self.schedule()
+        return taken
+
     def force(self, message: object) -> None:
         """Put a message in front, bound or no bound: for what is bounded elsewhere and must not be lost."""
         self.make_mailbox().force(message, True)

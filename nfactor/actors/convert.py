@@ -190,6 +190,22 @@ def _union(some: list[Any], tag_of: Callable[[type], int | None], codecs: Codecs
     raise CallerError(f"{some} in one field: a union may only be of message classes, or of one type and None")
 
 
+def _is_plain(cls: type) -> bool:
+    """Whether ``__init__`` is attrs' own and does nothing but fill slots: then filling them does the same in half the
+    time (in a frozen class each costs it a call)."""
+    return (
+        cls.__init__.__code__.co_filename.startswith("<attrs generated")  # type: ignore[misc]
+        and cls.__new__ is object.__new__  # type: ignore[comparison-overlap]
+        and not (hasattr(cls, "__attrs_post_init__") or hasattr(cls, "__attrs_pre_init__"))
+        and all(
+            field.validator is None
+            and field.converter is None
+            and type(getattr(cls, field.name)) is types.MemberDescriptorType
+            for field in attrs.fields(cls)
+        )
+    )
+
+
 def compile_message(cls: type, tag: int, tag_of: Callable[[type], int | None], codecs: Codecs) -> tuple[Encode, Decode]:
     """The codec of one message class: between an instance and the list ``[tag, field, field…]``."""
     try:
@@ -197,7 +213,10 @@ def compile_message(cls: type, tag: int, tag_of: Callable[[type], int | None], c
     except NameError as error:
         raise CallerError(f"message {cls.__name__}: an annotation names something unknown: {error}") from error
     names: dict[str, Any] = {"cls": cls, "Mismatch": Mismatch}
-    encode_lines, decode_lines, encoded, decoded = [], [], [], []
+    encode_lines, decode_lines, encoded, decoded, filled = [], [], [], [], []
+    fills = _is_plain(cls)
+    if fills:
+        names["new"] = object.__new__
     for number, field in enumerate(attrs.fields(cls)):
         annotation, value = hints[field.name], f"v{number}"
         if not field.init:
@@ -218,6 +237,9 @@ def compile_message(cls: type, tag: int, tag_of: Callable[[type], int | None], c
             encoded.append(f"e{number}(m.{field.name})")
             arguments = f"d{number}({value}, bind)"
         decoded.append(f"{field.alias}={arguments}" if field.kw_only else arguments)
+        if fills:
+            names[f"s{number}"] = getattr(cls, field.name).__set__
+            filled.append(f" s{number}(m, {arguments})")
     values = "".join(f", v{number}" for number in range(len(decoded)))
     source = "\n".join(
         [
@@ -228,7 +250,7 @@ def compile_message(cls: type, tag: int, tag_of: Callable[[type], int | None], c
             f" if len(values) != {len(decoded) + 1}: raise Mismatch(values, '{len(decoded)} fields')",
             f" _{values} = values" if values else "",
             *decode_lines,
-            f" return cls({', '.join(decoded)})",
+            *([" m = new(cls)", *filled, " return m"] if fills else [f" return cls({', '.join(decoded)})"]),
         ]
     )
     exec(compile(source, f"<codec of {cls.__qualname__}>", "exec"), names)

@@ -140,6 +140,13 @@ class Mailbox:
         lane.items.append(item)
         return True
 
+    def offer_all(self, items: list[Item], system: bool) -> int:
+        """Take in as many as there is room for, the first ones; how many it were."""
+        lane = self.lane(system)
+        room = 0 if lane.line else self.size_max - len(lane.items)
+        lane.items.extend(items if len(items) <= room else items[:room])
+        return min(len(items), room)
+
     def displace(self, item: Item, system: bool) -> Item:
         """What the policy drops because the lane is full: the new message, or the oldest, for which it moves in."""
         self.dropped += 1

@@ -82,9 +82,12 @@ class Messages:
             self._by_tag[tag] = cls
         for tag, cls in self._by_tag.items():
             self._codecs[cls] = compile_message(cls, tag, self._registered_tag, self._codecs)
+        self.encoders: dict[type, Encode] = {cls: encode for cls, (encode, _) in self._codecs.items()}
+        """By class: what makes an array of a message, or raises Mismatch."""
         self.decoders: dict[int, Decode] = {tag: self._codecs[cls][1] for tag, cls in self._by_tag.items()}
         """By tag: what makes a message of an array, or raises whatever."""
-        self._pack = msgpack.Packer(use_bin_type=True).pack
+        self.pack_quickly = msgpack.Packer(use_bin_type=True).pack
+        """``pack``, with whatever msgpack raises."""
 
     def _registered_tag(self, cls: type) -> int | None:
         tag = tag_of(cls)
@@ -96,7 +99,7 @@ class Messages:
         """A message as octets; raises CodecError if its class is not registered or a field is of a wrong type."""
         codec = self._codecs.get(type(value))
         try:
-            data: bytes = self._pack(codec[0](value))  # type: ignore[index]
+            data: bytes = self.pack_quickly(codec[0](value))  # type: ignore[index]
         except Exception:  # the longer way says what is wrong
             return self.pack(self.to_array(value))
         return data
@@ -131,7 +134,7 @@ class Messages:
     def pack(self, array: list[Any]) -> bytes:
         """msgpack, with what it cannot hold (an int over 64 bits, a lone surrogate) as CodecError."""
         try:
-            data: bytes = self._pack(array)
+            data: bytes = self.pack_quickly(array)
         except (OverflowError, TypeError, ValueError, RecursionError) as error:
             raise CodecError(f"a value in a message cannot be encoded: {error}") from error
         return data

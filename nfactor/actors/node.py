@@ -86,6 +86,7 @@ class Node:
         self._datagrams_refused = 0
         self.is_closed = False
         self.onlookers = Onlookers(name, instruments)
+        self._note_plain()
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
@@ -107,10 +108,12 @@ class Node:
     def add_instrument(self, instrument: Instrument) -> None:
         """Somebody more looks on."""
         self.onlookers.add(instrument)
+        self._note_plain()
 
     def remove_instrument(self, instrument: Instrument) -> None:
         """Somebody looks away; raises ValueError if he did not look."""
         self.onlookers.remove(instrument)
+        self._note_plain()
 
     def statistics(self) -> NodeStatistics:
         """Counts so far."""
@@ -130,11 +133,6 @@ class Node:
         )
 
     # ---- for refs ----
-
-    @property
-    def is_plain(self) -> bool:
-        """A tell to an actor here is a matter of its mailbox alone."""
-        return not (self.encode_local or self.onlookers.see_messages or self.is_closed)
 
     def tell_nowait(self, ref: Ref, message: object) -> None:
         """See Ref."""
@@ -192,6 +190,10 @@ class Node:
         await cell.make_mailbox().wait_in_line(item_of(message, ref.key, trace), system)
         if self.onlookers.see_messages:
             self.onlookers.delivered(ref.actor_name, message, trace)
+
+    def _note_plain(self) -> None:
+        self.is_plain = not (self.encode_local or self.onlookers.see_messages or self.is_closed)
+        """A tell to an actor here is a matter of its mailbox alone, one to another node of its lane."""
 
     ask = asking.ask
 
@@ -332,6 +334,7 @@ class Node:
 
     def _close(self) -> None:
         self.is_closed = True
+        self._note_plain()
         for cell in list(self.cells.values()):
             cell.close()
 

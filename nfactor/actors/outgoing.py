@@ -5,102 +5,105 @@ handled the message (in steps, not one by one), or when it bounces. Who has none
 an actor that does not keep up stalls neither the lane nor the senders to other actors.
 """
 
+from bisect import bisect_right
 from collections import deque
+from itertools import accumulate, islice
 
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.parking import Line
 
+_PAYLOAD_OCTETS_MIN = 5
+
 
 class Outgoing:
-    """Payloads, in the order in which they will leave."""
+    """Payloads, in the order in which they will leave. Its parts are there for ``PeerLane.tell_plain``, which does what
+    ``tell`` does without a call."""
 
-    __slots__ = ("_credit_max", "_lines", "_queue", "_queue_max", "_spent")
+    __slots__ = ("credit_max", "lines", "queue", "queue_max", "spent")
 
     def __init__(self, limits: LinkLimits) -> None:
-        self._credit_max = limits.credit_max
-        self._queue_max = limits.queue_max
-        self._queue: deque[bytes] = deque()
-        self._spent: dict[str, int] = {}
-        self._lines: dict[str, Line[bytes]] = {}
+        self.credit_max = limits.credit_max
+        self.queue_max = limits.queue_max
+        self.queue: deque[bytes] = deque()
+        self.spent: dict[str, int] = {}
+        self.lines: dict[str, Line[bytes]] = {}
         """Senders that wait, by the actor to which they send."""
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def has_room(self) -> bool:
         """The queue is not full."""
-        return len(self._queue) < self._queue_max
+        return len(self.queue) < self.queue_max
 
     @property
     def waiting(self) -> int:
         """Senders in line."""
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self.lines.values()))
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
-        self._queue.append(payload)
+        self.queue.append(payload)
 
     # ---- tells ----
 
     def has_credit(self, actor_name: str) -> bool:
         """The actor has not as many messages from here as it may have."""
-        return self._spent.get(actor_name, 0) < self._credit_max
+        return self.spent.get(actor_name, 0) < self.credit_max
 
     def tell(self, actor_name: str, payload: bytes) -> bool:
         """Queue a message for an actor; False: there is no room or no credit, or others wait for some."""
-        spent = self._spent.get(actor_name, 0)
-        if spent >= self._credit_max or len(self._queue) >= self._queue_max:
+        spent = self.spent.get(actor_name, 0)
+        if spent >= self.credit_max or len(self.queue) >= self.queue_max:
             return False
-        if self._lines and self._lines.get(actor_name):
+        if self.lines and self.lines.get(actor_name):
             return False
-        self._spent[actor_name] = spent + 1
-        self._queue.append(payload)
+        self.spent[actor_name] = spent + 1
+        self.queue.append(payload)
         return True
 
     def _spend(self, actor_name: str, payload: bytes) -> None:
-        self._spent[actor_name] = self._spent.get(actor_name, 0) + 1
-        self._queue.append(payload)
+        self.spent[actor_name] = self.spent.get(actor_name, 0) + 1
+        self.queue.append(payload)
 
     async def wait(self, actor_name: str, payload: bytes) -> None:
         """Stand in line until the message was queued."""
-        await self._lines.setdefault(actor_name, Line()).wait(payload)
+        await self.lines.setdefault(actor_name, Line()).wait(payload)
 
     def admit(self) -> int:
         """Queue what senders in line have, as far as room and credit go; how many messages it were."""
         admitted = 0
-        for name, line in list(self._lines.items()):
+        for name, line in list(self.lines.items()):
             while line and self.has_room and self.has_credit(name):
                 self._spend(name, line.admit())
                 admitted += 1
             if not line:
-                del self._lines[name]
+                del self.lines[name]
         return admitted
 
     def credited(self, actor_name: str, messages: int) -> None:
         """So many messages to that actor are done with."""
-        left = self._spent.pop(actor_name, 0) - messages
+        left = self.spent.pop(actor_name, 0) - messages
         if left > 0:
-            self._spent[actor_name] = left
+            self.spent[actor_name] = left
 
     # ---- out ----
 
     def together(self, octets_max: int) -> bytes:
         """As many payloads as fit into so much, in order; or the first one, if it does not."""
-        queue = self._queue
-        first = queue.popleft()
-        room = octets_max - len(first)
-        if not queue or len(queue[0]) > room:
-            return first
-        together = [first]
-        while queue and len(queue[0]) <= room:
-            room -= len(queue[0])
-            together.append(queue.popleft())
-        return b"".join(together)
+        queue = self.queue
+        ends = list(accumulate(map(len, islice(queue, 1 + octets_max // _PAYLOAD_OCTETS_MIN))))
+        count = max(1, bisect_right(ends, octets_max))
+        if count == len(queue):
+            together = b"".join(queue)
+            queue.clear()
+            return together
+        return b"".join([queue.popleft() for _ in range(count)])
 
     def abandon(self) -> list[bytes]:
         """The session is over: everything in the queue, and nothing is spent any more."""
-        left = list(self._queue)
-        self._queue.clear()
-        self._spent.clear()
+        left = list(self.queue)
+        self.queue.clear()
+        self.spent.clear()
         return left

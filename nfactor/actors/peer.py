@@ -42,7 +42,9 @@ class Peer:
     def __init__(self, node: "Node", name: str, limits: LinkLimits) -> None:
         self.name = name
         self._node = node
-        self._lanes = [PeerLane(node, self, number, limits) for number in range(len(LANE_NAMES))]
+        self._lanes = self.system, self.user = [
+            PeerLane(node, self, number, limits) for number in range(len(LANE_NAMES))
+        ]
 
     def lane_for(self, message: object) -> PeerLane:
         """The lane that a message travels on."""

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from nfactor.actors.peer import Peer
 
 LANE_NAMES = ("system", "user")
+_SEND_MESSAGES = 256
+"""So many messages are worth sending before the pass ends: the other node works on them meanwhile."""
 
 
 @attrs.frozen
@@ -134,14 +136,26 @@ class PeerLane:
 
     def tell_plain(self, prefix: bytes, ref: Ref, message: object) -> None:
         """Send a message without a trace or raise MailboxFull; ``prefix`` as in ``envelope.tell_prefix``."""
-        payload = prefix + self.node.messages.encode(message)
+        messages = self.node.messages
+        try:
+            payload = prefix + messages.pack_quickly(messages.encoders[type(message)](message))
+        except Exception:  # of whatever kind: the longer way says what it is
+            payload = self._tell_payload(ref, message, None)
         if len(payload) > self._limits.message_octets_max:
             self._tell_payload(ref, message, None)  # raises
-        if not self._out.tell(ref.actor_name, payload):
-            raise self._full(ref)
+        out, name = self._out, ref.actor_name
+        spent = out.spent.get(name, 0)
+        if spent >= out.credit_max or out.lines or len(out.queue) >= out.queue_max:
+            if not out.tell(name, payload):
+                raise self._full(ref)
+        else:
+            out.spent[name] = spent + 1
+            out.queue.append(payload)
         self._sent += 1
         if not self._is_marked:
             self.mark()
+        elif not len(out.queue) % _SEND_MESSAGES:
+            self.poll(self.node.now())
 
     def tell_nowait(self, ref: Ref, message: object, trace: bytes | None) -> None:
         """Send a message or raise MailboxFull."""
@@ -240,31 +254,47 @@ class PeerLane:
             self._session_ended(ended)
 
     def _open_all(self, arrays: list[Any]) -> None:
-        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way."""
-        node, last, count = self.node, None, 0
-        cells, decoders, bind, plain, system = node.cells, node.messages.decoders, node.ref, node.is_plain, self._system
+        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way: those to one
+        actor that come one after the other reach its mailbox together."""
+        node = self.node
+        cells, decoders, bind, plain = node.cells, node.messages.decoders, node.ref, node.is_plain
+        name: str | None = None
+        cell: Cell | None = None
+        run: list[object] = []
         for array in arrays:
             try:
-                kind, actor_name, key, body = array
+                kind, to, key, body = array
                 if kind != envelope.TELL or key is not None or not plain:
                     raise _NotPlain
-                cell, message = cells[actor_name], decoders[body[0]](body, bind)
+                if to != name:
+                    if run:
+                        self._offer(cell, run)
+                        run = []
+                    cell, name = cells[to], to
+                run.append(decoders[body[0]](body, bind))
             except Exception:  # of whatever kind: the longer way says what it is
+                if run:
+                    self._offer(cell, run)
+                    run = []
+                name = None
                 try:
                     self._open(envelope.checked(array))
                 except ProtocolError:
                     self.undecodable += 1
-                continue
-            if cell is not last:
-                if last is not None:
-                    self._owe(last, count)
-                last, count = cell, 0
-            if cell.offer(message, system):
-                count += 1
+        if run:
+            self._offer(cell, run)
+
+    def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
+        """Put plain messages into a mailbox; those for which there is no room bounce."""
+        assert cell is not None
+        taken = cell.offer_all(messages, self._system)
+        if taken:
+            self._owe(cell, taken)
+        for message in messages[taken:]:
+            if cell.offer(message, self._system):
+                self._owe(cell, 1)
             else:
-                self._bounce(BOUNCE_FULL, actor_name, message)
-        if last is not None:
-            self._owe(last, count)
+                self._bounce(BOUNCE_FULL, cell.name, message)
 
     def _owe(self, cell: "Cell", count: int) -> None:
         """So many messages from here are in its mailbox."""

@@ -25,12 +25,12 @@ R = TypeVar("R")
 
 
 class _Route:
-    """The way to an actor on another node: the peer, and how an envelope for it begins."""
+    """The way to an actor on another node: the lanes of its peer, and how an envelope for it begins."""
 
-    __slots__ = ("peer", "prefix")
+    __slots__ = ("lanes", "prefix")
 
     def __init__(self, peer: "Peer", prefix: bytes) -> None:
-        self.peer = peer
+        self.lanes = peer.user, peer.system
         self.prefix = prefix
 
 
@@ -89,11 +89,13 @@ class Ref(Generic[Accepts]):
 
     def tell_nowait(self, message: Accepts) -> None:
         """Send a message; raises MailboxFull if the mailbox here, or the link to the other node, has no room."""
-        node, route = self._user(), self._route or self._find()
-        if route is None or CURRENT.get() is not None or self.key is not None or not node.is_plain:
-            node.tell_nowait(self, message)
+        node, route = self._node, self._route or self._find()
+        if node is None or route is None or not node.is_plain or CURRENT.get() is not None:
+            self._user().tell_nowait(self, message)
         elif type(route) is _Route:
-            route.peer.lane_for(message).tell_plain(route.prefix, self, message)
+            route.lanes[getattr(message, "__message_system__", False)].tell_plain(route.prefix, self, message)
+        elif self.key is not None:
+            node.tell_nowait(self, message)
         elif route.life is Life.CLOSED:  # type: ignore[union-attr]
             self._route = None
             node.tell_nowait(self, message)
