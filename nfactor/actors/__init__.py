@@ -3,7 +3,8 @@
 from nfactor.actors.actor import Actor as Actor, Context as Context, handles as handles
 from nfactor.actors.incarnation import incarnation_now as incarnation_now
 from nfactor.actors.instrument import DeadLetter as DeadLetter, Instrument as Instrument
-from nfactor.actors.link import Ended as Ended, Link as Link, LinkStatistics as LinkStatistics
+from nfactor.actors.link import Ended as Ended, Link as Link
+from nfactor.actors.link_statistics import LinkStatistics as LinkStatistics
 from nfactor.actors.mailbox import MailboxStatistics as MailboxStatistics, Overflow as Overflow
 from nfactor.actors.message import Messages as Messages, message as message
 from nfactor.actors.node import Node as Node, open_node as open_node

@@ -43,8 +43,6 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
         return await _ask_here(node, ref, message, answer, trace, within_s)
     lane = node.peer(ref.node_name).lane_for(message)
     number = lane.ask(ref, message, answer, trace)
-    if lane.asks_waiting == 1:  # nobody else has anything to send along with it
-        node.flush()
     try:
         return await _wait(node, ref, answer, number, within_s)
     finally:

@@ -11,13 +11,13 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from nfactor.actors.actor import Actor, Context
 from nfactor.actors.calls import CALL, Call
 from nfactor.actors.life import Life
-from nfactor.actors.mailbox import SIZE_MAX, Asker, Entry, Item, Mailbox, Overflow, entry_of
+from nfactor.actors.mailbox import Asker, Entry, Item, Mailbox, entry_of
+from nfactor.actors.options import Options
 from nfactor.actors.parking import Signal
 from nfactor.actors.ref import Ref
 from nfactor.actors.timers import Timer
@@ -28,19 +28,21 @@ if TYPE_CHECKING:
     from nfactor.actors.supervisor import Supervisor
 
 
-@attrs.frozen
-class Options:
-    """What an actor was started with; many share one."""
-
-    restart: str = "permanent"
-    mailbox_size_max: int = SIZE_MAX
-    overflow: Overflow = "refuse"
-
-
 class _Rare:
     """What most cells never need."""
 
-    __slots__ = ("errors", "idle", "start_error", "start_scope", "tasks", "tasks_begun", "timers", "wake")
+    __slots__ = (
+        "call",
+        "errors",
+        "idle",
+        "is_serving",
+        "start_error",
+        "start_scope",
+        "tasks",
+        "tasks_begun",
+        "timers",
+        "wake",
+    )
 
     def __init__(self) -> None:
         self.tasks: dict[int, trio.CancelScope] = {}
@@ -49,6 +51,10 @@ class _Rare:
         """A task has ended."""
         self.wake = Signal()
         """There are messages for the task that handles them."""
+        self.is_serving = False
+        """That task runs."""
+        self.call: Call | None = None
+        """The async handler that runs now, or ran last."""
         self.start_scope: trio.CancelScope | None = None
         self.start_error: Exception | None = None
         self.errors: list[Exception] = []
@@ -59,7 +65,7 @@ class Cell(Context):
     """See the module's docstring. To its actor it is the ``context``."""
 
     __slots__ = (
-        "_failed", "_rare", "actor", "call", "factory", "has_own_task", "in_handler", "is_ready", "is_serving", "life",
+        "_failed", "_rare", "actor", "factory", "has_own_task", "in_handler", "is_ready", "life",
         "life_number", "mailbox", "name", "node", "options", "stop_asked",
         "supervisor",
     )  # fmt: skip
@@ -81,11 +87,7 @@ class Cell(Context):
         self.life = Life.EXITED
         self.life_number = 0
         self.actor: Actor | None = None
-        self.call: Call | None = None
-        """The async handler that runs now, or ran last."""
         self.has_own_task = False
-        self.is_serving = False
-        """Its own task runs."""
         self.is_ready = False
         """It was told that there are messages."""
         self.in_handler = False
@@ -99,6 +101,11 @@ class Cell(Context):
         if self._rare is None:
             self._rare = _Rare()
         return self._rare
+
+    @property
+    def call(self) -> Call | None:
+        """The async handler that runs now, or ran last."""
+        return None if self._rare is None else self._rare.call
 
     # ---- for the actor (see Context) ----
 
@@ -195,10 +202,10 @@ class Cell(Context):
         self.is_ready = True
         if not self.has_own_task:
             self.node.pump.add(self)
-        elif self.is_serving:
+        elif self.rare.is_serving:
             self.rare.wake.set()
         else:
-            self.is_serving = True
+            self.rare.is_serving = True
             # In a context of its own: whoever sent the first message is not why the others are handled.
             contextvars.Context().run(self._start_task, self.node.serve, (self,))
 
@@ -284,12 +291,12 @@ class Cell(Context):
         self._run(actor)
 
     async def _call_started(self, actor: Actor) -> None:
-        self.call = Call(self.name, self.node.next_number())
-        token = CALL.set(self.call)
+        call = self.rare.call = Call(self.name, self.node.next_number())
+        token = CALL.set(call)
         try:
             await actor.started()
         finally:
-            self.call.is_over = True
+            call.is_over = True
             CALL.reset(token)
 
     def begin_nowait(self) -> None:
@@ -358,7 +365,7 @@ class Cell(Context):
         rare = self.rare
         while rare.tasks:
             await rare.idle.wait()
-        self.is_serving = self.is_ready = False
+        rare.is_serving = self.is_ready = False
         actor, self.actor = self.actor, None
         if actor is not None:
             try:

@@ -176,7 +176,7 @@ async def _handle_async(node: "Node", cell: Cell, entry: Entry, user: Lane) -> N
             mailbox.handled += taken
         return
     span = _Span(node, cell, entry) if entry.trace is not None or node.onlookers.see_messages else None
-    call = cell.call = Call(cell.name, node.next_number())
+    call = cell.rare.call = Call(cell.name, node.next_number())
     CALL.set(call)
     error: Exception | None = None
     try:

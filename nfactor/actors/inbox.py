@@ -20,6 +20,10 @@ class Inbox:
         self.duplicates = 0
         self.refused = 0
 
+    def is_next(self, seq: int) -> bool:
+        """It is the segment that is waited for, and nothing that comes after it is here already."""
+        return seq == self.expected and not self._early
+
     def receive(self, seq: int, segments: list[Segment]) -> list[bytes] | None:
         """Take the segments of a datagram; the messages that are now complete.
 

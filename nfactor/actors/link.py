@@ -38,6 +38,7 @@ from nfactor.actors.frame import (
     tag_of,
 )
 from nfactor.actors.inbox import Inbox
+from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
 from nfactor.actors.session import STEPS, Effect, Source, State
 from nfactor.errors import CallerError
@@ -55,42 +56,6 @@ class Ended:
     ``unreachable``: it never answered; ``oversized``: it sent a message over the limit."""
     in_doubt: list[bytes]
     """The messages that may or may not have arrived, in the order of sending."""
-
-
-@attrs.frozen
-class LinkStatistics:
-    """Counts since the link was made."""
-
-    state: str
-    taken: int
-    """Messages that ``send`` took: acknowledged, in doubt, queued or in flight."""
-    refused: int
-    """Messages that ``send`` refused because the queue was full."""
-    delivered: int
-    """Messages that came from the peer."""
-    acknowledged: int
-    in_doubt: int
-    queued: int
-    in_flight: int
-    """Segments under way."""
-    sessions: int
-    """Sessions entered."""
-    resent: int
-    """Segments sent again."""
-    duplicates: int
-    """Segments that came again."""
-    ahead: int
-    """Segments dropped because they were too far ahead of a gap."""
-    stale: int
-    """Frames of an older session."""
-    corrupt: int
-    """Datagrams whose checksum does not match."""
-    other_version: int
-    """Datagrams of a peer that speaks another version of this protocol, or another protocol."""
-    malformed: int
-    """Datagrams that are no frames."""
-    round_trip_s: float | None
-    """Smoothed round trip in this session."""
 
 
 class Link:
@@ -117,6 +82,8 @@ class Link:
         self._peer_knows = False
         """The peer is in the session too: from now on its tag is enough."""
         self._owes_frame = False
+        self._ack_at: float | None = None
+        """When an acknowledgement leaves that nothing has taken along until then."""
         self._hello_at = 0.0
         self._progress_at = 0.0
         self._heard_at = 0.0
@@ -275,6 +242,7 @@ class Link:
         self._progress_at = self._heard_at = now
 
     def _end(self, reason: str) -> None:
+        self._ack_at = None
         doubtful = self._outbox.abandon()
         self._counts["in_doubt"] += len(doubtful)
         self._ended.append(Ended(reason, doubtful))
@@ -294,13 +262,21 @@ class Link:
             self._progress_at = now
         if not frame.segments:
             return
-        self._owes_frame = True
-        messages = self._inbox.receive(expand(frame.seq, self._inbox.expected), frame.segments)
+        seq = expand(frame.seq, self._inbox.expected)
+        if self._ack_at is not None or not self._inbox.is_next(seq):
+            self._owes_frame = True  # the second datagram, or something is missing: the peer should know
+        else:
+            self._ack_at = now + self._limits.acknowledge_after_s
+        messages = self._inbox.receive(seq, frame.segments)
         if messages is None:
             self._give_up("oversized")
             return
         self._counts["delivered"] += len(messages)
         self._arrived.extend(messages)
+
+    def hurry(self) -> None:
+        """An acknowledgement is not to wait for something to travel with."""
+        self._owes_frame = self._owes_frame or self._ack_at is not None
 
     # ---- out ----
 
@@ -318,7 +294,7 @@ class Link:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
         if self._owes_frame or (self._state is State.OPEN and self._outbox.sendable):
             return 0.0
-        times = []
+        times = [] if self._ack_at is None else [self._ack_at]
         if self._outbox.pending:
             times.append(self._progress_at + self._limits.give_up_s)
         if self._state is State.OPENING:
@@ -339,15 +315,15 @@ class Link:
             segments = self._outbox.due(now)
             segments.extend(self._outbox.cut(now))
             if segments:
-                self._owes_frame = False
+                self._owes_frame, self._ack_at = False, None
                 return self._pack(segments)
         elif self._state is State.OPENING and now >= self._hello_at:
             self._hello_at = now + self._outbox.round_trip.time_out()
             self._outbox.round_trip.timed_out()
             self._owes_frame = True
-        if not self._owes_frame:
+        if not self._owes_frame and (self._ack_at is None or now < self._ack_at):
             return []
-        self._owes_frame = False
+        self._owes_frame, self._ack_at = False, None
         return [self._frame(0, [])]
 
     @property

@@ -17,6 +17,7 @@ from nfactor.actors import asking, handling, tracing
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
+from nfactor.actors.departures import Departures
 from nfactor.actors.instrument import Instrument
 from nfactor.actors.mailbox import item_of
 from nfactor.actors.message import Messages, is_system
@@ -26,7 +27,7 @@ from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.peer import Peer
 from nfactor.actors.pump import Pump
 from nfactor.actors.ref import Ref
-from nfactor.actors.timers import Timer, Timers
+from nfactor.actors.timers import Timers
 from nfactor.actors.watch import Watches
 from nfactor.backends.base import Transport
 from nfactor.errors import CallerError, MailboxFull
@@ -64,8 +65,9 @@ class Node:
         self.cancel_scope = cancel_scope
         """Cancel it to crash the node."""
         self.mtu = _MTU_WITHOUT_TRANSPORT if transport is None else transport.mtu
-        self.pump = Pump(self.flush)
         self.timers = Timers()
+        self.pump = Pump()
+        self.departures = self.pump.departures = Departures(self.timers, self.pump.wake)
         self.watches = Watches(self)
         self.credit_step = limits.credit_max // 4
         """Credit is given back in steps of so many messages."""
@@ -78,8 +80,6 @@ class Node:
         self.cells: dict[str, Cell] = {}
         """The actors of this node, by name."""
         self._peers: dict[str, Peer] = {}
-        self._dirty: dict[Peer, None] = {}
-        self._wake_up: Timer | None = None
         self._numbers_given = 0
         self._names_given = 0
         self._done_at_once = 0
@@ -255,11 +255,6 @@ class Node:
         if self._transport is None or not self._transport.send(peer, datagram):
             self._datagrams_refused += 1
 
-    def mark_dirty(self, peer: Peer) -> None:
-        """A link has something to send at the end of this pass."""
-        self._dirty[peer] = None
-        self.pump.wake()
-
     # ---- the three tasks ----
 
     def peer(self, name: str) -> Peer:
@@ -268,36 +263,6 @@ class Node:
         if peer is None:
             peer = self._peers[name] = Peer(self, name, self._limits)
         return peer
-
-    def flush(self) -> None:
-        """Send what is to be sent, now: the pump does it at the end of each pass."""
-        dirty = self._dirty
-        if not dirty:
-            return
-        now = trio.current_time()
-        while dirty:
-            peer = next(iter(dirty))
-            del dirty[peer]
-            peer.poll(now)
-            self._wake_at(peer.next_time())
-
-    def _wake_at(self, time: float | None) -> None:
-        """Look at the links again then."""
-        if time is None or (self._wake_up is not None and self._wake_up.time <= time):
-            return
-        if self._wake_up is not None:
-            self._wake_up.cancel()
-        self._wake_up = self.timers.after(max(0.0, time - trio.current_time()), self._fire)
-
-    def _fire(self) -> None:
-        self._wake_up = None
-        now = trio.current_time()
-        for peer in self._peers.values():
-            time = peer.next_time()
-            if time is not None and time <= now:
-                self.mark_dirty(peer)
-            else:
-                self._wake_at(time)
 
     async def _receive(self, transport: Transport) -> None:
         poll_until = 0.0
@@ -310,17 +275,18 @@ class Node:
             except trio.ClosedResourceError:
                 return
             received, now = 0, trio.current_time()
+            self.departures.in_pass = True
             while (arrived := transport.receive()) is not None:
                 name, datagram = arrived
-                peer = self.peer(name)
-                peer.receive(datagram, now)
-                self.mark_dirty(peer)
+                self.peer(name).receive(datagram, now)
                 received += 1
                 if received % _RECEIVE_DATAGRAMS_MAX == 0:
+                    self.departures.flush()
                     await trio.lowlevel.checkpoint()
                     now = trio.current_time()
+                    self.departures.in_pass = True
+            self.departures.flush()
             if received:
-                self.flush()
                 poll_until = now + self._busy_poll_s
 
     def _start(self, nursery: trio.Nursery) -> None:
@@ -378,7 +344,9 @@ async def open_node(
         node._start(nursery)
         try:
             yield node
-            node.flush()
+            for peer in node._peers.values():
+                peer.hurry()
+            node.departures.flush()
         finally:
             node._close()
             nursery.cancel_scope.cancel()

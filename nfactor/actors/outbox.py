@@ -33,6 +33,8 @@ class LinkLimits:
     """Shortest time-out."""
     resend_after_max_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
     """Longest time-out."""
+    acknowledge_after_s: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
+    """How long an acknowledgement waits for something to travel with; the second datagram does not wait."""
     give_up_s: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     """The peer is down when nothing was acknowledged for so long although something should have been."""
     keep_alive: bool = False

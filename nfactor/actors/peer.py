@@ -76,7 +76,7 @@ class Peer:
         self._lanes[0].put([envelope.GONE, actor_name, reason])
 
     def receive(self, datagram: bytes, now: float) -> None:
-        """Take a datagram that came from this peer."""
+        """Take a datagram that came from this peer; what is to be sent then is marked."""
         number = lane_of(datagram)
         lane = self._lanes[number if number < len(self._lanes) else 0]  # whose link counts what is malformed
         lane.receive(datagram, now)
@@ -84,15 +84,10 @@ class Peer:
             if other.link.peer_incarnation < lane.link.peer_incarnation:
                 other.note_incarnation(lane.link.peer_incarnation)
 
-    def poll(self, now: float) -> None:
-        """Send what is due."""
+    def hurry(self) -> None:
+        """What could have waited for something to travel with is to leave with the next flush."""
         for lane in self._lanes:
-            lane.poll(now)
-
-    def next_time(self) -> float | None:
-        """When ``poll`` has something to do."""
-        times = [time for lane in self._lanes if (time := lane.link.next_time()) is not None]
-        return min(times, default=None)
+            lane.hurry()
 
     def statistics(self) -> PeerStatistics:
         """Counts so far."""
@@ -103,8 +98,8 @@ class Peer:
             user=user.statistics(),
             asks_waiting=system.asks_waiting + user.asks_waiting,
             senders_waiting=system.senders_waiting + user.senders_waiting,
-            late_replies=system.late_replies + user.late_replies,
-            questions_open=system.questions_open + user.questions_open,
-            questions_withdrawn=system.questions_withdrawn + user.questions_withdrawn,
-            undecodable=system.undecodable + user.undecodable,
+            late_replies=system.arrivals.late_replies + user.arrivals.late_replies,
+            questions_open=len(system.arrivals.questions) + len(user.arrivals.questions),
+            questions_withdrawn=system.arrivals.questions_withdrawn + user.arrivals.questions_withdrawn,
+            undecodable=system.arrivals.undecodable + user.arrivals.undecodable,
         )

@@ -6,12 +6,14 @@ trio run other tasks. A task per actor costs 17 µs a message here; this costs w
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from nfactor.actors.parking import Signal
+
+if TYPE_CHECKING:
+    from nfactor.actors.departures import Departures
 
 PASS_MESSAGES_MAX = 512
 """Messages handled between two flushes and checkpoints."""
@@ -29,8 +31,9 @@ class Ready(Protocol):
 class Pump:
     """A queue of ready actors, and the loop that empties it."""
 
-    def __init__(self, flush: Callable[[], None]) -> None:
-        self._flush = flush
+    departures: "Departures"
+
+    def __init__(self) -> None:
         self._ready: deque[Ready] = deque()
         self._signal = Signal()
         self.handled = 0
@@ -48,13 +51,14 @@ class Pump:
         """Hand out messages for ever."""
         ready = self._ready
         while True:
-            self._signal.clear()
+            self.departures.in_pass = True
             left = PASS_MESSAGES_MAX
             while ready and left > 0:
                 left -= ready.popleft().turn(min(left, TURN_MESSAGES_MAX))
             self.handled += PASS_MESSAGES_MAX - left
-            self._flush()
+            self.departures.flush()
             if ready:
                 await trio.lowlevel.checkpoint()
             else:
+                self._signal.clear()  # whatever it said, it is done
                 await self._signal.wait()

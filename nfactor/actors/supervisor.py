@@ -18,9 +18,10 @@ import trio
 
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
-from nfactor.actors.cell import Cell, Options
+from nfactor.actors.cell import Cell
 from nfactor.actors.mailbox import SIZE_MAX, Overflow, check_bounds
 from nfactor.actors.node import Node
+from nfactor.actors.options import Options
 from nfactor.actors.parking import Answer, Signal
 from nfactor.actors.ref import Ref
 from nfactor.errors import ActorDead, CallerError

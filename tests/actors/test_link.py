@@ -20,9 +20,10 @@ SCHEDULES = int(os.environ.get("NFACTOR_LINK_SCHEDULES", "500"))
 
 
 def exchange(a: Link, b: Link, now: float = 0.0, rounds: int = 10) -> None:
-    """Carry everything between two links, at one instant."""
+    """Carry everything between two links, at one instant, acknowledgements that could wait included."""
     for _ in range(rounds):
         for one, other in ((a, b), (b, a)):
+            one.hurry()
             for datagram in one.poll(now):
                 other.receive(datagram, now)
 
@@ -152,6 +153,33 @@ def test_an_acknowledgement_travels_with_an_answer() -> None:
     a.receive(datagram, 1.0)
     assert [b"answer"] == a.take()
     assert a.idle
+
+
+def test_an_acknowledgement_waits_a_little_for_something_to_travel_with() -> None:
+    """It leaves by itself after ``acknowledge_after_s``; at the second datagram, or a gap, it does not wait."""
+    a, b = open_pair()
+    b.receive(sent(a, b"one"), 1.0)
+    assert [] == b.poll(1.0)
+    assert 1.0 + LIMITS.acknowledge_after_s == b.next_time()
+    assert [] == b.poll(1.0 + LIMITS.acknowledge_after_s / 2)
+    (datagram,) = b.poll(1.0 + LIMITS.acknowledge_after_s)
+    assert b.next_time() is None
+    a.receive(datagram, 1.1)
+    assert a.idle
+    b.receive(sent(a, b"two"), 2.0)
+    b.receive(sent(a, b"three"), 2.0)
+    assert 0.0 == b.next_time()
+    assert 1 == len(b.poll(2.0))
+    sent(a, b"lost")
+    b.receive(sent(a, b"four"), 3.0)
+    assert 1 == len(b.poll(3.0))
+
+
+def sent(link: Link, payload: bytes) -> bytes:
+    """The one datagram of a message."""
+    link.send(payload, 1.0)
+    (datagram,) = link.poll(1.0)
+    return datagram
 
 
 def test_a_lost_segment_is_sent_again_at_once_when_three_later_ones_came() -> None:

@@ -1,0 +1,197 @@
+"""What comes from a peer on one lane: messages for actors here, answers to questions from here, credit, and the rest.
+
+Nothing that a peer sends does more than be counted if it is no envelope (``actors.envelope``) or no message that this
+node knows.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nfactor.actors import envelope
+from nfactor.actors.calls import Probe, chase
+from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL
+from nfactor.actors.mailbox import Entry
+from nfactor.actors.remote_asker import RemoteAsker
+from nfactor.errors import ActorDead, AskCycle, MailboxFull, NfactorError, ProtocolError, RemoteError
+
+if TYPE_CHECKING:
+    from nfactor.actors.cell import Cell
+    from nfactor.actors.peer_lane import PeerLane
+
+
+class _NotPlain(Exception):
+    """An envelope that takes the longer way."""
+
+
+class Arrivals:
+    """The receiving half of a ``PeerLane``, behind its link."""
+
+    def __init__(self, lane: "PeerLane") -> None:
+        self._lane = lane
+        self._node = lane.node
+        self.questions: dict[int, RemoteAsker] = {}
+        """Questions of this peer that are not answered."""
+        self.received = 0
+        """Messages for actors here."""
+        self.late_replies = 0
+        self.questions_withdrawn = 0
+        self.undecodable = 0
+
+    def open(self, payload: bytes) -> None:
+        """Take a message of the link."""
+        arrays, is_whole = envelope.each(payload)
+        self._open_all(arrays)
+        self.undecodable += not is_whole
+
+    def _open_all(self, arrays: list[Any]) -> None:
+        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way: those to one
+        actor that come one after the other reach its mailbox together."""
+        node = self._node
+        cells, decoders, bind, plain = node.cells, node.messages.decoders, node.ref, node.is_plain
+        name: str | None = None
+        cell: Cell | None = None
+        run: list[object] = []
+        for array in arrays:
+            try:
+                kind, to, key, body = array
+                if kind != envelope.TELL or key is not None or not plain:
+                    raise _NotPlain
+                if to != name:
+                    if run:
+                        self._offer(cell, run)
+                        run = []
+                    cell, name = cells[to], to
+                run.append(decoders[body[0]](body, bind))
+            except Exception:  # of whatever kind: the longer way says what it is
+                if run:
+                    self._offer(cell, run)
+                    run = []
+                name = None
+                try:
+                    self._open(envelope.checked(array))
+                except ProtocolError:
+                    self.undecodable += 1
+        if run:
+            self._offer(cell, run)
+
+    def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
+        """Put plain messages into a mailbox; those for which there is no room bounce."""
+        assert cell is not None
+        taken = cell.offer_all(messages, self._lane.is_system)
+        if taken:
+            self._owe(cell, taken)
+        for message in messages[taken:]:
+            if cell.offer(message, self._lane.is_system):
+                self._owe(cell, 1)
+            else:
+                self._bounce(BOUNCE_FULL, cell.name, message)
+
+    def _owe(self, cell: "Cell", count: int) -> None:
+        """So many messages from here are in its mailbox."""
+        self.received += count
+        owed = cell.make_mailbox().owed
+        if owed is None:
+            cell.make_mailbox().owed = {self._lane: count}
+        else:
+            owed[self._lane] = owed.get(self._lane, 0) + count
+
+    def _open(self, array: list[Any]) -> None:
+        match array[0]:
+            case envelope.TELL:
+                self._told(array)
+            case envelope.ASK:
+                self._asked(array)
+            case envelope.REPLY:
+                self._replied(array[1], array[2])
+            case envelope.ERROR:
+                _, number, kind, text = array
+                self._answered(number, AskCycle(text) if kind == AskCycle.__name__ else RemoteError(kind, text))
+            case envelope.BOUNCE:
+                self._bounced(array[1], array[2], array[3])
+            case envelope.WITHDRAW:
+                self._withdrawn(array[1], array[2])
+            case envelope.CREDIT:
+                self._credited(array[1], array[2])
+            case envelope.PROBE:
+                self._probed(array)
+            case envelope.WATCH:
+                self._lane.peer.watched(array[1], array[2])
+            case envelope.GONE:
+                self._node.watches.gone_elsewhere(self._lane.peer.name, array[1], array[2])
+
+    def _told(self, array: list[Any]) -> None:
+        node, actor_name, key = self._node, array[1], array[2]
+        trace = array[4] if len(array) > 4 else None
+        message = node.decode(array[3])
+        cell = node.cells.get(actor_name)
+        if cell is None:
+            self._bounce(BOUNCE_DEAD, actor_name, message)
+        elif node.deliver(actor_name, Entry(message, key, None, trace)) is not None:
+            self._bounce(BOUNCE_FULL, actor_name, message)
+        else:
+            self._owe(cell, 1)
+
+    def _bounce(self, reason: str, actor_name: str, message: object) -> None:
+        if self._lane.out.has_room:
+            self._lane.put([envelope.BOUNCE, 0, reason, actor_name])
+        else:
+            self._node.dead_letter(reason, self._node.name, actor_name, message)
+            self._lane.put([envelope.CREDIT, actor_name, 1])
+
+    def _asked(self, array: list[Any]) -> None:
+        node, actor_name, number = self._node, array[1], array[3]
+        caller, trace = array[5:7] if len(array) > 5 else (None, None)
+        asker = self.questions[number] = RemoteAsker(self._lane, self._lane.link.session, number)
+        self.received += 1
+        error: Exception | None
+        try:
+            entry = Entry(node.decode(array[4]), array[2], asker, trace)
+            error = node.deliver(actor_name, entry, inline=True)
+        except ProtocolError as wrong:
+            self.undecodable += 1
+            error = wrong
+        if error is not None:
+            asker.fail(error)
+        elif caller is not None and number in self.questions:
+            place = f"{self._lane.peer.name}/{caller[0]}"
+            chase(node, actor_name, Probe(self._lane.peer.name, caller[0], caller[1], number, (place,)))
+
+    def _withdrawn(self, number: int, actor_name: str) -> None:
+        asker = self.questions.pop(number, None)
+        cell = self._node.cells.get(actor_name)
+        if asker is not None and cell is not None:
+            self.questions_withdrawn += cell.withdraw(asker)
+
+    def _probed(self, array: list[Any]) -> None:
+        _, node_name, actor, call, number, path, question, to = array
+        if question in self.questions:  # else it is answered, and nobody waits
+            chase(self._node, to, Probe(node_name, actor, call, number, tuple(path)))
+
+    def _replied(self, number: int, body: list[Any] | None) -> None:
+        answer = self._lane.asks.get(number)
+        if answer is None:
+            self.late_replies += 1
+            return
+        try:
+            answer.reply(None if body is None else self._node.decode(body))
+        except ProtocolError as error:
+            self.undecodable += 1
+            answer.fail(error)
+
+    def _answered(self, number: int, error: NfactorError) -> None:
+        answer = self._lane.asks.get(number)
+        if answer is None:
+            self.late_replies += 1
+        else:
+            answer.fail(error)
+
+    def _bounced(self, number: int, reason: str, text: str) -> None:
+        if number:
+            self._answered(number, MailboxFull(text) if reason == BOUNCE_FULL else ActorDead(text))
+        else:
+            self._credited(text, 1)
+            self._node.dead_letter(reason, self._lane.peer.name, text, None)
+
+    def _credited(self, actor_name: str, messages: int) -> None:
+        self._lane.out.credited(actor_name, messages)
+        if self._lane.out.waiting:
+            self._lane.mark()
