@@ -1,7 +1,7 @@
 """One of five processes that ask each other over ZeroMQ, run by ``test_five_processes``: ``NAME FOLDER SECONDS SEED``.
 
 Each line of its log is written at once, before whatever it speaks of can be seen elsewhere:
-``ask ID``, ``acked ID``, ``doubt ID``, and on the other side ``got ID``. An ID is made once in all the world.
+``ask ID``, ``acked ID``, ``doubt ID``, ``refused ID`` (its node was there and the actor not yet, or no longer), and on the other side ``got ID``. An ID is made once in all the world.
 """
 
 import os
@@ -22,7 +22,7 @@ from nfactor.actors import (
     open_supervisor,
 )
 from nfactor.backends.zmq import AddressBook, ZmqPeer, open_zmq
-from nfactor.errors import PeerDown
+from nfactor.errors import ActorDead, PeerDown
 
 NAMES = ("a", "b", "c", "d", "e")
 LIMITS = LinkLimits(give_up_s=0.6, probe_after_s=0.1)
@@ -68,6 +68,9 @@ async def ask_for_ever(node: Node, log: Log, rng: random.Random, asker: int) -> 
             answer = await node.ref(peer, "taker").ask(Item(number), Thanks)
         except PeerDown:
             log.write("doubt", number)
+        except ActorDead:
+            log.write("refused", number)
+            await trio.sleep(0.01)
         else:
             assert answer.number == number
             log.write("acked", number)

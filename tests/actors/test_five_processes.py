@@ -23,7 +23,7 @@ def start(name: str, folder: Path, seed: int, seconds: float) -> "subprocess.Pop
 
 def logged(folder: Path) -> dict[str, list[str]]:
     """What was logged, by kind; a line that a kill cut off says nothing."""
-    lines: dict[str, list[str]] = {"ask": [], "acked": [], "doubt": [], "got": []}
+    lines: dict[str, list[str]] = {"ask": [], "acked": [], "doubt": [], "refused": [], "got": []}
     for name in NAMES:
         for line in (folder / f"{name}.log").read_text().split("\n")[:-1]:
             what, number = line.split(" ")
@@ -57,11 +57,13 @@ def test_every_message_is_acknowledged_or_in_doubt_and_none_comes_twice(tmp_path
     assert max(got.values()) == 1, "nothing comes twice"
     assert acked <= set(got), "what was acknowledged was there"
     assert acked.isdisjoint(doubt)
+    assert set(lines["refused"]).isdisjoint(got), "what was refused was not handled"
     assert set(got) <= set(lines["ask"])
     # Whoever lived to the end knows what became of each, but for those under way when time was up.
+    known = {*acked, *doubt, *lines["refused"]}
     lives = {number.rsplit("-", 2)[0] for number in lines["ask"]}
     for life in lives:
         asked = [number for number in lines["ask"] if number.startswith(life + "-")]
-        open_ = [number for number in asked if number not in acked and number not in doubt]
+        open_ = [number for number in asked if number not in known]
         assert len(open_) <= chaos_program.ASKERS
     assert len(lives) >= len(NAMES) + len(set(killed)) - 1
