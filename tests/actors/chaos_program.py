@@ -1,7 +1,8 @@
 """One of five processes that ask each other over ZeroMQ, run by ``test_five_processes``: ``NAME FOLDER SECONDS SEED``.
 
-Each line of its log is written at once, before whatever it speaks of can be seen elsewhere:
-``ask ID``, ``acked ID``, ``doubt ID``, ``refused ID`` (its node was there and the actor not yet, or no longer), and on the other side ``got ID``. An ID is made once in all the world.
+Each line of its log is written at once, before whatever it speaks of can be seen elsewhere: ``ask ID``, ``acked ID``,
+``doubt ID``, ``refused ID`` (its node was there and the actor not yet, or no longer), and on the other side ``got ID``.
+An ID is made once in all the world.
 """
 
 import os
