@@ -22,5 +22,6 @@ autodoc_typehints = "signature"
 # the network: the standard library, numpy, trio, attrs. Type aliases are spelt by their last name in signatures.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!nfactor\.).*"),
-    (r"py:class", r"nfactor\..*\.[A-Z]"),  # type variables
+    (r"py:class", r"nfactor\..*\.([A-Z]|Accepts|Record)"),  # type variables
+    (r"py:class", r"nfactor\..*\.(_\w+|Timers|Ledger|End)"),  # parameters of what users do not make
 ]
