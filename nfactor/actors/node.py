@@ -26,14 +26,13 @@ from nfactor.actors.onlookers import Onlookers
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.peer import Peer
 from nfactor.actors.pump import Pump
+from nfactor.actors.reception import Reception
 from nfactor.actors.ref import Ref
 from nfactor.actors.timers import Timers
 from nfactor.actors.watch import Watches
 from nfactor.backends.base import Transport
 from nfactor.errors import CallerError, MailboxFull
 
-_RECEIVE_DATAGRAMS_MAX = 256
-"""Datagrams taken in before other tasks run."""
 _MTU_WITHOUT_TRANSPORT = 1500
 _DONE_AT_ONCE_MAX = 64
 """Tells and asks that did not have to wait, before other tasks run all the same."""
@@ -76,7 +75,7 @@ class Node:
         self._transport = transport
         self._limits = limits
         self.encode_local = encode_local
-        self._busy_poll_s = busy_poll_s
+        self.reception = None if transport is None else Reception(self, transport, busy_poll_s)
         self.cells: dict[str, Cell] = {}
         """The actors of this node, by name."""
         self._peers: dict[str, Peer] = {}
@@ -264,38 +263,13 @@ class Node:
             peer = self._peers[name] = Peer(self, name, self._limits)
         return peer
 
-    async def _receive(self, transport: Transport) -> None:
-        poll_until = 0.0
-        while True:
-            try:
-                if trio.current_time() < poll_until:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await transport.wait_readable()
-            except trio.ClosedResourceError:
-                return
-            received, now = 0, trio.current_time()
-            self.departures.in_pass = True
-            while (arrived := transport.receive()) is not None:
-                name, datagram = arrived
-                self.peer(name).receive(datagram, now)
-                received += 1
-                if received % _RECEIVE_DATAGRAMS_MAX == 0:
-                    self.departures.flush()
-                    await trio.lowlevel.checkpoint()
-                    now = trio.current_time()
-                    self.departures.in_pass = True
-            self.departures.flush()
-            if received:
-                poll_until = now + self._busy_poll_s
-
     def _start(self, nursery: trio.Nursery) -> None:
         contextvars.Context().run(self._start_tasks, nursery)  # what they do is nobody's in particular
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self.pump.run, name=f"{self.name}.pump")
-        if self._transport is not None:
-            nursery.start_soon(self._receive, self._transport, name=f"{self.name}.receive")
+        if self.reception is not None:
+            nursery.start_soon(self.reception.run, name=f"{self.name}.receive")
         nursery.start_soon(self.timers.run, name=f"{self.name}.timers")
 
     def _close(self) -> None:
@@ -323,8 +297,9 @@ async def open_node(
     ``incarnation`` must be greater on each start of a node of this name (1 to 2**32 - 1): it is how its peers tell a
     restart from a long silence. ``transport=None``: no other node can be reached. ``encode_local``: messages between
     actors of this node go through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks
-    for the next one in place of waiting to be woken; it answers sooner, at the cost of a core. When the block ends in
-    good order, what was told before is sent once more, without waiting for acknowledgements.
+    for the next one in place of waiting to be woken, and lets other tasks run every 0.1 ms or so; it answers sooner, at
+    the cost of a core. When the block ends in good order, what was told before is sent once more, without waiting for
+    acknowledgements.
     """
     if transport is not None and transport.name != name:
         raise CallerError(f"node {name!r} on a transport named {transport.name!r}: give both the same name")

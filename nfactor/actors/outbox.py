@@ -33,8 +33,9 @@ class LinkLimits:
     """Shortest time-out."""
     resend_after_max_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
     """Longest time-out."""
-    acknowledge_after_s: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
-    """How long an acknowledgement waits for something to travel with; the second datagram does not wait."""
+    acknowledge_after_s: float = attrs.field(default=0.004, validator=attrs.validators.ge(0))
+    """How long an acknowledgement waits for something to travel with; the second datagram does not wait. Both ends
+    should have the same."""
     give_up_s: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
     """The peer is down when nothing was acknowledged for so long although something should have been."""
     keep_alive: bool = False
@@ -47,7 +48,8 @@ class LinkLimits:
 
 
 class RoundTrip:
-    """The time-out for a resend: smoothed round trip plus four times its deviation, doubled on each time-out."""
+    """The time-out for a resend: smoothed round trip plus four times its deviation and what the peer may wait with an
+    acknowledgement, doubled on each time-out."""
 
     __slots__ = ("_deviation", "_factor", "_limits", "smoothed")
 
@@ -77,7 +79,8 @@ class RoundTrip:
         """Seconds to wait for an acknowledgement."""
         limits = self._limits
         base = limits.resend_after_s if self.smoothed is None else self.smoothed + 4 * self._deviation
-        return min(max(base, limits.resend_after_min_s) * self._factor, limits.resend_after_max_s)
+        base = max(base, limits.resend_after_min_s) + limits.acknowledge_after_s
+        return min(base * self._factor, limits.resend_after_max_s)
 
 
 @attrs.define(slots=True, eq=False)

@@ -43,6 +43,11 @@ class Pump:
         self._ready.append(ready)
         self._signal.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody has messages that it knows of."""
+        return not self._ready
+
     def wake(self) -> None:
         """There is something to flush."""
         self._signal.set()
