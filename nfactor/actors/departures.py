@@ -55,6 +55,15 @@ class Departures:
         self._due[lane] = time
         self._wake_at(time)
 
+    def look(self, lane: "PeerLane", now: float) -> None:
+        """The same after something has come; what has to be sent now is marked."""
+        time = lane.link.next_time()
+        if time is not None and time <= now:
+            self.mark(lane)
+        elif time is not None:
+            self._due[lane] = time
+            self._wake_at(time)
+
     def _wake_at(self, time: float) -> None:
         if self._wake_up is not None:
             if self._wake_up.time <= time:

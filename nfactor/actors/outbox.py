@@ -194,6 +194,8 @@ class Outbox:
 
     def due(self, now: float) -> list[InFlight]:
         """Segments to send again, in order."""
+        if not self._lost and (self.resend_at is None or now < self.resend_at):
+            return []
         again, self._lost = [segment for segment in self._lost if segment.seq in self._flight], []
         if self.resend_at is not None and now >= self.resend_at:
             again = self._timed_out(now)

@@ -206,17 +206,17 @@ class PeerLane:
     def poll(self, now: float) -> None:
         """Send what is due; see what has ended; let waiting senders in."""
         self._is_marked = False
-        if self.out.waiting:
-            self._sent += self.out.admit()
-        link = self.link
-        while self.out and link.has_window:
-            link.send(self.out.together(self._together_octets_max), now)
+        link, out = self.link, self.out
+        if out.lines:
+            self._sent += out.admit()
+        while out.queue and link.has_window:
+            link.send(out.together(self._together_octets_max), now)
         name, send = self.peer.name, self.node.send_datagram
         for datagram in link.poll(now):
             send(name, datagram)
         for ended in link.ended():
             self._session_ended(ended)
-        if self.out and link.has_window:
+        if out.queue and link.has_window:
             self.mark()
 
     def send_now(self) -> None:
@@ -233,13 +233,17 @@ class PeerLane:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of this lane."""
-        self.link.receive(datagram, now)
-        if not self._is_marked:
-            self.mark()
-        for ended in self.link.ended():
+        link = self.link
+        link.receive(datagram, now)
+        for ended in link.ended():
             self._session_ended(ended)
-        for payload in self.link.take():
+        for payload in link.take():
             self.arrivals.open(payload)
+        if not self._is_marked:
+            if self.out.queue and link.has_window:
+                self.mark()
+            else:
+                self.node.departures.look(self, now)
 
     def note_incarnation(self, incarnation: int) -> None:
         """The other lane has heard a greater incarnation of the peer."""
