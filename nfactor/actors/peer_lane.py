@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from nfactor.actors.peer import Peer
 
 LANE_NAMES = ("system", "user")
-_SEND_MESSAGES = 256
+_SEND_MESSAGES = 128
 """So many messages are worth sending before the pass ends: the other node works on them meanwhile."""
+_SEND_QUESTIONS = 24
+"""The same of questions and of answers, for which somebody waits."""
 
 
 @attrs.frozen
@@ -174,7 +176,7 @@ class PeerLane:
         self.link.expects_answer = True
         self._sent += 1
         self.out.put(payload)
-        if len(self.asks) == 1:  # nobody else has anything to send along with it
+        if len(self.asks) == 1 or len(self.out) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
             self.send_now()
         else:
             self.mark()
@@ -196,6 +198,8 @@ class PeerLane:
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
         self._put(payload)
+        if len(self.out) >= _SEND_QUESTIONS:
+            self.send_now()
         return True
 
     def give_credit(self, actor_name: str, messages: int) -> None:
