@@ -29,6 +29,7 @@ from nfactor.actors import (
     open_node,
     open_supervisor,
 )
+from nfactor.actors.rests import REST_AFTER_S
 from nfactor.backends.base import Transport
 from nfactor.backends.udp import MTU_LOOPBACK, open_udp
 from nfactor.backends.zmq import AddressBook, ZmqPeer, open_zmq
@@ -156,7 +157,7 @@ async def local(count: int) -> dict[str, float]:
 
 
 async def memory(node: Node, supervisor: Any, found: dict[str, float]) -> None:
-    """Octets of an idle actor, once it has been started (and, ``used``, has handled a message)."""
+    """Octets of an idle actor, once it has been started (and, ``used``, has handled a message and rested)."""
     number = 2000
     for name, kind in (("sync", Counter), ("async", AsyncCounter)):
         refs: list[Ref[Add]] = []
@@ -167,6 +168,7 @@ async def memory(node: Node, supervisor: Any, found: dict[str, float]) -> None:
         found[f"memory {name}"] = tracemalloc.get_traced_memory()[0] / number
         for ref in refs:
             await ref.ask(Add(1), Total)
+        await trio.sleep(2 * REST_AFTER_S + 0.1)
         gc.collect()
         found[f"memory {name} used"] = tracemalloc.get_traced_memory()[0] / number
         tracemalloc.stop()

@@ -32,17 +32,8 @@ class _Rare:
     """What most cells never need."""
 
     __slots__ = (
-        "call",
-        "errors",
-        "idle",
-        "is_serving",
-        "start_error",
-        "start_scope",
-        "tasks",
-        "tasks_begun",
-        "timers",
-        "wake",
-    )
+        "call", "errors", "idle", "serving", "start_error", "start_scope", "tasks", "tasks_begun", "timers", "wake",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.tasks: dict[int, trio.CancelScope] = {}
@@ -51,8 +42,8 @@ class _Rare:
         """A task has ended."""
         self.wake = Signal()
         """There are messages for the task that handles them."""
-        self.is_serving = False
-        """That task runs."""
+        self.serving: object | None = None
+        """Which task that is; None: there is none."""
         self.call: Call | None = None
         """The async handler that runs now, or ran last."""
         self.start_scope: trio.CancelScope | None = None
@@ -202,12 +193,12 @@ class Cell(Context):
         self.is_ready = True
         if not self.has_own_task:
             self.node.pump.add(self)
-        elif self.rare.is_serving:
+        elif self.rare.serving is not None:
             self.rare.wake.set()
         else:
-            self.rare.is_serving = True
+            self.rare.serving = serving = object()
             # In a context of its own: whoever sent the first message is not why the others are handled.
-            contextvars.Context().run(self._start_task, self.node.serve, (self,))
+            contextvars.Context().run(self._start_task, self.node.serve, (self, serving))
 
     def turn(self, messages_max: int) -> int:
         """Handle some messages; called by the pump when the cell is ready. How many were handled."""
@@ -216,6 +207,12 @@ class Cell(Context):
         if not self.is_ready and self.mailbox is not None and len(self.mailbox):
             self.schedule()
         return handled
+
+    def rest(self) -> None:
+        """Its task is to end, if it is idle; the next message starts another."""
+        if self.life is Life.RUNNING and not self.is_ready and not self.in_handler:
+            self.rare.serving = None
+            self.rare.wake.set()
 
     def nobody(self, reason: str, entry: Entry, error: Exception) -> None:
         """A message will not be handled."""
@@ -365,7 +362,7 @@ class Cell(Context):
         rare = self.rare
         while rare.tasks:
             await rare.idle.wait()
-        rare.is_serving = self.is_ready = False
+        rare.serving, self.is_ready = None, False
         actor, self.actor = self.actor, None
         if actor is not None:
             try:

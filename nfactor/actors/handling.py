@@ -136,17 +136,18 @@ def _replies(replies: object, number: int, handler: Handler) -> Sequence[object]
     return replies
 
 
-async def serve(cell: Cell) -> None:
-    """The task of a cell that has async handlers."""
-    node, mailbox, wake = cell.node, cell.make_mailbox(), cell.rare.wake
+async def serve(cell: Cell, serving: object) -> None:
+    """The task of a cell that has async handlers, as long as it is the one that ``serving`` names."""
+    node, mailbox, rare = cell.node, cell.make_mailbox(), cell.rare
     handled = 0
-    while cell.life is Life.RUNNING:
+    while cell.life is Life.RUNNING and rare.serving is serving:
         item = mailbox.take()
         if item is None:
             cell.is_ready = False
             if mailbox.owed:
                 cell.give_credit(node.credit_step)
-            await wake.wait()
+            node.rests.note(cell, mailbox.handled)
+            await rare.wake.wait()
             handled = 0
             continue
         mailbox.handled += 1

@@ -28,6 +28,7 @@ from nfactor.actors.peer import Peer
 from nfactor.actors.pump import Pump
 from nfactor.actors.reception import Reception
 from nfactor.actors.ref import Ref
+from nfactor.actors.rests import Rests
 from nfactor.actors.timers import Timers
 from nfactor.actors.watch import Watches
 from nfactor.backends.base import Transport
@@ -65,6 +66,7 @@ class Node:
         """Cancel it to crash the node."""
         self.mtu = _MTU_WITHOUT_TRANSPORT if transport is None else transport.mtu
         self.timers = Timers()
+        self.rests = Rests(self.timers)
         self.pump = Pump()
         self.departures = self.pump.departures = Departures(self.timers, self.pump.wake)
         self.watches = Watches(self)
