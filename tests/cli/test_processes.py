@@ -58,17 +58,22 @@ def test_flows_that_migrate_between_processes_show_nothing_of_it(mode: str, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", ["500", "4000"])
 def test_a_process_that_is_killed_costs_what_the_report_lists(kill_at: str, tmp_path: Path) -> None:
-    crashed = report_of(
-        tmp_path, "--runtimes", "3", "--world", "processes", "--migrate-every", "100", "--replication", "strict",
-        "--kill-runtime-at", kill_at,
-    )  # fmt: skip
-    ((_, lost),) = crashed["lost_with_node"].items()
-    assert crashed["recoveries"]["flows"] > 0
-    rest = tmp_path / "rest.pcap"
-    with open_capture(DEMO) as reader, CaptureWriter(rest) as writer:
-        while (burst := reader.read_burst(1024)) is not None:
-            writer.write(burst.select(np.flatnonzero(~np.isin(burst.marks, lost))))
-    assert seen(report_of(tmp_path, capture=rest)) == seen(crashed)
+    recovered = 0
+    for _ in range(3):  # on a busy machine, its flows may all have moved on in the moment before it is killed
+        crashed = report_of(
+            tmp_path, "--runtimes", "3", "--world", "processes", "--migrate-every", "100", "--replication", "strict",
+            "--kill-runtime-at", kill_at,
+        )  # fmt: skip
+        ((_, lost),) = crashed["lost_with_node"].items()
+        rest = tmp_path / "rest.pcap"
+        with open_capture(DEMO) as reader, CaptureWriter(rest) as writer:
+            while (burst := reader.read_burst(1024)) is not None:
+                writer.write(burst.select(np.flatnonzero(~np.isin(burst.marks, lost))))
+        assert seen(report_of(tmp_path, capture=rest)) == seen(crashed)
+        recovered += crashed["recoveries"]["flows"]
+        if recovered:
+            break
+    assert recovered > 0
 
 
 @pytest.mark.slow
