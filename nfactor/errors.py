@@ -78,3 +78,14 @@ class ActorDead(NfactorError):
 
 class DeadlockError(NfactorError):
     """A simulation in which nothing can ever happen again: every task waits and no deadline is set."""
+
+
+class NotCompilable(CallerError):
+    """An NF uses something that compiled code cannot do; the message begins with ``FILE:LINE:`` and says what to write
+    instead."""
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}: {problem}")
+        self.file = file
+        self.line = line
+        self.problem = problem

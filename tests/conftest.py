@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis profiles, and a loud word where the captures that tests replay are absent."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -11,6 +12,10 @@ hypothesis.settings.register_profile(
     "nightly", deadline=None, max_examples=2_000, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# A shell that starts a job in the background has it ignore Ctrl-C, which everything started from there inherits: the
+# tests that send one need it to be heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,7 +26,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from nfactor.dataplane.chain import Chain
 from nfactor.packet.burst import Burst
+from nfactor.packet.fields import MALFORMED_REASONS
 
 FLOWS_MAX = 1_000_000
 """Rows of a flow table, in every phase together, unless said otherwise."""
@@ -94,6 +96,19 @@ class EngineStatistics:
     """Traceback of the first of them, or ""."""
 
 
+def reasons_of(chain: Chain) -> tuple[tuple[str, ...], dict[str, int], int]:
+    """The names of all codes; the codes of malformed packets by reason; and the first code of the first NF's drops.
+
+    Fixed ones come first, then each NF's in chain order, so that a verdict plus an NF's base is its code."""
+    names = ["forward", "reply", "held", "late", "flow_table_full", "nf_error"]
+    malformed = {reason: len(names) + index for index, reason in enumerate(MALFORMED_REASONS)}
+    names += [f"malformed_{reason}" for reason in malformed]
+    first = len(names)
+    names += [name for reasons in chain.reasons for name in reasons]
+    assert len(names) <= 256, "codes are one octet"
+    return tuple(names), malformed, first
+
+
 class Engine(ABC):
     """One chain, one table of flows. Every method is synchronous and runs to completion.
 
@@ -106,7 +121,8 @@ class Engine(ABC):
     record_size: int
     """Octets of one flow's record."""
     touched: Sequence[bytes | None]
-    """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed)."""
+    """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed,
+    or a new flow for which there was no room)."""
 
     @abstractmethod
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:

@@ -22,6 +22,7 @@ flows can be moved and recovered without asking it.
 
 from typing import Any, ClassVar, Final
 
+from nfactor.dataplane.memory import Table as Table, numbers as numbers, text as text
 from nfactor.dataplane.state import (
     array as array,
     f64 as f64,
@@ -46,6 +47,11 @@ REPLY: Final = 1
 """Verdict: the NF made an answer out of the packet; it leaves at once, back to where it came from."""
 DROP: Final = 2
 """Verdict: drop, counted under the NF's own name."""
+
+
+MASK_63: Final = (1 << 63) - 1
+MASK_64: Final = (1 << 64) - 1
+"""For arithmetic that means to stay within so many bits: ``number * 31 & nf.MASK_64``."""
 
 
 def drop(index: int) -> int:

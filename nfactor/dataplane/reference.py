@@ -31,12 +31,13 @@ from nfactor.dataplane.engine import (
     Status,
     Statuses,
     TimeOuts,
+    reasons_of,
 )
 from nfactor.dataplane.flow_row import FIN, RST, ProcessPkt, Row
 from nfactor.errors import MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
-from nfactor.packet.fields import MALFORMED_REASONS, Packet
+from nfactor.packet.fields import Packet
 from nfactor.packet.headers import parse
 
 _COUNT_MASK: Final = 0xFFFF_FFFF
@@ -74,21 +75,14 @@ class ReferenceEngine(Engine):
         self._plan_codes()
 
     def _plan_codes(self) -> None:
-        """Number the reasons: fixed ones first, then each NF's, so that a verdict plus an NF's base is its code."""
-        names = ["forward", "reply", "held", "late", "flow_table_full", "nf_error"]
-        self._malformed = {}
-        for reason in MALFORMED_REASONS:
-            self._malformed[reason] = len(names)
-            names.append(f"malformed_{reason}")
+        self.reasons, self._malformed, base = reasons_of(self._chain)
         self._process_pkts: list[ProcessPkt] = []
         self._drops: dict[ProcessPkt, range] = {}
         """The codes of each NF's drops."""
         for function, reasons in zip(self._chain.functions, self._chain.reasons, strict=True):
             self._process_pkts.append(function.process_pkt)
-            self._drops[function.process_pkt] = range(len(names), len(names) + len(reasons))
-            names += reasons
-        assert len(names) <= 256, "codes are one octet"
-        self.reasons = tuple(names)
+            self._drops[function.process_pkt] = range(base, base + len(reasons))
+            base += len(reasons)
 
     # ---------------------------------------------------------------- packets
 
@@ -127,6 +121,7 @@ class ReferenceEngine(Engine):
         if row is None:
             row = self._first_packet(key, direction)
             if row is None:
+                pkt.flow = None
                 return TABLE_FULL
         elif row.phase >= flow_row.HELD:
             return HELD if row.phase == flow_row.HELD else LATE

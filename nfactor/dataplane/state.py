@@ -12,14 +12,14 @@ Extracting the state of a thousand flows is then a copy of bytes::
         last_sizes: Annotated[list[int], array(u16, 4)]
         host: Annotated[bytes, octets(64)]
 
-In Python the fields are plain ints, floats, lists and bytes. A record holds an integer modulo its width, as the same
-field wraps in compiled code; of a byte string the first ``n`` octets. Records that NFs emit are declared the same way.
+A state object *is* its record: a ``ctypes`` structure over those octets, whose fields Python reads and writes as plain
+ints, floats, arrays and bytes. What is stored is taken modulo the field's width at once, so a field means the same to
+interpreted and to compiled code; of a byte string the first ``n`` octets are kept. An array has its length for ever: write
+its elements. Records that NFs emit are declared the same way.
 """
 
-import struct
+import ctypes
 import zlib
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Annotated, Any, Final, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 import attrs
@@ -39,13 +39,6 @@ class Scalar:
     octets: int
     signed: bool = False
     real: bool = False
-
-    def wrap(self, value: Any) -> Any:
-        """The value as a field of this width holds it: integers modulo the width."""
-        if self.real:
-            return float(value)
-        value = int(value) & ((1 << (8 * self.octets)) - 1)
-        return value - (1 << (8 * self.octets)) if self.signed and value >> (8 * self.octets - 1) else value
 
 
 @attrs.frozen
@@ -112,76 +105,147 @@ class Schema:
     """The same layout for numpy and numba; a byte string is a sub-record ``(used: u2, octets: V n)``."""
     version: str
     """Eight hexadecimal digits that change with the layout (names, widths, order)."""
-    _struct: struct.Struct
-    _scalars: Callable[[Any], tuple[Any, ...]] | None
-    """All fields of a state object at once, where every one of them is a number; most state is."""
 
     def pack(self, value: Any) -> bytes:
-        """The record of a state object: ``size`` octets. Integers are taken modulo their width."""
-        if self._scalars is not None:
-            try:
-                return self._struct.pack(*self._scalars(value))
-            except struct.error:  # a value beyond its width
-                pass
-        return self._struct.pack(*self._values(value))
+        """A copy of a state object's record: ``size`` octets."""
+        assert isinstance(value, self.cls), f"{value!r} is no {self.cls.__qualname__}"
+        return bytes(value)
 
     def unpack(self, record: bytes | memoryview, offset: int = 0) -> Any:
         """A new state object from the ``size`` octets at ``offset``."""
-        numbers = self._struct.unpack_from(record, offset)
-        if self._scalars is not None:
-            return self.cls(*numbers)
-        values = iter(numbers)
-        return self.cls(*(_from_record(field.kind, values) for field in self.fields))
+        return self.cls.from_buffer_copy(record, offset)  # type: ignore[attr-defined]
 
-    def _values(self, value: Any) -> list[Any]:
-        flat: list[Any] = []
-        for field in self.fields:
-            _to_record(field.kind, getattr(value, field.name), flat)
-        return flat
+    def at(self, address: int) -> Any:
+        """The state object whose record lies at that address in memory, and stays there: nothing is copied."""
+        return self.cls.from_address(address)  # type: ignore[attr-defined]
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name."""
+        return next((field for field in self.fields if field.name == name), None)
 
 
-def _to_record(kind: Kind, value: Any, flat: list[Any]) -> None:
-    match kind:
-        case Scalar():
-            flat.append(kind.wrap(value))
-        case Array():
-            if len(value) != kind.count:
-                raise CallerError(f"an array of {kind.count} holds {len(value)} values")
-            flat.extend(kind.element.wrap(item) for item in value)
-        case Octets():
-            used = bytes(value[: kind.octets_max])
-            flat += (len(used), used)
+class _Record(ctypes.LittleEndianStructure):
+    """What all state classes have in common."""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        schema = schema_of(type(self))
+        if len(values) > len(schema.fields):
+            raise TypeError(f"{type(self).__name__} has {len(schema.fields)} fields, {len(values)} values were given")
+        given = dict(zip((field.name for field in schema.fields), values, strict=False))
+        for name, value in {**type(self).__defaults__, **given, **named}.items():
+            field = schema.field(name)
+            if field is None:
+                raise TypeError(f"{type(self).__name__} has no field {name}")
+            if isinstance(field.kind, Array):
+                getattr(self, name)[:] = _elements(value, field.kind)
+            else:
+                setattr(self, name, value)
+
+    __defaults__: dict[str, Any] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bytes(self) == bytes(other)  # type: ignore[call-overload]
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in schema_of(type(self)).fields)
+        return f"{type(self).__name__}({fields})"
 
 
-def _from_record(kind: Kind, values: Any) -> Any:
-    match kind:
-        case Scalar():
-            return next(values)
-        case Array():
-            return [next(values) for _ in range(kind.count)]
-        case Octets():
-            used = next(values)
-            return next(values)[:used]
+def _elements(value: Any, kind: Array) -> list[Any]:
+    if len(value) != kind.count:
+        raise CallerError(f"an array of {kind.count} holds {len(value)} values")
+    return list(value)
+
+
+class _Elements:
+    """How an array field compares and shows itself: as the list of its elements."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Elements | list | tuple) and list(self) == list(other)  # type: ignore[call-overload]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))  # type: ignore[call-overload]
+
+
+def ctype_of(scalar: Scalar) -> Any:
+    """The ctypes type of a number."""
+    return _CTYPES[scalar.code]
+
+
+def array_type(element: Scalar, count: int) -> Any:
+    """The ctypes type of an array of numbers, whose objects show themselves as lists."""
+    fields = {"_type_": ctype_of(element), "_length_": count}
+    return type(f"{element.name}x{count}", (_Elements, ctypes.Array), fields)
+
+
+_CTYPES: Final = {
+    "B": ctypes.c_uint8,
+    "H": ctypes.c_uint16,
+    "I": ctypes.c_uint32,
+    "Q": ctypes.c_uint64,
+    "b": ctypes.c_int8,
+    "h": ctypes.c_int16,
+    "i": ctypes.c_int32,
+    "q": ctypes.c_int64,
+    "d": ctypes.c_double,
+}
 
 
 @dataclass_transform(kw_only_default=False)
 def state(cls: type[T]) -> type[T]:
-    """Make a state (or record) class: slots, every field zero unless given, and its ``Schema``.
+    """Make a state (or record) class: a structure over its record, every field zero unless given, and its ``Schema``.
 
     Raises ``CallerError`` naming class and field where an annotation is not a type of this module.
     """
     kinds = _kinds(cls)
-    for name, kind in kinds.items():
-        if name not in vars(cls):
-            setattr(cls, name, _zero(kind))
-    made: Any = attrs.define(slots=True, eq=True, auto_attribs=True)(cls)
-    made.__schema__ = _layout(made, kinds)
+    fields, size = _place(kinds)
+    members: dict[str, Any] = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in ("__dict__", "__weakref__", "__slots__", "__annotations__") and name not in kinds
+    }
+    structure: list[tuple[str, Any]] = []
+    for field in fields:
+        match field.kind:
+            case Scalar():
+                structure.append((field.name, ctype_of(field.kind)))
+            case Array(element, count):
+                structure.append((field.name, array_type(element, count)))
+            case Octets(octets_max):
+                used, octets_of = f"_{field.name}_used", f"_{field.name}_octets"
+                structure += [(used, ctypes.c_uint16), (octets_of, ctypes.c_uint8 * octets_max)]
+                members[field.name] = _octets_property(used, octets_of, octets_max)
+    end = fields[-1].offset + _shape(fields[-1].kind)[1] if fields else 0
+    if end < size:
+        structure.append(("_", ctypes.c_uint8 * (size - end)))
+    members["_fields_"] = structure
+    members["__defaults__"] = {name: vars(cls)[name] for name in kinds if name in vars(cls)}
+    made: Any = type(cls.__name__, (_Record,), members | {"__qualname__": cls.__qualname__})
+    assert ctypes.sizeof(made) == size, "ctypes lays fields out as we do"
+    version = f"{zlib.crc32(repr([(f.name, f.kind, f.offset) for f in fields]).encode()):08x}"
+    made.__schema__ = Schema(made, fields, size, _dtype(fields, size), version)
     return made  # type: ignore[no-any-return]
+
+
+def _octets_property(used: str, octets_of: str, octets_max: int) -> property:
+    def get(self: Any) -> bytes:
+        return bytes(getattr(self, octets_of))[: getattr(self, used)]
+
+    def put(self: Any, value: bytes) -> None:
+        kept = bytes(value[:octets_max])
+        setattr(self, used, len(kept))
+        setattr(self, octets_of, type(getattr(self, octets_of)).from_buffer_copy(kept.ljust(octets_max, b"\0")))
+
+    return property(get, put)
 
 
 @dataclass_transform(kw_only_default=False)
 def record(cls: type[T]) -> type[T]:
-    """Make a class of what an NF emits: the same fixed-width fields as state."""
+    """Make a class of what an NF emits, or of the rows of a table: the same fixed-width fields as state."""
     return state(cls)
 
 
@@ -215,67 +279,39 @@ def _kind(hint: Any) -> Kind | None:
     return None
 
 
-def _zero(kind: Kind) -> Any:
-    match kind:
-        case Scalar():
-            return 0.0 if kind.real else 0
-        case Array():
-            return attrs.field(factory=_zeros(kind))
-        case Octets():
-            return b""
-
-
-def _zeros(kind: Array) -> Callable[[], list[Any]]:
-    return lambda: [0.0 if kind.element.real else 0] * kind.count
-
-
 _USED_OCTETS: Final = 2  # a byte string is preceded by its used length, u16
 
 
-def _layout(cls: type, kinds: dict[str, Kind]) -> Schema:
-    """Place the fields at naturally aligned offsets and derive struct format, dtype and version from that."""
+def _place(kinds: dict[str, Kind]) -> tuple[tuple[Field, ...], int]:
+    """The fields at naturally aligned offsets, and the size of the record."""
     fields: list[Field] = []
-    formats, dtypes, end = ["<"], [], 0
+    end = 0
     for name, kind in kinds.items():
-        alignment, size, code, dtype = _shape(kind)
+        alignment, size, _ = _shape(kind)
         offset = -(-end // alignment) * alignment
-        formats.append(f"{offset - end}x{code}")
         fields.append(Field(name, kind, offset))
-        dtypes.append(dtype)
         end = offset + size
-    size = max(8, -(-end // 8) * 8)
-    formats.append(f"{size - end}x")
+    return tuple(fields), max(8, -(-end // 8) * 8)
+
+
+def _dtype(fields: tuple[Field, ...], size: int) -> "np.dtype[np.void]":
     description: Any = {
         "names": [field.name for field in fields],
-        "formats": dtypes,
+        "formats": [_shape(field.kind)[2] for field in fields],
         "offsets": [field.offset for field in fields],
         "itemsize": size,
     }
-    version = f"{zlib.crc32(repr([(f.name, f.kind, f.offset) for f in fields]).encode()):08x}"
-    scalars = None
-    if len(fields) > 1 and all(isinstance(field.kind, Scalar) for field in fields):
-        scalars = attrgetter(*kinds)
-    return Schema(cls, tuple(fields), size, np.dtype(description), version, struct.Struct("".join(formats)), scalars)
+    return np.dtype(description)
 
 
-def _shape(kind: Kind) -> tuple[int, int, str, Any]:
-    """``(alignment, octets, struct code, numpy dtype)`` of a field."""
+def _shape(kind: Kind) -> tuple[int, int, Any]:
+    """``(alignment, octets, numpy dtype)`` of a field."""
     match kind:
         case Scalar():
-            return kind.octets, kind.octets, kind.code, np.dtype("<" + kind.code)
+            return kind.octets, kind.octets, np.dtype("<" + kind.code)
         case Array():
-            code = kind.element.code
-            return (
-                kind.element.octets,
-                kind.element.octets * kind.count,
-                f"{kind.count}{code}",
-                np.dtype(("<" + code, (kind.count,))),
-            )
+            dtype = np.dtype(("<" + kind.element.code, (kind.count,)))
+            return kind.element.octets, kind.element.octets * kind.count, dtype
         case Octets():
             n = kind.octets_max
-            return (
-                _USED_OCTETS,
-                _USED_OCTETS + n,
-                f"H{n}s",
-                np.dtype([("used", "<u2"), ("octets", f"V{n}")]),
-            )
+            return _USED_OCTETS, _USED_OCTETS + n, np.dtype([("used", "<u2"), ("octets", f"V{n}")])

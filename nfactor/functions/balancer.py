@@ -22,14 +22,13 @@ import attrs
 
 from nfactor.dataplane import nf
 from nfactor.errors import RuleError
-from nfactor.functions.words import address_words, halves, port_number, protocol_number
+from nfactor.functions.words import address_words, port_number, protocol_number
 
 BACKENDS_MAX = 4096
 """Backends of one service, at most."""
 
 _MAC_OCTETS: Final = 6
 _ETHERNET: Final = 1
-_MASK_64: Final = (1 << 64) - 1
 
 
 @attrs.frozen
@@ -43,6 +42,27 @@ class Service:
     port: int
     backends: tuple[tuple[int, ...], ...]
     """MAC addresses, six octets each."""
+
+
+@nf.record
+class ServiceRow:
+    """A service as the NF looks it up."""
+
+    high: nf.u64
+    low: nf.u64
+    version: nf.u8
+    protocol: nf.u8
+    port: nf.u16
+    first: nf.u32
+    """Where its backends begin among those of all services."""
+    count: nf.u32
+
+
+@nf.record
+class BackendRow:
+    """A backend: its MAC address as a number, the first octet highest."""
+
+    mac: nf.u64
 
 
 @nf.state
@@ -63,8 +83,19 @@ class Balancer(nf.NF):
     State = BalancerState
 
     def __init__(self, services: Sequence[Service] = ()) -> None:
-        self.services = tuple(services)
-        self.backends = tuple(mac for service in self.services for mac in service.backends)
+        self.services: nf.Table[ServiceRow] = nf.Table(ServiceRow)
+        self.backends: nf.Table[BackendRow] = nf.Table(BackendRow)
+        self.configure(services)
+
+    def configure(self, services: Sequence[Service]) -> None:
+        """These services from now on. Connections keep the backend that they have by its place in the list."""
+        rows, macs = [], []
+        for service in services:
+            ends = (service.version, service.protocol, service.port, len(macs), len(service.backends))
+            rows.append(ServiceRow(service.high, service.low, *ends))
+            macs += [BackendRow(int.from_bytes(bytes(mac), "big")) for mac in service.backends]
+        self.services.replace(rows)
+        self.backends.replace(macs)
 
     def process_pkt(self, pkt: nf.Packet, fs: BalancerState) -> int:
         """Rewrite the Ethernet target of packets to a service; FORWARD."""
@@ -73,47 +104,39 @@ class Balancer(nf.NF):
             fs.to_service = pkt.direction
             fs.asked |= 1 << pkt.direction
         if fs.chosen and pkt.direction == fs.to_service and pkt.linktype == _ETHERNET:
-            mac = self.backends[fs.chosen - 1]
+            mac = self.backends[fs.chosen - 1].mac
             for index in range(_MAC_OCTETS):
-                pkt.data[pkt.start + index] = mac[index]
+                pkt.data[pkt.start + index] = mac >> (40 - 8 * index) & 0xFF
         return nf.FORWARD
 
     def _choose(self, pkt: nf.Packet) -> int:
         """1 + the backend for the client that sent this packet, or 0 if it is for no service."""
-        first = 1
-        high, low = halves(int.from_bytes(pkt.target, "big"))
         for service in self.services:
             if (
                 service.protocol == pkt.protocol
                 and service.port == pkt.target_port
                 and service.version == pkt.version
-                and service.high == high
-                and service.low == low
+                and service.high == pkt.target_high
+                and service.low == pkt.target_low
             ):
-                return first + _highest(service, pkt)
-            first += len(service.backends)
+                return 1 + self._highest(service.first, service.count, pkt)
         return 0
 
-
-def _highest(service: Service, pkt: nf.Packet) -> int:
-    """Rendezvous hashing: of all backends the one whose hash with the client is the highest."""
-    high, low = halves(int.from_bytes(pkt.source, "big"))
-    client = _mix(high ^ _mix(low ^ _mix(pkt.source_port)))
-    best, best_score = 0, -1
-    for index, mac in enumerate(service.backends):
-        number = 0
-        for octet in mac:
-            number = number << 8 | octet
-        score = _mix(client ^ _mix(number))
-        if score > best_score:
-            best, best_score = index, score
-    return best
+    def _highest(self, first: int, count: int, pkt: nf.Packet) -> int:
+        """Rendezvous hashing: of all backends the one whose hash with the client is the highest."""
+        client = _mix(pkt.source_high ^ _mix(pkt.source_low ^ _mix(pkt.source_port)))
+        best, best_score = first, 0
+        for index in range(first, first + count):
+            score = _mix(client ^ _mix(self.backends[index].mac))
+            if score > best_score:
+                best, best_score = index, score
+        return best
 
 
 def _mix(number: int) -> int:
     """A 64-bit finaliser (the constants are those of MurmurHash3, which is in the public domain)."""
-    number = (number ^ number >> 33) * 0xFF51AFD7ED558CCD & _MASK_64
-    number = (number ^ number >> 33) * 0xC4CEB9FE1A85EC53 & _MASK_64
+    number = (number ^ number >> 33) * 0xFF51AFD7ED558CCD & nf.MASK_64
+    number = (number ^ number >> 33) * 0xC4CEB9FE1A85EC53 & nf.MASK_64
     return number ^ number >> 33
 
 

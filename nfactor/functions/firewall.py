@@ -25,7 +25,7 @@ from typing import Final
 import attrs
 
 from nfactor.dataplane import nf
-from nfactor.errors import RuleError
+from nfactor.errors import CallerError, RuleError
 from nfactor.functions import conntrack
 from nfactor.functions.words import PORTS_MAX, WITH_PORTS, halves, port_number, protocol_number
 
@@ -74,6 +74,45 @@ class Rule:
     """The connection states that match (``conntrack``); empty: any."""
 
 
+@nf.record
+class RuleRow:
+    """A rule as the NF compares it with packets; fields as in ``Endpoint``."""
+
+    source_high: nf.u64
+    source_low: nf.u64
+    source_high_mask: nf.u64
+    source_low_mask: nf.u64
+    target_high: nf.u64
+    target_low: nf.u64
+    target_high_mask: nf.u64
+    target_low_mask: nf.u64
+    source_port_min: nf.u16
+    source_port_max: nf.u16
+    target_port_min: nf.u16
+    target_port_max: nf.u16
+    protocol: nf.u16
+    source_version: nf.u8
+    target_version: nf.u8
+    connections: nf.u8
+    """Bit set of the connection states that match."""
+    names_ports: nf.u8
+    answer: nf.u8
+
+    @classmethod
+    def of(cls, rule: Rule) -> "RuleRow":
+        """The row of a rule."""
+        ends: dict[str, int] = {}
+        for side, end in (("source", rule.source), ("target", rule.target)):
+            ends |= {f"{side}_{name}": value for name, value in attrs.asdict(end).items()}
+        return cls(  # type: ignore[call-arg]
+            **ends,
+            protocol=rule.protocol,
+            connections=sum(1 << state for state in rule.connections or _CONNECTIONS.values()),
+            names_ports=rule.source.names_ports() or rule.target.names_ports(),
+            answer=_DENY + _RULE if rule.deny else _ALLOW,
+        )
+
+
 @attrs.frozen
 class RuleSet:
     """Rules in order and what happens when none matches."""
@@ -98,6 +137,14 @@ class FirewallState:
     """1 or 2 for the side (``origin`` or the other) that sent the first FIN."""
 
 
+@nf.state
+class FirewallSettings:
+    """What the firewall goes by beside its rules."""
+
+    default: nf.u8
+    """The answer where no rule matches."""
+
+
 class Firewall(nf.NF):
     """Drops what the rules deny, counted as ``firewall_rule`` or ``firewall_policy``."""
 
@@ -105,8 +152,23 @@ class Firewall(nf.NF):
     drop_reasons = ("rule", "policy")
 
     def __init__(self, rules: RuleSet | None = None) -> None:
-        self.rules = RuleSet() if rules is None else rules
-        self.tracks = any(rule.connections for rule in self.rules.rules)
+        self.rules: nf.Table[RuleRow] = nf.Table(RuleRow)
+        self.settings = FirewallSettings()
+        self.tracks: bool | None = None
+        self.configure(RuleSet() if rules is None else rules)
+
+    def configure(self, rules: RuleSet) -> None:
+        """These rules from now on, for what has not been judged yet: answers that were given stay given.
+
+        Raises ``CallerError`` where the rules begin or cease to name connection states: whether connections are tracked
+        is settled by the first ones."""
+        tracks = any(rule.connections for rule in rules.rules)
+        if self.tracks is None:
+            self.tracks = tracks
+        elif tracks != self.tracks:
+            raise CallerError("rules begin or cease to name connection states, which a firewall at work cannot follow")
+        self.settings.default = _DENY + _POLICY if rules.default_deny else _ALLOW
+        self.rules.replace(map(RuleRow.of, rules.rules))
 
     def process_pkt(self, pkt: nf.Packet, fs: FirewallState) -> int:
         """FORWARD or a drop; non-IP packets pass."""
@@ -143,17 +205,31 @@ class Firewall(nf.NF):
     def _judge(self, pkt: nf.Packet, connection: int) -> int:
         if pkt.version == 0:
             return _ALLOW
-        source, target = _halves(pkt, source=True), _halves(pkt, source=False)
-        with_ports = pkt.l4 >= 0 and pkt.protocol in WITH_PORTS
-        for rule in self.rules.rules:
+        source_high, source_low, source_port = pkt.source_high, pkt.source_low, pkt.source_port
+        target_high, target_low, target_port = pkt.target_high, pkt.target_low, pkt.target_port
+        version, protocol = pkt.version, pkt.protocol
+        with_ports = pkt.l4 >= 0 and protocol in WITH_PORTS
+        for rule in self.rules:
             if (
-                rule.protocol in (_ANY_PROTOCOL, pkt.protocol)
-                and (not rule.connections or connection in rule.connections)
-                and _matches(rule.source, pkt.version, source, pkt.source_port, with_ports)
-                and _matches(rule.target, pkt.version, target, pkt.target_port, with_ports)
+                rule.protocol in (protocol, _ANY_PROTOCOL)
+                and rule.connections >> connection & 1
+                and rule.source_version in (version, 0)
+                and rule.target_version in (version, 0)
+                and source_low & rule.source_low_mask == rule.source_low
+                and target_low & rule.target_low_mask == rule.target_low
+                and source_high & rule.source_high_mask == rule.source_high
+                and target_high & rule.target_high_mask == rule.target_high
+                and (
+                    not rule.names_ports
+                    or (
+                        with_ports
+                        and rule.source_port_min <= source_port <= rule.source_port_max
+                        and rule.target_port_min <= target_port <= rule.target_port_max
+                    )
+                )
             ):
-                return _DENY + _RULE if rule.deny else _ALLOW
-        return _DENY + _POLICY if self.rules.default_deny else _ALLOW
+                return rule.answer
+        return self.settings.default
 
 
 def _passed(pkt: nf.Packet, fs: FirewallState, tcp: int) -> None:
@@ -168,19 +244,6 @@ def _passed(pkt: nf.Packet, fs: FirewallState, tcp: int) -> None:
     if tcp == conntrack.CLOSING and fs.tcp != conntrack.CLOSING and conntrack.is_fin(pkt.tcp_flags):
         fs.finished = 2 if side else 1
     fs.tcp = tcp
-
-
-def _halves(pkt: nf.Packet, *, source: bool) -> tuple[int, int]:
-    """The upper and lower 64 bits of an address of the packet."""
-    return halves(int.from_bytes(pkt.source if source else pkt.target, "big"))
-
-
-def _matches(end: Endpoint, version: int, address: tuple[int, int], port: int, with_ports: bool) -> bool:
-    if end.version and (
-        end.version != version or address[0] & end.high_mask != end.high or address[1] & end.low_mask != end.low
-    ):
-        return False
-    return not end.names_ports() or (with_ports and end.port_min <= port <= end.port_max)
 
 
 def parse_rules(lines: Iterable[str], file: str = "rules") -> RuleSet:

@@ -140,11 +140,6 @@ def put(words: list[int], at: int, octet: int) -> None:
         words[at >> 3] = octet
 
 
-def text(words: list[int], octets: int) -> bytes:
-    """The first ``octets`` as a byte string: for the border only, where a record is emitted."""
-    return b"".join(word.to_bytes(8, "little") for word in words[: (octets + 7) >> 3])[:octets]
-
-
 def complete(pkt: nf.Packet, fs: HttpState, d: int, whole: int) -> None:
     """The message of direction ``d`` has ended with this packet: emit its row."""
     fs.stage[d] = START
@@ -152,9 +147,9 @@ def complete(pkt: nf.Packet, fs: HttpState, d: int, whole: int) -> None:
         pkt.emit(
             HttpRequest(
                 mark=pkt.mark,
-                method=text(fs.method, fs.method_octets),
-                host=text(fs.host, fs.host_octets),
-                uri=text(fs.uri, fs.uri_octets),
+                method=nf.text(fs.method, fs.method_octets),
+                host=nf.text(fs.host, fs.host_octets),
+                uri=nf.text(fs.uri, fs.uri_octets),
                 cut=fs.request_flags & CUT,
                 whole=whole,
             )

@@ -93,7 +93,7 @@ class Ids(nf.NF):
         self._search = self._search_for(self._streams)
         self._packet_search = self._search_for([a | b for a, b in zip(self._alone, self._loose, strict=True)])
         self._late, self._packet = Scratch(self._search), Scratch(self._packet_search)
-        self._matching = [0] * self._words
+        self._matching = nf.numbers(nf.u64, self._words)
         self.State = _state_class(self._search)  # type: ignore[misc]  # its size follows from the rules
 
     def _plan(self) -> None:

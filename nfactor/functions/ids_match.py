@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from nfactor.dataplane import nf
 from nfactor.errors import CallerError
 from nfactor.functions.ids_automaton import Automaton
 from nfactor.functions.ids_rules import Content, Rule, pending_of
@@ -50,12 +51,12 @@ class Scratch:
     """A ``Progress`` of one direction that lasts for one packet."""
 
     def __init__(self, search: "Search") -> None:
-        self.exact, self.folded = [0], [0]
-        self.wanted = [0] * search.words
-        self.complete = [0] * search.words
-        self.chains = [0] * search.chain_words
-        self.used = [0] * search.contents
-        self.pending = [0] * search.pending
+        self.exact, self.folded = nf.numbers(nf.u32, 1), nf.numbers(nf.u32, 1)
+        self.wanted = nf.numbers(nf.u64, search.words)
+        self.complete = nf.numbers(nf.u64, search.words)
+        self.chains = nf.numbers(nf.u64, search.chain_words)
+        self.used = nf.numbers(nf.u16, search.contents)
+        self.pending = nf.numbers(nf.i64, search.pending)
 
     def clear(self) -> None:
         """Forget everything but what is wanted. Pending ends need no clearing: ``used`` says what counts."""

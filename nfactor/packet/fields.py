@@ -185,6 +185,26 @@ class Packet:
             return self.data[self.l3 + 16 : self.l3 + 20].tobytes()
         return self.data[self.l3 + 24 : self.l3 + 40].tobytes() if self.version == 6 else b""
 
+    @property
+    def source_high(self) -> int:
+        """The upper 64 bits of the source address as a number; 0 for IPv4, and if this is not IP."""
+        return int.from_bytes(self.source[:-8], "big")
+
+    @property
+    def source_low(self) -> int:
+        """The lower 64 bits of the source address as a number; all 32 of an IPv4 address."""
+        return int.from_bytes(self.source[-8:], "big")
+
+    @property
+    def target_high(self) -> int:
+        """The upper 64 bits of the destination address, likewise."""
+        return int.from_bytes(self.target[:-8], "big")
+
+    @property
+    def target_low(self) -> int:
+        """The lower 64 bits of the destination address, likewise."""
+        return int.from_bytes(self.target[-8:], "big")
+
     def has(self, at: int, octets: int, reason: str) -> bool:
         """Whether so many octets were captured at ``at``. If not, only a snapped frame is excused from ``reason``."""
         if at + octets <= self.end:
@@ -194,9 +214,19 @@ class Packet:
         raise MalformedPacket(reason)
 
     def u16(self, at: int) -> int:
-        """The two octets at ``at``, big-endian."""
+        """The two octets at ``at``, big-endian. Raises where the burst does not have them."""
         number: int = _U16.unpack_from(self.data, at)[0]
         return number
 
+    def u32(self, at: int) -> int:
+        """The four octets at ``at``, likewise."""
+        number: int = _U32.unpack_from(self.data, at)[0]
+        return number
 
-_U16 = struct.Struct(">H")
+    def u64(self, at: int) -> int:
+        """The eight octets at ``at``, likewise."""
+        number: int = _U64.unpack_from(self.data, at)[0]
+        return number
+
+
+_U16, _U32, _U64 = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">Q")

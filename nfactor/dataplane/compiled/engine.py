@@ -1,0 +1,392 @@
+"""The compiled engine: the same promises as the reference, kept by machine code.
+
+What Python does here, it does once per burst or per set of flows, never per packet: it hands over addresses, has
+headers that are not plain read by the reference parser, lets the index grow, and turns emitted records into objects.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.dataplane import flow_row
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.compiled import cache, layout
+from nfactor.dataplane.compiled.memory_map import Piece, Words
+from nfactor.dataplane.compiled.reading import Reader
+from nfactor.dataplane.compiled.sample import error_sample
+from nfactor.dataplane.compiled.text import chain_text
+from nfactor.dataplane.engine import (
+    FLOWS_MAX,
+    Counts,
+    Engine,
+    EngineStatistics,
+    Epochs,
+    Keys,
+    Records,
+    Statuses,
+    TimeOuts,
+    reasons_of,
+)
+from nfactor.dataplane.memory import Table, place_of
+from nfactor.dataplane.state import schema_of
+from nfactor.packet.burst import Burst
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.cluster_frame import KEY_OCTETS
+from nfactor.packet.flow_key import keys_array, keys_list
+
+_INDEX_MIN: Final = 4096
+"""Places of the smallest index."""
+_GROWTH: Final = 2
+_SLICE: Final = 1024
+"""Packets or keys that are handed over at once: the index may have to grow in between."""
+_NEVER_NS: Final = (1 << 63) - 1
+_NO_EPOCHS: Final = np.zeros(0, np.uint32)
+_LINE: Final = 64
+
+
+class CompiledEngine(Engine):
+    """See ``Engine``; ``classifier`` decides what a flow is, for packets that are not plain. Raises ``NotCompilable``."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        classifier: FlowClassifier,
+        *,
+        flows_max: int = FLOWS_MAX,
+        time_outs: TimeOuts = TimeOuts(),  # noqa: B008 - frozen
+        common_clock: bool = False,
+        secret: bytes | None = None,
+    ) -> None:
+        """``common_clock`` as in ``ReferenceEngine``. ``secret``: 48 octets for the hash of keys, random unless
+        given; nothing but the time of look-ups depends on it."""
+        self._chain = chain
+        self.reasons, self._malformed, first_code = reasons_of(chain)
+        self.record_size = chain.record_size
+        made = chain_text(chain, first_code)
+        self._program = made.program
+        self.text = made.text
+        self._context = Words(layout.CONTEXT_OCTETS)
+        self._cx = self._context.address
+        self._reader = Reader(classifier, self._malformed)
+        self._emitted: list[tuple[bytes, Any]] = []
+        self._sample = ""
+        self._rows_of_burst: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._lay_out(flows_max, secret or os.urandom(KEY_OCTETS))
+        self._set_up(classifier, time_outs, common_clock=common_clock)
+        self._tables_seen = -1
+        self._bind_tables()
+        self._load()
+
+    # ---------------------------------------------------------------- memory
+
+    def _lay_out(self, flows_max: int, secret: bytes) -> None:
+        word = self._context
+        state_size = self._chain.record_size - layout.HEADER_OCTETS
+        stride = -(-(layout.ROW_STATES + state_size) // _LINE) * _LINE
+        self._rows = Piece(stride * flows_max)
+        self._cold = Piece(layout.COLD_OCTETS * flows_max)
+        self._index = Piece(8 * _INDEX_MIN)
+        self._old_index: Piece | None = None
+        self._events = Piece(layout.EMITTED_OCTETS)
+        self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
+        self._guesses = Piece(4 * layout.BLOCK_PACKETS)
+        self._spare_row = Piece(stride)
+        template = b"".join(
+            schema.pack(function.allocate_new_fs())
+            for schema, function in zip(self._chain.schemas, self._chain.functions, strict=True)
+            if schema is not None
+        )
+        self._template = np.frombuffer(template or bytes(8), np.uint8)
+        self._errors = np.zeros(len(self._chain.functions), np.int64)
+        word[layout.ROWS], word[layout.STRIDE], word[layout.COLD] = self._rows.address, stride, self._cold.address
+        word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, _INDEX_MIN - 1
+        word[layout.FLOWS_MAX] = flows_max
+        word[layout.EMITTED], word[layout.EMITTED_SIZE] = self._events.address, layout.EMITTED_OCTETS
+        word[layout.TEMPLATE], word[layout.STATE_SIZE] = self._template.ctypes.data, state_size
+        word[layout.ERRORS] = self._errors.ctypes.data
+        for place, start in enumerate(range(0, KEY_OCTETS, 8)):
+            word[layout.SECRETS + 8 * place] = int.from_bytes(secret[start : start + 8], "little", signed=True)
+        for empty in (layout.FREE, layout.OLDEST, layout.NEWEST, layout.SCAN, layout.SCAN_END):
+            word[empty] = layout.NO_ROW
+
+    def _set_up(self, classifier: FlowClassifier, time_outs: TimeOuts, *, common_clock: bool) -> None:
+        word = self._context
+        self._time_outs = time_outs
+        word[layout.FIVE_TUPLE] = classifier.mode == "five-tuple"
+        word[layout.COMMON_CLOCK] = common_clock
+        word[layout.FAIL_NF] = -1
+        seconds = (time_outs.tcp_idle_s, time_outs.tcp_closed_s, time_outs.udp_idle_s, time_outs.other_idle_s)
+        for place, silence in enumerate(seconds):
+            word[layout.TIME_OUTS + 8 * place] = _NEVER_NS if time_outs.never else int(silence * 1e9)
+
+    def _bind_tables(self) -> None:
+        """Where the NFs' tables lie now."""
+        self._tables_seen = Table.changes
+        self._bound = [memory.rows if isinstance(memory, Table) else memory for memory in self._program.slots]
+        for number, memory in enumerate(self._bound):
+            at = layout.SLOTS + layout.SLOT_OCTETS * number
+            self._context[at], self._context[at + layout.WORD] = place_of(memory)
+
+    def _make_room(self) -> None:
+        """Let the index grow when it is half full and has done with its last growth."""
+        word = self._context
+        places = word[layout.INDEX_MASK] + 1
+        if word[layout.OLD_INDEX] == 0:
+            self._old_index = None
+            if word[layout.ROWS_USED] * _GROWTH > places:
+                self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
+                word[layout.OLD_INDEX], word[layout.OLD_MASK], word[layout.OLD_CURSOR] = (
+                    self._old_index.address,
+                    places - 1,
+                    0,
+                )
+                word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
+
+    # ---------------------------------------------------------------- code
+
+    def _load(self) -> None:
+        """Have all of the module compiled, or taken from the disk; once more if what is there is damaged."""
+        try:
+            self._code = cache.load(self.text)
+            self._warm()
+        except Exception:
+            cache.forget(self.text)
+            self._code = cache.load(self.text)
+            self._warm()
+
+    def _warm(self) -> None:
+        """Call every entry with nothing to do, so that none is compiled while packets wait."""
+        keys, epochs, records, statuses = self._arrays(0)
+        code, cx = self._code, self._cx
+        self.process(Burst.from_frames([]))
+        code.finish_block(cx, self._block.address, 0)
+        code.keys_of(np.zeros(0, np.int64), keys)
+        code.pick(cx, keys, epochs)
+        code.unpin(cx, keys, epochs, statuses)
+        code.depart(cx, keys, records, statuses)
+        code.hold(cx, keys, epochs, statuses)
+        code.install(cx, keys, epochs, records, statuses)
+        code.drop(cx, keys, 0, statuses)
+        code.idle(cx, 0, keys, epochs)
+        code.expire(cx, keys, epochs, statuses, 0)
+        code.farewells(cx, keys, records, self._spare_row.address, 0)
+        code.copy(cx, keys, epochs, records, statuses)
+        code.living(cx, keys)
+        code.grow(cx, 0)
+
+    def _arrays(self, count: int) -> tuple[Any, Epochs, Records, Statuses]:
+        return (
+            np.zeros((count, KEY_OCTETS), np.uint8),
+            np.zeros(count, np.uint32),
+            np.zeros((count, self.record_size), np.uint8),
+            np.zeros(count, np.uint8),
+        )
+
+    # ---------------------------------------------------------------- packets
+
+    def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
+        """See ``Engine.process``."""
+        if self._tables_seen != Table.changes:
+            self._bind_tables()
+        count = len(burst)
+        codes = np.empty(count, np.uint8)
+        rows = self._rows_of_burst = np.empty(count, np.int64)
+        if count <= _SLICE:
+            self._make_room()
+            self._process(burst, codes, rows)
+        else:
+            for start in range(0, count, _SLICE):
+                part = slice(start, start + _SLICE)
+                self._make_room()
+                self._process(burst.slice(part.start, min(part.stop, count)), codes[part], rows[part])
+        return codes
+
+    def _process(self, burst: Burst, codes: Any, rows: Any) -> None:
+        at, is_read, count, word = 0, 0, len(burst), self._context
+        while True:
+            at = self._code.process(
+                self._cx,
+                self._block.address,
+                self._guesses.address,
+                burst.data,
+                burst.offsets,
+                burst.lengths,
+                burst.wire_lengths,
+                burst.times,
+                burst.marks,
+                codes,
+                rows,
+                at,
+                is_read,
+            )
+            if word[layout.FAIL_NF] >= 0:
+                self._sample_error(burst)
+            if at >= count:
+                break
+            is_read = 0
+            if word[layout.EMITTED_USED] > layout.EMITTED_OCTETS - layout.EMIT_RESERVE:
+                self._take_events()
+            else:
+                packets = min(layout.BLOCK_PACKETS, count - at)
+                self._reader.read(burst, at, packets, self._block)
+                self._code.finish_block(self._cx, self._block.address, packets)
+                is_read = 1
+
+    @property
+    def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
+        """See ``Engine.touched``."""
+        rows = self._rows_of_burst
+        keys = np.zeros((len(rows), KEY_OCTETS), np.uint8)
+        self._code.keys_of(rows, keys)
+        return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]
+
+    def _sample_error(self, burst: Burst | None) -> None:
+        word = self._context
+        stage, site = word[layout.FAIL_NF], self._program.sites[word[layout.FAIL_FIRST_SITE]]
+        word[layout.FAIL_NF], word[layout.FAIL_SITE] = -1, 0
+        if not self._sample:
+            self._sample = error_sample(self._chain.functions[stage], site)
+
+    # ---------------------------------------------------------------- sets of flows
+
+    def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
+        """See ``Engine.pick``."""
+        keys, epochs, _, _ = self._arrays(min(flows_max, self._context[layout.ACTIVE]))
+        count = self._code.pick(self._cx, keys, epochs)
+        return keys_list(keys[:count]), epochs[:count]
+
+    def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
+        """See ``Engine.unpin``."""
+        statuses = np.zeros(len(keys), np.uint8)
+        self._code.unpin(self._cx, keys_array(keys), _NO_EPOCHS if epochs is None else _u32(epochs), statuses)
+        return statuses
+
+    def depart(self, keys: Keys) -> tuple[Records, Statuses]:
+        """See ``Engine.depart``."""
+        _, _, records, statuses = self._arrays(len(keys))
+        self._code.depart(self._cx, keys_array(keys), records, statuses)
+        return records, statuses
+
+    def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
+        """See ``Engine.hold``."""
+        statuses, every, numbers = np.zeros(len(keys), np.uint8), keys_array(keys), _u32(epochs)
+        for start in range(0, len(keys), _SLICE):
+            self._make_room()
+            part = slice(start, start + _SLICE)
+            self._code.hold(self._cx, every[part], numbers[part], statuses[part])
+            if self._context[layout.OLD_INDEX]:
+                self._code.grow(self._cx, 4 * _SLICE)
+        return statuses
+
+    def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
+        """See ``Engine.install``."""
+        statuses = np.zeros(len(keys), np.uint8)
+        self._code.install(self._cx, keys_array(keys), _u32(epochs), np.ascontiguousarray(records), statuses)
+        return statuses
+
+    def release(self, keys: Keys) -> Statuses:
+        """See ``Engine.release``."""
+        return self._drop(keys, flow_row.HELD)
+
+    def forget(self, keys: Keys) -> Statuses:
+        """See ``Engine.forget``."""
+        return self._drop(keys, flow_row.GONE)
+
+    def _drop(self, keys: Keys, phase: int) -> Statuses:
+        statuses = np.zeros(len(keys), np.uint8)
+        self._code.drop(self._cx, keys_array(keys), phase, statuses)
+        return statuses
+
+    # ---------------------------------------------------------------- the end of flows
+
+    def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
+        """See ``Engine.idle``."""
+        if self._time_outs.never:
+            return [], np.zeros(0, np.uint32)
+        keys, counts, _, _ = self._arrays(min(scan_max, self._context[layout.ROWS_USED]))
+        found = self._code.idle(self._cx, scan_max, keys, counts)
+        return keys_list(keys[:found]), counts[:found]
+
+    def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
+        """See ``Engine.expire``."""
+        statuses, every = np.zeros(len(keys), np.uint8), keys_array(keys)
+        counts = _NO_EPOCHS if packets is None else _u32(packets)
+        at = 0
+        while at < len(keys):
+            at = self._code.expire(self._cx, every, counts, statuses, at)
+            self._take_events()
+        return statuses
+
+    def farewell(self, keys: Keys, records: Records) -> None:
+        """See ``Engine.farewell``."""
+        every, states, at = keys_array(keys), np.ascontiguousarray(records), 0
+        while at < len(keys):
+            at = self._code.farewells(self._cx, every, states, self._spare_row.address, at)
+            self._take_events()
+
+    def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
+        """See ``Engine.copy``."""
+        _, epochs, records, statuses = self._arrays(len(keys))
+        self._code.copy(self._cx, keys_array(keys), epochs, records, statuses)
+        return epochs, records, statuses
+
+    def keys(self) -> list[bytes]:
+        """See ``Engine.keys``."""
+        keys = np.zeros((self._context[layout.ACTIVE], KEY_OCTETS), np.uint8)
+        return keys_list(keys[: self._code.living(self._cx, keys)])
+
+    def take_emitted(self) -> list[tuple[bytes, Any]]:
+        """See ``Engine.take_emitted``."""
+        self._take_events()
+        emitted, self._emitted = self._emitted, []
+        return emitted
+
+    def _take_events(self) -> None:
+        """Make objects of the records in the buffer."""
+        if self._context[layout.FAIL_NF] >= 0:
+            self._sample_error(None)
+        used, at = self._context[layout.EMITTED_USED], 0
+        if not used:
+            return
+        octets = self._events.array[:used].tobytes()
+        while at < used:
+            number = int.from_bytes(octets[at + layout.EV_CLASS : at + layout.EV_OCTETS], "little")
+            schema = schema_of(self._program.record_classes[number])
+            start = at + layout.EV_RECORD
+            self._emitted.append((octets[at : at + KEY_OCTETS], schema.unpack(octets, start)))
+            at = start + schema.size
+        self._context[layout.EMITTED_USED] = 0
+
+    # ---------------------------------------------------------------- the rest
+
+    def poison(self) -> None:
+        """See ``Engine.poison``."""
+        word = self._context
+        used = word[layout.ROWS_TOUCHED] * word[layout.STRIDE]
+        rows = self._rows.array[:used].reshape(-1, word[layout.STRIDE])
+        rows[:, KEY_OCTETS:] = 0xA5
+        rows[:, layout.ROW_PHASE] = flow_row.ACTIVE
+        self._cold.array.view(np.uint32)[: 4 * word[layout.ROWS_TOUCHED] : 4] = 0xFFFF_FFFF
+        self._emitted = [(b"", object())]
+
+    def statistics(self) -> EngineStatistics:
+        """See ``Engine.statistics``."""
+        word = self._context
+        named = zip(self._chain.functions, self._errors.tolist(), strict=True)
+        return EngineStatistics(
+            packets=word[layout.PACKETS],
+            flows=word[layout.ACTIVE],
+            rows=word[layout.ROWS_USED],
+            created=word[layout.CREATED],
+            expired=word[layout.EXPIRED],
+            refused=word[layout.REFUSED],
+            nf_errors={function.name: count for function, count in named if count},
+            nf_error_sample=self._sample,
+        )
+
+
+def _u32(numbers: Any) -> npt.NDArray[np.uint32]:
+    return np.ascontiguousarray(numbers, np.uint32)

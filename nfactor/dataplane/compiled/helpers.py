@@ -1,0 +1,181 @@
+"""What translated NFs call beside arithmetic: fields of the packet that take more than a load, byte strings, records."""
+
+from typing import Final
+
+from nfactor.dataplane.compiled.arithmetic import fail, reach
+from nfactor.dataplane.compiled.layout import (
+    DATA,
+    DATA_SIZE,
+    EMITTED,
+    EMITTED_SIZE,
+    EMITTED_USED,
+    ERRORS,
+    EV_CLASS,
+    EV_OCTETS,
+    EV_RECORD,
+    FAIL_FIRST_SITE,
+    FAIL_NF,
+    FAIL_PACKET,
+    FAIL_SITE,
+    PACKET_INDEX,
+    PK_END,
+    PK_L3,
+    PK_LENGTH,
+    PK_START,
+    PK_VERSION,
+)
+from nfactor.dataplane.compiled.machine import (
+    below,
+    clear_octets,
+    copy_octets,
+    inlined,
+    ld_i32,
+    ld_i64,
+    ld_u8,
+    ld_u16,
+    ld_u32,
+    ld_u64,
+    lshr,
+    outlined,
+    st_16,
+    st_32,
+    st_64,
+)
+from nfactor.packet.cluster_frame import KEY_OCTETS
+
+_SOURCE_4: Final = 12
+_TARGET_4: Final = 16
+_SOURCE_6: Final = 8
+_TARGET_6: Final = 24
+_NF_ERROR: Final = 5
+
+
+@inlined
+def swap16(word: int) -> int:
+    """Of big-endian octets that were loaded as little-endian: the number."""
+    return (word & 0xFF) << 8 | word >> 8
+
+
+@inlined
+def swap32(word: int) -> int:
+    word = (word & 0x00FF00FF) << 8 | (word >> 8 & 0x00FF00FF)
+    return (word & 0xFFFF) << 16 | word >> 16
+
+
+@inlined
+def swap64(word: int) -> int:
+    return swap32(word & 0xFFFFFFFF) << 32 | swap32(lshr(word, 32))
+
+
+@inlined
+def packet_u16(cx: int, site: int, at: int) -> int:
+    return swap16(ld_u16(ld_i64(cx + DATA) + reach(cx, site, at, 2, ld_i64(cx + DATA_SIZE))))
+
+
+@inlined
+def packet_u32(cx: int, site: int, at: int) -> int:
+    return swap32(ld_u32(ld_i64(cx + DATA) + reach(cx, site, at, 4, ld_i64(cx + DATA_SIZE))))
+
+
+@inlined
+def packet_u64(cx: int, site: int, at: int) -> int:
+    return swap64(ld_u64(ld_i64(cx + DATA) + reach(cx, site, at, 8, ld_i64(cx + DATA_SIZE))))
+
+
+@inlined
+def _address(cx: int, pk: int, at4: int, at6: int, low: int) -> int:
+    """Half of an address. An IP header that was read is wholly there."""
+    version = ld_u8(pk + PK_VERSION)
+    start = ld_i64(cx + DATA) + ld_i32(pk + PK_L3)
+    if version == 4:
+        return swap32(ld_u32(start + at4)) if low else 0
+    return swap64(ld_u64(start + at6 + 8 * low)) if version == 6 else 0
+
+
+@inlined
+def source_high(cx: int, pk: int) -> int:
+    return _address(cx, pk, _SOURCE_4, _SOURCE_6, 0)
+
+
+@inlined
+def source_low(cx: int, pk: int) -> int:
+    return _address(cx, pk, _SOURCE_4, _SOURCE_6, 1)
+
+
+@inlined
+def target_high(cx: int, pk: int) -> int:
+    return _address(cx, pk, _TARGET_4, _TARGET_6, 0)
+
+
+@inlined
+def target_low(cx: int, pk: int) -> int:
+    return _address(cx, pk, _TARGET_4, _TARGET_6, 1)
+
+
+@inlined
+def snapped(pk: int) -> bool:
+    return ld_i32(pk + PK_END) - ld_i32(pk + PK_START) < ld_u32(pk + PK_LENGTH)
+
+
+@inlined
+def clamped(at: int, count: int) -> int:
+    """Where a slice begins; none of ours counts from the end, but -1 is what is absent, and means an empty one."""
+    return 0 if at < 0 else at if at < count else count
+
+
+@inlined
+def slice_octets(start: int, end: int, count: int) -> int:
+    """How many octets a slice has."""
+    start, end = clamped(start, count), clamped(end, count)
+    return end - start if end > start else 0
+
+
+@inlined
+def put_octets(field: int, octets_max: int, source: int, octets: int) -> None:
+    """Store a byte string in a field of state or record: what fits of it, and zeros behind."""
+    kept = octets if octets < octets_max else octets_max
+    st_16(field, kept)
+    copy_octets(field + 2, source, kept)
+    clear_octets(field + 2 + kept, octets_max - kept)
+
+
+@inlined
+def emit_begin(cx: int, site: int, row: int, number: int, octets: int, template: int) -> int:
+    """Room for a record of that class, which begins as the template; its address."""
+    used = ld_i64(cx + EMITTED_USED)
+    if not below(used + EV_RECORD + octets, ld_i64(cx + EMITTED_SIZE)):
+        fail(cx, site)
+    event = ld_i64(cx + EMITTED) + used
+    copy_octets(event, row, KEY_OCTETS)
+    st_32(event + EV_CLASS, number)
+    st_32(event + EV_OCTETS, octets)
+    copy_octets(event + EV_RECORD, template, octets)
+    st_64(cx + EMITTED_USED, used + EV_RECORD + octets)
+    return event + EV_RECORD
+
+
+@outlined
+def nf_error(cx: int, stage: int) -> int:
+    """The NF at that place of the chain has failed: count it, and remember the first for whoever wants to know."""
+    errors = ld_i64(cx + ERRORS) + 8 * stage
+    st_64(errors, ld_i64(errors) + 1)
+    if ld_i64(cx + FAIL_NF) < 0:
+        st_64(cx + FAIL_NF, stage)
+        st_64(cx + FAIL_PACKET, ld_i64(cx + PACKET_INDEX))
+        st_64(cx + FAIL_FIRST_SITE, ld_i64(cx + FAIL_SITE))
+    return _NF_ERROR
+
+
+@inlined
+def divide(cx: int, site: int, a: float, b: float) -> float:
+    if b == 0.0:
+        fail(cx, site)
+    return a / b
+
+
+@inlined
+def truncated(cx: int, site: int, value: float) -> int:
+    """Towards zero, as ``int`` does."""
+    if not -9.2e18 < value < 9.2e18:
+        fail(cx, site)
+    return int(value)

@@ -1,0 +1,124 @@
+"""Where things lie in memory that compiled code and Python share. Offsets in octets; words are 64-bit.
+
+One *context* per engine holds everything that the loop needs; its address is the first argument of all compiled code.
+Behind the words named here lie the *slots*: address and length of each table that the NFs use.
+
+A *row* is one flow: the engine's own part, one cache line that every packet reads, then the NFs' states. What only set
+operations read lies apart (``COLD``). A *packet record* holds what the headers of one packet of a block say.
+"""
+
+from typing import Final
+
+from nfactor.packet.cluster_frame import KEY_OCTETS
+
+WORD: Final = 8
+
+# The context.
+(
+    FAIL_SITE,
+    FAIL_FIRST_SITE,
+    FAIL_NF,
+    FAIL_PACKET,
+    ROWS,
+    STRIDE,
+    COLD,
+    INDEX,
+    INDEX_MASK,
+    OLD_INDEX,
+    OLD_MASK,
+    OLD_CURSOR,
+    ROWS_USED,
+    ROWS_TOUCHED,
+    FREE,
+    FLOWS_MAX,
+    OLDEST,
+    NEWEST,
+    ACTIVE,
+    CREATED,
+    EXPIRED,
+    REFUSED,
+    SCAN,
+    SCAN_END,
+    CLOCK,
+    COMMON_CLOCK,
+    TEMPLATE,
+    STATE_SIZE,
+    DATA,
+    DATA_SIZE,
+    PACKETS,
+    PACKET_INDEX,
+    EMITTED,
+    EMITTED_USED,
+    EMITTED_SIZE,
+    ERRORS,
+    FIVE_TUPLE,
+) = (WORD * index for index in range(37))
+SECRETS: Final = WORD * 48  # six words
+TIME_OUTS: Final = WORD * 54  # four words: TCP idle, TCP closed, UDP, others
+SLOTS: Final = WORD * 64
+SLOT_OCTETS: Final = 16
+SLOTS_MAX: Final = 256
+CONTEXT_OCTETS: Final = SLOTS + SLOT_OCTETS * SLOTS_MAX
+
+HEADER_OCTETS: Final = 24
+"""Octets of ``chain.FlowHeader``, in front of the states of a record."""
+
+# A row.
+ROW_LAST_NS: Final = KEY_OCTETS
+ROW_PACKETS: Final = 56
+ROW_PHASE: Final = 60
+ROW_INITIATOR: Final = 61
+ROW_CLOSING: Final = 62
+ROW_DIRTY: Final = 63
+ROW_STATES: Final = 64
+
+# What lies apart, per row.
+COLD_EPOCH: Final = 0
+COLD_OLDER: Final = 4
+COLD_NEWER: Final = 8
+COLD_OCTETS: Final = 16
+NO_ROW: Final = 0xFFFF_FFFF
+
+# A packet record.
+BLOCK_PACKETS: Final = 64
+"""Packets that are looked up together: enough to hide the memory's latency, few enough to stay in the nearest cache."""
+PK_KEY: Final = 0
+PK_TIME: Final = 48
+PK_MARK: Final = 56
+PK_START: Final = 64
+PK_END: Final = 68
+PK_L3: Final = 72
+PK_L4: Final = 76
+PK_PAYLOAD: Final = 80
+PK_PAYLOAD_END: Final = 84
+PK_LENGTH: Final = 88
+PK_FRAGMENT_ID: Final = 92
+PK_ETHERTYPE: Final = 96
+PK_VLAN: Final = 98
+PK_INNER_VLAN: Final = 100
+PK_LINKTYPE: Final = 102
+PK_SOURCE_PORT: Final = 104
+PK_TARGET_PORT: Final = 106
+PK_VERSION: Final = 108
+PK_PROTOCOL: Final = 109
+PK_TCP_FLAGS: Final = 110
+PK_DIRECTION: Final = 111
+PK_FOREIGN: Final = 112
+PK_FRAGMENT: Final = 113
+PK_MORE_FRAGMENTS: Final = 114
+PK_CODE: Final = 115
+"""Why the packet is malformed, or 0."""
+PK_KEY_DIRECTION: Final = 116
+PK_READ: Final = 117
+"""1 once the headers are read; 0 if that is left to the reference parser."""
+PK_HASH: Final = 120
+PK_OCTETS: Final = 128
+
+# An emitted record: its flow's key, the number of its class, its length, then its octets.
+EV_KEY: Final = 0
+EV_CLASS: Final = KEY_OCTETS
+EV_OCTETS: Final = 52
+EV_RECORD: Final = 56
+EMITTED_OCTETS: Final = 1 << 22
+EMIT_RESERVE: Final = 1 << 20
+"""So much room there is for what the packets of a block emit, at least; one that emits more is an error of its NF."""

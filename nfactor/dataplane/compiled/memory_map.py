@@ -1,0 +1,46 @@
+"""Memory of the engine's own: pieces of the address space of which only what is used takes room.
+
+A piece is as large as the table may ever become; the kernel gives its pages when they are first written, all zeros. So a
+row has one address for its life, and a table with a thousand flows takes the memory of a thousand flows.
+"""
+
+import ctypes
+import mmap
+from typing import Any, Final
+
+import numpy as np
+
+_LINE: Final = 64
+_PAGE: Final = 4096
+
+
+class Piece:
+    """So many octets, all zero, at ``address`` (a multiple of 64)."""
+
+    def __init__(self, octets: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        self._map = mmap.mmap(-1, max(_PAGE, octets), flags=flags)
+        self.array = np.frombuffer(self._map, np.uint8)
+        self.address: int = self.array.ctypes.data
+        assert self.address % _LINE == 0
+
+    def use_large_pages(self) -> None:
+        """Ask for pages of 2 MB, where the kernel has them: it is a wish."""
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+
+
+class Words:
+    """The words of a context, by their offset in octets."""
+
+    def __init__(self, octets: int) -> None:
+        self._piece = Piece(octets)
+        self.address = self._piece.address
+        self._words: Any = (ctypes.c_int64 * (octets // 8)).from_address(self.address)
+
+    def __getitem__(self, offset: int) -> int:
+        word: int = self._words[offset >> 3]
+        return word
+
+    def __setitem__(self, offset: int, value: int) -> None:
+        self._words[offset >> 3] = value

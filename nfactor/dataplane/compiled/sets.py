@@ -1,0 +1,271 @@
+"""Operations on sets of flows: arrays of keys in, arrays of statuses, epochs, counts and records out.
+
+A record, as it travels, is ``chain.FlowHeader`` and the states behind it. Every function takes the address of the
+context and arrays of equal length.
+"""
+
+from typing import Any, Final
+
+from nfactor.dataplane.compiled.chain_stub import deallocate, farewell
+from nfactor.dataplane.compiled.layout import (
+    CLOCK,
+    COLD_EPOCH,
+    COLD_NEWER,
+    COLD_OLDER,
+    COMMON_CLOCK,
+    EMIT_RESERVE,
+    EMITTED_SIZE,
+    EMITTED_USED,
+    NEWEST,
+    NO_ROW,
+    OLDEST,
+    ROW_CLOSING,
+    ROW_DIRTY,
+    ROW_INITIATOR,
+    ROW_LAST_NS,
+    ROW_PACKETS,
+    ROW_PHASE,
+    ROW_STATES,
+    SCAN,
+    SCAN_END,
+    STATE_SIZE,
+)
+from nfactor.dataplane.compiled.loop import time_out
+from nfactor.dataplane.compiled.machine import (
+    copy_octets,
+    entry,
+    inlined,
+    ld_i64,
+    ld_u8,
+    ld_u32,
+    prefetch,
+    st_8,
+    st_32,
+    st_64,
+)
+from nfactor.dataplane.compiled.table import cold_at, count_active, find, hash_of, insert, move_entries, remove, row_at
+
+_ACTIVE, _LEAVING, _HELD, _GONE = 0, 1, 2, 3
+_OK, _UNKNOWN, _EXISTS, _STALE, _FULL, _BUSY = 0, 1, 2, 3, 4, 5
+_HEADER: Final = 24
+_H_EPOCH: Final = 8
+_H_PACKETS: Final = 12
+_H_INITIATOR: Final = 16
+_H_CLOSING: Final = 17
+
+
+@inlined
+def _row_of(cx: int, key: int) -> int:
+    return find(cx, key, hash_of(cx, key))
+
+
+@inlined
+def _write(cx: int, row: int, record: int) -> None:
+    """The flow's record."""
+    address, last = row_at(cx, row), ld_i64(row_at(cx, row) + ROW_LAST_NS)
+    st_64(record, last if ld_i64(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
+    st_32(record + _H_EPOCH, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+    st_32(record + _H_PACKETS, ld_u32(address + ROW_PACKETS))
+    st_64(record + _H_INITIATOR, ld_u8(address + ROW_INITIATOR) | ld_u8(address + ROW_CLOSING) << 8)
+    copy_octets(record + _HEADER, address + ROW_STATES, ld_i64(cx + STATE_SIZE))
+
+
+@inlined
+def _read(cx: int, address: int, record: int) -> None:
+    """The row's own part and states, from a record."""
+    last = ld_i64(record)
+    st_64(address + ROW_LAST_NS, last if ld_i64(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
+    st_32(address + ROW_PACKETS, ld_u32(record + _H_PACKETS))
+    st_8(address + ROW_INITIATOR, ld_u8(record + _H_INITIATOR))
+    st_8(address + ROW_CLOSING, ld_u8(record + _H_CLOSING))
+    st_8(address + ROW_DIRTY, 0xFF)
+    copy_octets(address + ROW_STATES, record + _HEADER, ld_i64(cx + STATE_SIZE))
+
+
+@entry
+def keys_of(rows: Any, keys: Any) -> None:
+    """The keys at those addresses; zeros for 0."""
+    for place in range(len(rows)):
+        if rows[place] != 0:
+            copy_octets(keys.ctypes.data + 48 * place, rows[place], 48)
+
+
+@entry
+def pick(cx: int, keys: Any, epochs: Any) -> int:
+    """Pin ACTIVE flows, youngest first; how many."""
+    count, row = 0, ld_i64(cx + NEWEST)
+    while row != NO_ROW and count < len(epochs):
+        address, cold = row_at(cx, row), cold_at(cx, row)
+        if ld_u8(address + ROW_PHASE) == _ACTIVE:
+            st_8(address + ROW_PHASE, _LEAVING)
+            copy_octets(keys.ctypes.data + 48 * count, address, 48)
+            epochs[count] = ld_u32(cold + COLD_EPOCH)
+            count += 1
+        row = ld_u32(cold + COLD_OLDER)
+    return count
+
+
+@entry
+def unpin(cx: int, keys: Any, epochs: Any, statuses: Any) -> None:
+    """LEAVING flows stay, with these epochs if there are any."""
+    for place in range(len(statuses)):
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
+            statuses[place] = _UNKNOWN
+            continue
+        st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
+        if len(epochs):
+            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+
+
+@entry
+def depart(cx: int, keys: Any, records: Any, statuses: Any) -> None:
+    """Take LEAVING flows out."""
+    for place in range(len(statuses)):
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
+            statuses[place] = _UNKNOWN
+            continue
+        address = row_at(cx, row)
+        _write(cx, row, records.ctypes.data + place * records.shape[1])
+        deallocate(cx, 0, address)
+        st_8(address + ROW_PHASE, _GONE)
+        count_active(cx, -1)
+
+
+@entry
+def hold(cx: int, keys: Any, epochs: Any, statuses: Any) -> None:
+    """Expect flows."""
+    for place in range(len(statuses)):
+        key = keys.ctypes.data + 48 * place
+        row = _row_of(cx, key)
+        if row < 0:
+            if insert(cx, key, hash_of(cx, key), _HELD, epochs[place]) < 0:
+                statuses[place] = _FULL
+        elif ld_u8(row_at(cx, row) + ROW_PHASE) != _GONE:
+            statuses[place] = _EXISTS
+        elif ld_u32(cold_at(cx, row) + COLD_EPOCH) >= epochs[place]:
+            statuses[place] = _STALE
+        else:
+            st_8(row_at(cx, row) + ROW_PHASE, _HELD)
+            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+
+
+@entry
+def install(cx: int, keys: Any, epochs: Any, records: Any, statuses: Any) -> None:
+    """Put records of HELD flows in place."""
+    for place in range(len(statuses)):
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _HELD:
+            statuses[place] = _UNKNOWN
+        elif epochs[place] < ld_u32(cold_at(cx, row) + COLD_EPOCH):
+            statuses[place] = _STALE
+        else:
+            _read(cx, row_at(cx, row), records.ctypes.data + place * records.shape[1])
+            st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
+            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+            count_active(cx, 1)
+
+
+@entry
+def drop(cx: int, keys: Any, phase: int, statuses: Any) -> None:
+    """Remove rows that are in that phase."""
+    for place in range(len(statuses)):
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != phase:
+            statuses[place] = _UNKNOWN
+        else:
+            remove(cx, row)
+
+
+@entry
+def idle(cx: int, scan_max: int, keys: Any, counts: Any) -> int:
+    """Look at the next rows, oldest first; pin those whose time-out has passed. How many."""
+    count, looked = 0, 0
+    if ld_i64(cx + SCAN) == NO_ROW:
+        st_64(cx + SCAN, ld_i64(cx + OLDEST))
+        st_64(cx + SCAN_END, ld_i64(cx + NEWEST))
+    row = ld_i64(cx + SCAN)
+    while row != NO_ROW and looked < scan_max:
+        address = row_at(cx, row)
+        following = ld_u32(cold_at(cx, row) + COLD_NEWER)
+        if row == ld_i64(cx + SCAN_END):
+            following = NO_ROW
+        prefetch(row_at(cx, following))
+        silent = ld_i64(cx + CLOCK) - ld_i64(address + ROW_LAST_NS)
+        if ld_u8(address + ROW_PHASE) == _ACTIVE and silent > time_out(cx, address):
+            st_8(address + ROW_PHASE, _LEAVING)
+            copy_octets(keys.ctypes.data + 48 * count, address, 48)
+            counts[count] = ld_u32(address + ROW_PACKETS)
+            count += 1
+        looked += 1
+        row = following
+    st_64(cx + SCAN, row)
+    return count
+
+
+@entry
+def expire(cx: int, keys: Any, packets: Any, statuses: Any, start: int) -> int:
+    """End flows from number ``start`` on; where it stopped for want of room for what NFs say."""
+    for place in range(start, len(statuses)):
+        if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
+            return place
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
+            statuses[place] = _UNKNOWN
+            continue
+        address = row_at(cx, row)
+        count = ld_u32(address + ROW_PACKETS)
+        if len(packets) and count != packets[place]:
+            st_8(address + ROW_PHASE, _ACTIVE)
+            st_32(address + ROW_PACKETS, count - packets[place])
+            statuses[place] = _BUSY
+            continue
+        farewell(cx, 0, address)
+        remove(cx, row)
+        count_active(cx, -1)
+    return len(statuses)
+
+
+@entry
+def farewells(cx: int, keys: Any, records: Any, scratch: int, start: int) -> int:
+    """The same for flows that are in no row; ``scratch`` is room for one."""
+    for place in range(start, len(keys)):
+        if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
+            return place
+        copy_octets(scratch, keys.ctypes.data + 48 * place, 48)
+        _read(cx, scratch, records.ctypes.data + place * records.shape[1])
+        farewell(cx, 0, scratch)
+    return len(keys)
+
+
+@entry
+def copy(cx: int, keys: Any, epochs: Any, records: Any, statuses: Any) -> None:
+    """Epochs and records of flows that process packets."""
+    for place in range(len(statuses)):
+        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
+            statuses[place] = _UNKNOWN
+        else:
+            epochs[place] = ld_u32(cold_at(cx, row) + COLD_EPOCH)
+            _write(cx, row, records.ctypes.data + place * records.shape[1])
+
+
+@entry
+def living(cx: int, keys: Any) -> int:
+    """Keys of the flows that process packets, oldest first; how many."""
+    count, row = 0, ld_i64(cx + OLDEST)
+    while row != NO_ROW and count < len(keys):
+        address = row_at(cx, row)
+        if ld_u8(address + ROW_PHASE) < _HELD:
+            copy_octets(keys.ctypes.data + 48 * count, address, 48)
+            count += 1
+        row = ld_u32(cold_at(cx, row) + COLD_NEWER)
+    return count
+
+
+
+@entry
+def grow(cx: int, count: int) -> None:
+    """Move entries of the index."""
+    move_entries(cx, count)
