@@ -5,11 +5,9 @@ unsigned. The translator knows the range of every operation; where the result ma
 raises rather than compute something else than Python would. ``cx`` and ``site`` say where it happened.
 """
 
-from nfactor.dataplane.compiled import machine
 from nfactor.dataplane.compiled.layout import FAIL_SITE
-from nfactor.dataplane.compiled.machine import below, inlined, lshr, st_64, udiv, urem
+from nfactor.dataplane.compiled.machine import below, inlined, lshr, sadd, smul, ssub, st_64, uadd, udiv, umul, urem
 
-_sadd, _ssub, _smul, _uadd, _umul = machine.sadd, machine.ssub, machine.smul, machine.uadd, machine.umul
 _BITS = 64
 _SIGN = -(1 << 63)
 
@@ -23,7 +21,7 @@ def fail(cx: int, site: int) -> None:
 
 @inlined
 def add(cx: int, site: int, a: int, b: int) -> int:
-    result, overflow = _sadd(a, b)
+    result, overflow = sadd(a, b)
     if overflow:
         fail(cx, site)
     return result
@@ -31,7 +29,7 @@ def add(cx: int, site: int, a: int, b: int) -> int:
 
 @inlined
 def sub(cx: int, site: int, a: int, b: int) -> int:
-    result, overflow = _ssub(a, b)
+    result, overflow = ssub(a, b)
     if overflow:
         fail(cx, site)
     return result
@@ -39,7 +37,7 @@ def sub(cx: int, site: int, a: int, b: int) -> int:
 
 @inlined
 def mul(cx: int, site: int, a: int, b: int) -> int:
-    result, overflow = _smul(a, b)
+    result, overflow = smul(a, b)
     if overflow:
         fail(cx, site)
     return result
@@ -47,7 +45,7 @@ def mul(cx: int, site: int, a: int, b: int) -> int:
 
 @inlined
 def add_unsigned(cx: int, site: int, a: int, b: int) -> int:
-    result, overflow = _uadd(a, b)
+    result, overflow = uadd(a, b)
     if overflow:
         fail(cx, site)
     return result
@@ -55,7 +53,7 @@ def add_unsigned(cx: int, site: int, a: int, b: int) -> int:
 
 @inlined
 def mul_unsigned(cx: int, site: int, a: int, b: int) -> int:
-    result, overflow = _umul(a, b)
+    result, overflow = umul(a, b)
     if overflow:
         fail(cx, site)
     return result
@@ -205,13 +203,3 @@ def reach(cx: int, site: int, at: int, octets: int, count: int) -> int:
 def number(condition: bool) -> int:
     """0 or 1."""
     return 1 if condition else 0
-
-
-@inlined
-def among2(x: int, a: int, b: int) -> bool:
-    return x == a or x == b  # noqa: PLR1714
-
-
-@inlined
-def within(low: int, x: int, high: int) -> bool:
-    return low <= x <= high

@@ -113,7 +113,7 @@ class Calls(Expressions):
     def _abs(self, node: ast.Call) -> Value:
         value = self.number(node, self.exact(self._arguments(node, 1)[0]))
         if isinstance(value, Real):
-            return Real(f"abs({value.text})")
+            return Real(f"(-{value.text} if {value.text} < 0.0 else {value.text})")
         if value.low >= 0:
             return value
         negative = self.operation(node, "-", Int("0", 0, 0, simple=True), value, False)

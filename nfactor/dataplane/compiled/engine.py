@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nfactor.dataplane import flow_row
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.compiled import cache, layout
+from nfactor.dataplane.compiled import layout, native
 from nfactor.dataplane.compiled.memory_map import Piece, Words
 from nfactor.dataplane.compiled.reading import Reader
 from nfactor.dataplane.compiled.sample import error_sample
@@ -43,7 +43,8 @@ _GROWTH: Final = 2
 _SLICE: Final = 1024
 """Packets or keys that are handed over at once: the index may have to grow in between."""
 _NEVER_NS: Final = (1 << 63) - 1
-_NO_EPOCHS: Final = np.zeros(0, np.uint32)
+_MOVES: Final = 4
+"""Entries of an old index that move with each flow that is held."""
 _LINE: Final = 64
 
 
@@ -78,7 +79,7 @@ class CompiledEngine(Engine):
         self._set_up(classifier, time_outs, common_clock=common_clock)
         self._tables_seen = -1
         self._bind_tables()
-        self._load()
+        self._code = native.load(made.text)
 
     # ---------------------------------------------------------------- memory
 
@@ -92,7 +93,9 @@ class CompiledEngine(Engine):
         self._old_index: Piece | None = None
         self._events = Piece(layout.EMITTED_OCTETS)
         self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
-        self._guesses = Piece(4 * layout.BLOCK_PACKETS)
+        self._guesses = Piece(8 * layout.BLOCK_PACKETS)
+        self._columns = Piece(8 * layout.BLOCK_PACKETS)
+        self._scratch = (self._block.address, self._guesses.address, self._columns.address)
         self._spare_row = Piece(stride)
         template = b"".join(
             schema.pack(function.allocate_new_fs())
@@ -145,46 +148,6 @@ class CompiledEngine(Engine):
                 )
                 word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
 
-    # ---------------------------------------------------------------- code
-
-    def _load(self) -> None:
-        """Have all of the module compiled, or taken from the disk; once more if what is there is damaged."""
-        try:
-            self._code = cache.load(self.text)
-            self._warm()
-        except Exception:
-            cache.forget(self.text)
-            self._code = cache.load(self.text)
-            self._warm()
-
-    def _warm(self) -> None:
-        """Call every entry with nothing to do, so that none is compiled while packets wait."""
-        keys, epochs, records, statuses = self._arrays(0)
-        code, cx = self._code, self._cx
-        self.process(Burst.from_frames([]))
-        code.finish_block(cx, self._block.address, 0)
-        code.keys_of(np.zeros(0, np.int64), keys)
-        code.pick(cx, keys, epochs)
-        code.unpin(cx, keys, epochs, statuses)
-        code.depart(cx, keys, records, statuses)
-        code.hold(cx, keys, epochs, statuses)
-        code.install(cx, keys, epochs, records, statuses)
-        code.drop(cx, keys, 0, statuses)
-        code.idle(cx, 0, keys, epochs)
-        code.expire(cx, keys, epochs, statuses, 0)
-        code.farewells(cx, keys, records, self._spare_row.address, 0)
-        code.copy(cx, keys, epochs, records, statuses)
-        code.living(cx, keys)
-        code.grow(cx, 0)
-
-    def _arrays(self, count: int) -> tuple[Any, Epochs, Records, Statuses]:
-        return (
-            np.zeros((count, KEY_OCTETS), np.uint8),
-            np.zeros(count, np.uint32),
-            np.zeros((count, self.record_size), np.uint8),
-            np.zeros(count, np.uint8),
-        )
-
     # ---------------------------------------------------------------- packets
 
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
@@ -206,22 +169,12 @@ class CompiledEngine(Engine):
 
     def _process(self, burst: Burst, codes: Any, rows: Any) -> None:
         at, is_read, count, word = 0, 0, len(burst), self._context
+        word[layout.DATA_SIZE] = len(burst.data)
+        arrays = (burst.data, burst.offsets, burst.lengths, burst.wire_lengths, burst.times, burst.marks, codes, rows)
+        objects = tuple(map(id, arrays))
+        process = self._code.process
         while True:
-            at = self._code.process(
-                self._cx,
-                self._block.address,
-                self._guesses.address,
-                burst.data,
-                burst.offsets,
-                burst.lengths,
-                burst.wire_lengths,
-                burst.times,
-                burst.marks,
-                codes,
-                rows,
-                at,
-                is_read,
-            )
+            at = process(self._cx, *self._scratch, *objects, at, count, is_read)
             if word[layout.FAIL_NF] >= 0:
                 self._sample_error(burst)
             if at >= count:
@@ -240,7 +193,7 @@ class CompiledEngine(Engine):
         """See ``Engine.touched``."""
         rows = self._rows_of_burst
         keys = np.zeros((len(rows), KEY_OCTETS), np.uint8)
-        self._code.keys_of(rows, keys)
+        self._code.keys_of(_at(rows), _at(keys), len(rows))
         return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]
 
     def _sample_error(self, burst: Burst | None) -> None:
@@ -254,37 +207,44 @@ class CompiledEngine(Engine):
 
     def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
         """See ``Engine.pick``."""
-        keys, epochs, _, _ = self._arrays(min(flows_max, self._context[layout.ACTIVE]))
-        count = self._code.pick(self._cx, keys, epochs)
+        most = min(flows_max, self._context[layout.ACTIVE])
+        keys, epochs = _keys(most), np.zeros(most, np.uint32)
+        count = self._code.pick(self._cx, _at(keys), _at(epochs), most)
         return keys_list(keys[:count]), epochs[:count]
 
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
-        statuses = np.zeros(len(keys), np.uint8)
-        self._code.unpin(self._cx, keys_array(keys), _NO_EPOCHS if epochs is None else _u32(epochs), statuses)
+        every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
+        numbers = None if epochs is None else _u32(epochs)
+        self._code.unpin(
+            self._cx, _at(every), 0 if numbers is None else _at(numbers), _at(statuses), len(keys)
+        )
         return statuses
 
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:
         """See ``Engine.depart``."""
-        _, _, records, statuses = self._arrays(len(keys))
-        self._code.depart(self._cx, keys_array(keys), records, statuses)
+        every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
+        records = np.zeros((len(keys), self.record_size), np.uint8)
+        self._code.depart(self._cx, _at(every), _at(records), _at(statuses), len(keys))
         return records, statuses
 
     def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
         """See ``Engine.hold``."""
-        statuses, every, numbers = np.zeros(len(keys), np.uint8), keys_array(keys), _u32(epochs)
+        every, numbers, statuses = keys_array(keys), _u32(epochs), np.zeros(len(keys), np.uint8)
         for start in range(0, len(keys), _SLICE):
             self._make_room()
-            part = slice(start, start + _SLICE)
-            self._code.hold(self._cx, every[part], numbers[part], statuses[part])
+            count = min(_SLICE, len(keys) - start)
+            addresses = (_at(array[start:]) for array in (every, numbers, statuses))
+            self._code.hold(self._cx, *addresses, count)
             if self._context[layout.OLD_INDEX]:
-                self._code.grow(self._cx, 4 * _SLICE)
+                self._code.grow(self._cx, _MOVES * count)
         return statuses
 
     def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
         """See ``Engine.install``."""
-        statuses = np.zeros(len(keys), np.uint8)
-        self._code.install(self._cx, keys_array(keys), _u32(epochs), np.ascontiguousarray(records), statuses)
+        every, numbers, statuses = keys_array(keys), _u32(epochs), np.zeros(len(keys), np.uint8)
+        states = np.ascontiguousarray(records)
+        self._code.install(self._cx, _at(every), _at(numbers), _at(states), _at(statuses), len(keys))
         return statuses
 
     def release(self, keys: Keys) -> Statuses:
@@ -296,8 +256,8 @@ class CompiledEngine(Engine):
         return self._drop(keys, flow_row.GONE)
 
     def _drop(self, keys: Keys, phase: int) -> Statuses:
-        statuses = np.zeros(len(keys), np.uint8)
-        self._code.drop(self._cx, keys_array(keys), phase, statuses)
+        every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
+        self._code.drop(self._cx, _at(every), phase, _at(statuses), len(keys))
         return statuses
 
     # ---------------------------------------------------------------- the end of flows
@@ -306,17 +266,18 @@ class CompiledEngine(Engine):
         """See ``Engine.idle``."""
         if self._time_outs.never:
             return [], np.zeros(0, np.uint32)
-        keys, counts, _, _ = self._arrays(min(scan_max, self._context[layout.ROWS_USED]))
-        found = self._code.idle(self._cx, scan_max, keys, counts)
+        most = min(scan_max, self._context[layout.ROWS_USED])
+        keys, counts = _keys(most), np.zeros(most, np.uint32)
+        found = self._code.idle(self._cx, most, _at(keys), _at(counts))
         return keys_list(keys[:found]), counts[:found]
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""
-        statuses, every = np.zeros(len(keys), np.uint8), keys_array(keys)
-        counts = _NO_EPOCHS if packets is None else _u32(packets)
-        at = 0
+        every, statuses, at = keys_array(keys), np.zeros(len(keys), np.uint8), 0
+        counts = None if packets is None else _u32(packets)
+        arrays = _at(every), 0 if counts is None else _at(counts), _at(statuses)
         while at < len(keys):
-            at = self._code.expire(self._cx, every, counts, statuses, at)
+            at = self._code.expire(self._cx, *arrays, at, len(keys))
             self._take_events()
         return statuses
 
@@ -324,19 +285,20 @@ class CompiledEngine(Engine):
         """See ``Engine.farewell``."""
         every, states, at = keys_array(keys), np.ascontiguousarray(records), 0
         while at < len(keys):
-            at = self._code.farewells(self._cx, every, states, self._spare_row.address, at)
+            at = self._code.farewells(self._cx, _at(every), _at(states), self._spare_row.address, at, len(keys))
             self._take_events()
 
     def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
         """See ``Engine.copy``."""
-        _, epochs, records, statuses = self._arrays(len(keys))
-        self._code.copy(self._cx, keys_array(keys), epochs, records, statuses)
+        every, epochs, statuses = keys_array(keys), np.zeros(len(keys), np.uint32), np.zeros(len(keys), np.uint8)
+        records = np.zeros((len(keys), self.record_size), np.uint8)
+        self._code.copy(self._cx, _at(every), _at(epochs), _at(records), _at(statuses), len(keys))
         return epochs, records, statuses
 
     def keys(self) -> list[bytes]:
         """See ``Engine.keys``."""
-        keys = np.zeros((self._context[layout.ACTIVE], KEY_OCTETS), np.uint8)
-        return keys_list(keys[: self._code.living(self._cx, keys)])
+        keys = _keys(self._context[layout.ACTIVE])
+        return keys_list(keys[: self._code.living(self._cx, _at(keys), len(keys))])
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""
@@ -386,6 +348,16 @@ class CompiledEngine(Engine):
             nf_errors={function.name: count for function, count in named if count},
             nf_error_sample=self._sample,
         )
+
+
+def _at(array: Any) -> int:
+    """The address of a numpy array's first octet."""
+    address: int = array.ctypes.data
+    return address
+
+
+def _keys(count: int) -> Any:
+    return np.zeros((count, KEY_OCTETS), np.uint8)
 
 
 def _u32(numbers: Any) -> npt.NDArray[np.uint32]:

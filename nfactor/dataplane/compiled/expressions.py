@@ -222,7 +222,7 @@ class Expressions(Access):
         """The text of the value as a double."""
         if isinstance(value, Real):
             return value.text
-        return f"float(np.uint64({word(value)}))" if value.unsigned else f"float({word(value)})"
+        return f"{'real_of_unsigned' if value.unsigned else 'real_of'}({word(value)})"
 
     def _choice(self, node: ast.IfExp, test: ast.expr, body: ast.expr, orelse: ast.expr, loose: bool) -> Value:
         known = self.condition(test)

@@ -40,6 +40,7 @@ from nfactor.dataplane.compiled.machine import (
     st_16,
     st_32,
     st_64,
+    word_of,
 )
 from nfactor.packet.cluster_frame import KEY_OCTETS
 
@@ -178,4 +179,4 @@ def truncated(cx: int, site: int, value: float) -> int:
     """Towards zero, as ``int`` does."""
     if not -9.2e18 < value < 9.2e18:
         fail(cx, site)
-    return int(value)
+    return word_of(value)

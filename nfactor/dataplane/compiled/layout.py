@@ -79,6 +79,11 @@ COLD_NEWER: Final = 8
 COLD_OCTETS: Final = 16
 NO_ROW: Final = 0xFFFF_FFFF
 
+# The columns of the burst at hand: addresses.
+BURST_OFFSETS, BURST_LENGTHS, BURST_WIRE_LENGTHS, BURST_TIMES, BURST_MARKS = (WORD * index for index in range(5))
+ARRAY_DATA: Final = 16
+"""Where a numpy array object keeps the address of its data (``PyArrayObject_fields``); checked when code is loaded."""
+
 # A packet record.
 BLOCK_PACKETS: Final = 64
 """Packets that are looked up together: enough to hide the memory's latency, few enough to stay in the nearest cache."""

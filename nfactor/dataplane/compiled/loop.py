@@ -2,16 +2,18 @@
 
 A block goes through three passes, so that the memory that one packet waits for is fetched while others are worked on:
 read the headers and have the index fetched; have the rows fetched; run the chain. ``chain`` and ``farewell`` stand for
-the functions that ``text`` puts in front of this module.
+the functions that a chain's text defines.
 """
-
-from typing import Any
-
-import numpy as np
 
 from nfactor.dataplane.compiled.chain_stub import chain, farewell
 from nfactor.dataplane.compiled.layout import (
+    ARRAY_DATA,
     BLOCK_PACKETS,
+    BURST_LENGTHS,
+    BURST_MARKS,
+    BURST_OFFSETS,
+    BURST_TIMES,
+    BURST_WIRE_LENGTHS,
     CLOCK,
     DATA,
     DATA_SIZE,
@@ -46,7 +48,6 @@ from nfactor.dataplane.compiled.machine import (
     ld_i64,
     ld_u8,
     ld_u32,
-    ld_u64,
     outlined,
     prefetch,
     st_8,
@@ -137,71 +138,104 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
     return chain(cx, pk, row), row
 
 
+@inlined
+def _data_of(array: int) -> int:
+    """The address of the first octet of a numpy array, of which we have the address of the object."""
+    return ld_i64(array + ARRAY_DATA)
+
+
+@inlined
+def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
+    """The first pass; how many packets are not plain."""
+    data, size = ld_i64(cx + DATA), ld_i64(cx + DATA_SIZE)
+    offsets, lengths = ld_i64(burst + BURST_OFFSETS), ld_i64(burst + BURST_LENGTHS)
+    wire_lengths, times = ld_i64(burst + BURST_WIRE_LENGTHS), ld_i64(burst + BURST_TIMES)
+    marks = ld_i64(burst + BURST_MARKS)
+    index, mask = ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK)
+    unread, pk = 0, block
+    for place in range(at, at + packets):
+        start = ld_i64(offsets + 8 * place)
+        end = start + ld_u32(lengths + 4 * place)
+        wire_length, time = ld_u32(wire_lengths + 4 * place), ld_i64(times + 8 * place)
+        plain = 0
+        if start >= 0 and end <= size:
+            plain = read(cx, pk, data, start, end, wire_length, time, ld_i64(marks + 8 * place))
+        if plain:
+            tag = hash_of(cx, pk + PK_KEY)
+            st_64(pk + PK_HASH, tag)
+            prefetch(index + (tag & mask) * 8)
+        else:
+            st_8(pk + PK_READ, 0)
+            unread += 1
+        pk += PK_OCTETS
+    return unread
+
+
+@inlined
+def _look_up_block(cx: int, block: int, guesses: int, packets: int) -> None:
+    """The second pass."""
+    pk = block
+    for place in range(packets):
+        guess = likely_row(cx, ld_i64(pk + PK_HASH))
+        st_64(guesses + 8 * place, guess)
+        if guess >= 0:
+            row = row_at(cx, guess)
+            prefetch(row)
+            prefetch(row + 64)
+        pk += PK_OCTETS
+
+
 @entry
 def process(
     cx: int,
     block: int,
     guesses: int,
-    data: Any,
-    offsets: Any,
-    lengths: Any,
-    wire_lengths: Any,
-    times: Any,
-    marks: Any,
-    codes: Any,
-    touched: Any,
+    burst: int,
+    data: int,
+    offsets: int,
+    lengths: int,
+    wire_lengths: int,
+    times: int,
+    marks: int,
+    codes: int,
+    touched: int,
     at: int,
+    count: int,
     is_read: int,
 ) -> int:
-    """Run packets from number ``at`` on; where it stopped. ``is_read``: the first block's headers are read already.
+    """Run packets from number ``at`` on, up to ``count``; where it stopped. ``data`` … ``touched`` are numpy arrays.
+    ``is_read``: the first block's headers are read already.
 
     It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere, and where
     there is little room left for emitted records.
     """
-    base, count = data.ctypes.data, len(offsets)
-    st_64(cx + DATA, base)
-    st_64(cx + DATA_SIZE, len(data))
-    index, mask = ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK)
+    st_64(cx + DATA, _data_of(data))
+    st_64(burst + BURST_OFFSETS, _data_of(offsets))
+    st_64(burst + BURST_LENGTHS, _data_of(lengths))
+    st_64(burst + BURST_WIRE_LENGTHS, _data_of(wire_lengths))
+    st_64(burst + BURST_TIMES, _data_of(times))
+    st_64(burst + BURST_MARKS, _data_of(marks))
+    codes, touched = _data_of(codes), _data_of(touched)
+    clock = ld_i64(cx + CLOCK)
     while at < count:
         if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return at
         packets = min(BLOCK_PACKETS, count - at)
-        unread, pk = 0, block
-        if is_read == 0:
-            for place in range(at, at + packets):
-                start, end = offsets[place], offsets[place] + np.int64(lengths[place])
-                wire_length, mark = np.int64(wire_lengths[place]), np.int64(marks[place])
-                if 0 <= start <= end <= len(data) and read(cx, pk, base, start, end, wire_length, times[place], mark):
-                    tag = hash_of(cx, pk + PK_KEY)
-                    st_64(pk + PK_HASH, tag)
-                    prefetch(index + (tag & mask) * 8)
-                else:
-                    unread += 1
-                pk += PK_OCTETS
-            if unread:
-                return at
+        if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:
+            return at
         is_read = 0
-        pk = block
-        for place in range(packets):
-            guess = likely_row(cx, ld_i64(pk + PK_HASH))
-            st_32(guesses + 4 * place, guess)
-            if guess >= 0:
-                row = row_at(cx, guess)
-                prefetch(row)
-                prefetch(row + 64)
-            pk += PK_OCTETS
+        _look_up_block(cx, block, guesses, packets)
         pk = block
         for place in range(packets):
             code, row = ld_u8(pk + PK_CODE), 0
             st_64(cx + PACKET_INDEX, at + place)
             if code == 0:
-                guess = ld_u32(guesses + 4 * place)
-                code, row = _run(cx, pk, -1 if guess == 0xFFFF_FFFF else guess)
-            codes[at + place] = code
-            touched[at + place] = row
-            if ld_i64(pk + PK_TIME) > ld_i64(cx + CLOCK):
-                st_64(cx + CLOCK, ld_i64(pk + PK_TIME))
+                code, row = _run(cx, pk, ld_i64(guesses + 8 * place))
+            st_8(codes + at + place, code)
+            st_64(touched + 8 * (at + place), row)
+            clock = max(clock, ld_i64(pk + PK_TIME))
             pk += PK_OCTETS
+        st_64(cx + CLOCK, clock)
         at += packets
         st_64(cx + PACKETS, ld_i64(cx + PACKETS) + packets)
         if ld_i64(cx + OLD_INDEX) != 0:

@@ -129,7 +129,7 @@ class Program:
         ]
         body = "\n".join(scope.lines)
         prologue = [line for line in prologue if re.search(rf"\b{line.split()[0]}\b", body)]
-        head = f"def {name}({', '.join(['cx', 'pk', 'row', *_words(scope.bound)])}):"
+        head = f"def {name}({', '.join(['cx', 'pk', 'row', *_words(scope.bound)])}) -> {_annotation(returned)}:"
         inside = [*prologue, *scope.lines]
         decorator = "@inlined" if len(inside) <= _INLINED_LINES_MAX else "@outlined"
         return Made(
@@ -162,6 +162,17 @@ def _key(value: Value) -> Any:
     return value
 
 
+def _annotation(returned: Value) -> str:
+    match returned:
+        case Int():
+            return "int"
+        case Real():
+            return "float"
+        case Group(items):
+            return f"tuple[{', '.join(map(_annotation, items))}]"
+    return "None"
+
+
 def _words(bound: dict[str, Value]) -> list[str]:
     """The names of the parameters that are passed as words, in order."""
     words: list[str] = []
@@ -171,7 +182,7 @@ def _words(bound: dict[str, Value]) -> list[str]:
             for at, item in enumerate(value.items):
                 visit(f"{name}_{at}", item)
         elif isinstance(value, Int | Real):
-            words.append(f"v_{name}")
+            words.append(f"v_{name}: float" if isinstance(value, Real) else f"v_{name}")
         else:
             words.extend(
                 text

@@ -1,10 +1,10 @@
 """Operations on sets of flows: arrays of keys in, arrays of statuses, epochs, counts and records out.
 
 A record, as it travels, is ``chain.FlowHeader`` and the states behind it. Every function takes the address of the
-context and arrays of equal length.
+context, the addresses of arrays, and how many flows they are about.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from nfactor.dataplane.compiled.chain_stub import deallocate, farewell
 from nfactor.dataplane.compiled.layout import (
@@ -83,103 +83,103 @@ def _read(cx: int, address: int, record: int) -> None:
 
 
 @entry
-def keys_of(rows: Any, keys: Any) -> None:
+def keys_of(rows: int, keys: int, count: int) -> None:
     """The keys at those addresses; zeros for 0."""
-    for place in range(len(rows)):
-        if rows[place] != 0:
-            copy_octets(keys.ctypes.data + 48 * place, rows[place], 48)
+    for place in range(count):
+        if ld_i64(rows + 8 * place) != 0:
+            copy_octets(keys + 48 * place, ld_i64(rows + 8 * place), 48)
 
 
 @entry
-def pick(cx: int, keys: Any, epochs: Any) -> int:
+def pick(cx: int, keys: int, epochs: int, flows_max: int) -> int:
     """Pin ACTIVE flows, youngest first; how many."""
     count, row = 0, ld_i64(cx + NEWEST)
-    while row != NO_ROW and count < len(epochs):
+    while row != NO_ROW and count < flows_max:
         address, cold = row_at(cx, row), cold_at(cx, row)
         if ld_u8(address + ROW_PHASE) == _ACTIVE:
             st_8(address + ROW_PHASE, _LEAVING)
-            copy_octets(keys.ctypes.data + 48 * count, address, 48)
-            epochs[count] = ld_u32(cold + COLD_EPOCH)
+            copy_octets(keys + 48 * count, address, 48)
+            st_32(epochs + 4 * count, ld_u32(cold + COLD_EPOCH))
             count += 1
         row = ld_u32(cold + COLD_OLDER)
     return count
 
 
 @entry
-def unpin(cx: int, keys: Any, epochs: Any, statuses: Any) -> None:
-    """LEAVING flows stay, with these epochs if there are any."""
-    for place in range(len(statuses)):
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
+    """LEAVING flows stay, with these epochs if the address is not 0."""
+    for place in range(count):
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
-            statuses[place] = _UNKNOWN
+            st_8(statuses + place, _UNKNOWN)
             continue
         st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
-        if len(epochs):
-            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+        if epochs:
+            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
 
 
 @entry
-def depart(cx: int, keys: Any, records: Any, statuses: Any) -> None:
+def depart(cx: int, keys: int, records: int, statuses: int, count: int) -> None:
     """Take LEAVING flows out."""
-    for place in range(len(statuses)):
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+    for place in range(count):
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
-            statuses[place] = _UNKNOWN
+            st_8(statuses + place, _UNKNOWN)
             continue
         address = row_at(cx, row)
-        _write(cx, row, records.ctypes.data + place * records.shape[1])
+        _write(cx, row, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
         deallocate(cx, 0, address)
         st_8(address + ROW_PHASE, _GONE)
         count_active(cx, -1)
 
 
 @entry
-def hold(cx: int, keys: Any, epochs: Any, statuses: Any) -> None:
+def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """Expect flows."""
-    for place in range(len(statuses)):
-        key = keys.ctypes.data + 48 * place
+    for place in range(count):
+        key = keys + 48 * place
         row = _row_of(cx, key)
         if row < 0:
-            if insert(cx, key, hash_of(cx, key), _HELD, epochs[place]) < 0:
-                statuses[place] = _FULL
+            if insert(cx, key, hash_of(cx, key), _HELD, ld_u32(epochs + 4 * place)) < 0:
+                st_8(statuses + place, _FULL)
         elif ld_u8(row_at(cx, row) + ROW_PHASE) != _GONE:
-            statuses[place] = _EXISTS
-        elif ld_u32(cold_at(cx, row) + COLD_EPOCH) >= epochs[place]:
-            statuses[place] = _STALE
+            st_8(statuses + place, _EXISTS)
+        elif ld_u32(cold_at(cx, row) + COLD_EPOCH) >= ld_u32(epochs + 4 * place):
+            st_8(statuses + place, _STALE)
         else:
             st_8(row_at(cx, row) + ROW_PHASE, _HELD)
-            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
 
 
 @entry
-def install(cx: int, keys: Any, epochs: Any, records: Any, statuses: Any) -> None:
+def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Put records of HELD flows in place."""
-    for place in range(len(statuses)):
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+    for place in range(count):
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _HELD:
-            statuses[place] = _UNKNOWN
-        elif epochs[place] < ld_u32(cold_at(cx, row) + COLD_EPOCH):
-            statuses[place] = _STALE
+            st_8(statuses + place, _UNKNOWN)
+        elif ld_u32(epochs + 4 * place) < ld_u32(cold_at(cx, row) + COLD_EPOCH):
+            st_8(statuses + place, _STALE)
         else:
-            _read(cx, row_at(cx, row), records.ctypes.data + place * records.shape[1])
+            _read(cx, row_at(cx, row), records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
             st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
-            st_32(cold_at(cx, row) + COLD_EPOCH, epochs[place])
+            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
             count_active(cx, 1)
 
 
 @entry
-def drop(cx: int, keys: Any, phase: int, statuses: Any) -> None:
+def drop(cx: int, keys: int, phase: int, statuses: int, count: int) -> None:
     """Remove rows that are in that phase."""
-    for place in range(len(statuses)):
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+    for place in range(count):
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != phase:
-            statuses[place] = _UNKNOWN
+            st_8(statuses + place, _UNKNOWN)
         else:
             remove(cx, row)
 
 
 @entry
-def idle(cx: int, scan_max: int, keys: Any, counts: Any) -> int:
+def idle(cx: int, scan_max: int, keys: int, counts: int) -> int:
     """Look at the next rows, oldest first; pin those whose time-out has passed. How many."""
     count, looked = 0, 0
     if ld_i64(cx + SCAN) == NO_ROW:
@@ -195,8 +195,8 @@ def idle(cx: int, scan_max: int, keys: Any, counts: Any) -> int:
         silent = ld_i64(cx + CLOCK) - ld_i64(address + ROW_LAST_NS)
         if ld_u8(address + ROW_PHASE) == _ACTIVE and silent > time_out(cx, address):
             st_8(address + ROW_PHASE, _LEAVING)
-            copy_octets(keys.ctypes.data + 48 * count, address, 48)
-            counts[count] = ld_u32(address + ROW_PACKETS)
+            copy_octets(keys + 48 * count, address, 48)
+            st_32(counts + 4 * count, ld_u32(address + ROW_PACKETS))
             count += 1
         looked += 1
         row = following
@@ -205,60 +205,60 @@ def idle(cx: int, scan_max: int, keys: Any, counts: Any) -> int:
 
 
 @entry
-def expire(cx: int, keys: Any, packets: Any, statuses: Any, start: int) -> int:
+def expire(cx: int, keys: int, packets: int, statuses: int, start: int, count: int) -> int:
     """End flows from number ``start`` on; where it stopped for want of room for what NFs say."""
-    for place in range(start, len(statuses)):
+    for place in range(start, count):
         if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
-            statuses[place] = _UNKNOWN
+            st_8(statuses + place, _UNKNOWN)
             continue
         address = row_at(cx, row)
-        count = ld_u32(address + ROW_PACKETS)
-        if len(packets) and count != packets[place]:
+        seen = ld_u32(address + ROW_PACKETS)
+        if packets and seen != ld_u32(packets + 4 * place):
             st_8(address + ROW_PHASE, _ACTIVE)
-            st_32(address + ROW_PACKETS, count - packets[place])
-            statuses[place] = _BUSY
+            st_32(address + ROW_PACKETS, seen - ld_u32(packets + 4 * place))
+            st_8(statuses + place, _BUSY)
             continue
         farewell(cx, 0, address)
         remove(cx, row)
         count_active(cx, -1)
-    return len(statuses)
+    return count
 
 
 @entry
-def farewells(cx: int, keys: Any, records: Any, scratch: int, start: int) -> int:
+def farewells(cx: int, keys: int, records: int, scratch: int, start: int, count: int) -> int:
     """The same for flows that are in no row; ``scratch`` is room for one."""
-    for place in range(start, len(keys)):
+    for place in range(start, count):
         if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
-        copy_octets(scratch, keys.ctypes.data + 48 * place, 48)
-        _read(cx, scratch, records.ctypes.data + place * records.shape[1])
+        copy_octets(scratch, keys + 48 * place, 48)
+        _read(cx, scratch, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
         farewell(cx, 0, scratch)
-    return len(keys)
+    return count
 
 
 @entry
-def copy(cx: int, keys: Any, epochs: Any, records: Any, statuses: Any) -> None:
+def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Epochs and records of flows that process packets."""
-    for place in range(len(statuses)):
-        row = _row_of(cx, keys.ctypes.data + 48 * place)
+    for place in range(count):
+        row = _row_of(cx, keys + 48 * place)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
-            statuses[place] = _UNKNOWN
+            st_8(statuses + place, _UNKNOWN)
         else:
-            epochs[place] = ld_u32(cold_at(cx, row) + COLD_EPOCH)
-            _write(cx, row, records.ctypes.data + place * records.shape[1])
+            st_32(epochs + 4 * place, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+            _write(cx, row, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
 
 
 @entry
-def living(cx: int, keys: Any) -> int:
+def living(cx: int, keys: int, flows_max: int) -> int:
     """Keys of the flows that process packets, oldest first; how many."""
     count, row = 0, ld_i64(cx + OLDEST)
-    while row != NO_ROW and count < len(keys):
+    while row != NO_ROW and count < flows_max:
         address = row_at(cx, row)
         if ld_u8(address + ROW_PHASE) < _HELD:
-            copy_octets(keys.ctypes.data + 48 * count, address, 48)
+            copy_octets(keys + 48 * count, address, 48)
             count += 1
         row = ld_u32(cold_at(cx, row) + COLD_NEWER)
     return count

@@ -1,4 +1,4 @@
-"""The text of a chain's module: its NFs' functions, what runs them in order, and the engine's loop behind."""
+"""The text of a chain: its NFs' functions, and what the engine's loop calls: ``chain``, ``farewell``, ``deallocate``."""
 
 import inspect
 from types import FunctionType
@@ -13,14 +13,6 @@ from nfactor.dataplane.compiled.values import Const, FlowValue, Int, PacketValue
 from nfactor.dataplane.nf import DROP, NF
 from nfactor.errors import NotCompilable
 
-_HEAD: Final = '''"""Made by nfactor from a service chain; see nfactor.dataplane.compiled."""
-
-import numpy as np
-
-from nfactor.dataplane.compiled.arithmetic import *
-from nfactor.dataplane.compiled.helpers import *
-from nfactor.dataplane.compiled.machine import *
-'''
 _DIRTY_BITS: Final = 8
 
 
@@ -59,13 +51,10 @@ def chain_text(chain: Chain, first_code: int) -> ChainText:
             deallocations.append((number, ends[1]))
     names = [*stages, *(name for ends in farewells for name in ends)]
     parts = [
-        _HEAD,
         program.text(names),
         _chain(stages, [len(reasons) for reasons in chain.reasons], first_code),
         _farewell(farewells),
         _deallocate(deallocations),
-        _library("loop"),
-        _library("sets"),
     ]
     return ChainText("\n\n".join(parts), program)
 
@@ -109,7 +98,7 @@ def _plain(method: Any) -> FunctionType:
 
 
 def _chain(stages: list[str], reasons: list[int], first_code: int) -> str:
-    lines = ["@inlined", "def chain(cx, pk, row):", "    stage, verdict = 0, 0", "    try:"]
+    lines = ["@inlined", "def chain(cx, pk, row) -> int:", "    stage, verdict = 0, 0", "    try:"]
     indent = "        "
     for number, name in enumerate(stages):
         if number:
@@ -130,7 +119,7 @@ def _chain(stages: list[str], reasons: list[int], first_code: int) -> str:
 
 
 def _farewell(farewells: list[list[str]]) -> str:
-    lines = ["@outlined", "def farewell(cx, pk, row):"]
+    lines = ["@outlined", "def farewell(cx, pk, row) -> None:"]
     lines.append(f"    st_64(cx + {layout.EXPIRED}, ld_i64(cx + {layout.EXPIRED}) + 1)")
     for number, names in enumerate(farewells):
         if names:
@@ -141,16 +130,8 @@ def _farewell(farewells: list[list[str]]) -> str:
 
 
 def _deallocate(deallocations: list[tuple[int, str]]) -> str:
-    lines = ["@outlined", "def deallocate(cx, pk, row):"]
+    lines = ["@outlined", "def deallocate(cx, pk, row) -> None:"]
     for number, name in deallocations:
         lines += ["    try:", f"        {name}(cx, pk, row)", "    except Exception:", f"        nf_error(cx, {number})"]
     return "\n".join([*lines, "    return"]) + "\n"
 
-
-def _library(name: str) -> str:
-    """A module of ours that calls what is in front of it."""
-    from nfactor.dataplane.compiled import loop, sets
-
-    text = inspect.getsource({"loop": loop, "sets": sets}[name])
-    wanted = "nfactor.dataplane.compiled.chain_stub", "nfactor.dataplane.compiled.loop"
-    return "\n".join(line for line in text.splitlines() if not line.startswith(tuple(f"from {w} import" for w in wanted)))

@@ -1,0 +1,140 @@
+"""Machine code: made by LLVM, kept on disk, and loaded with a checksum.
+
+A chain's object code is kept under a name that is a hash of everything that it follows from: the chain's text, every
+file of this package, the version of LLVM and the processor. Whatever is edited has another name, so stale code is never
+found; what is damaged has another checksum, and is made again. A directory that cannot be written costs the keeping.
+"""
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+
+from nfactor.dataplane.compiled import arithmetic, helpers, layout, loop, parse, sets, table
+from nfactor.dataplane.compiled.codegen import Library, ModuleCode
+
+CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
+"""The environment variable that says where compiled chains are kept."""
+_CHECKSUM_OCTETS: Final = 32
+
+
+class Code:
+    """Compiled functions, by name; each takes and gives words. The memory goes with the object."""
+
+    process: Callable[..., int]
+
+    def __init__(self, object_code: bytes) -> None:
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+        self._engine.finalize_object()
+        for name, arguments in _entries().items():
+            address = self._engine.get_function_address(name)
+            kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)  # lets go of the GIL
+            setattr(self, name, kind(address))
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        raise AttributeError(name)  # the functions are attributes of each object
+
+
+def load(text: str) -> Code:
+    """The code of a chain, from the disk if it is there."""
+    _check_numpy()
+    path = directory() / f"{name_of(text)}.o"
+    object_code = _read(path)
+    if object_code is not None:
+        with suppress(RuntimeError):  # LLVM does not know what this is, though nobody has touched it
+            return Code(object_code)
+    object_code = compiled(text)
+    _keep(path, object_code)
+    return Code(object_code)
+
+
+def directory() -> Path:
+    """Where compiled chains are kept: ``NFACTOR_CACHE``, or ``nfactor`` in the user's cache directory."""
+    named = os.environ.get(CACHE_DIRECTORY)
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfactor"
+
+
+def name_of(text: str) -> str:
+    """The name under which a chain's code is kept."""
+    return hashlib.sha256((_library_text() + text).encode()).hexdigest()[:32]
+
+
+def compiled(text: str) -> bytes:
+    """The object code of a chain."""
+    library = Library()
+    for module in (arithmetic, helpers, table, parse, loop, sets):
+        library.add_module(module)
+    library.add_text(text)
+    code = ModuleCode(library)
+    for name in library.entries():
+        code.function(name)
+    module = llvm.parse_assembly(str(code.module))
+    machine = _machine()
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    object_code: bytes = machine.emit_object(module)
+    return object_code
+
+
+def _machine() -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+
+
+@cache
+def _library_text() -> str:
+    """All that a chain's code follows from beside its text."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    host = (llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return "\n".join([*host, *(file.read_text(encoding="utf-8") for file in files)])
+
+
+@cache
+def _entries() -> dict[str, int]:
+    """The functions that Python calls, and how many words each takes."""
+    library = Library()
+    for module in (loop, sets):
+        library.add_module(module)
+    return {name: len(library[name].node.args.args) for name in library.entries()}
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    checksum, object_code = kept[:_CHECKSUM_OCTETS], kept[_CHECKSUM_OCTETS:]
+    return object_code if hashlib.sha256(object_code).digest() == checksum else None
+
+
+def _keep(path: Path, object_code: bytes) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(hashlib.sha256(object_code).digest() + object_code)
+        draft.replace(path)
+
+
+@cache
+def _check_numpy() -> None:
+    """Compiled code reads the address of an array's data where numpy keeps it."""
+    array = np.zeros(1)
+    found = ctypes.c_int64.from_address(id(array) + layout.ARRAY_DATA).value
+    assert found == array.ctypes.data, "this numpy keeps the address of an array's data elsewhere"
