@@ -61,7 +61,7 @@ nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand ra
 
 clean: ## remove what the commands made, the virtual environment included
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	  .import_linter_cache
+	  .import_linter_cache .nfactor_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted set-up is taken up again. A .venv whose interpreter is gone is made anew.

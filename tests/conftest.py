@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,6 +13,9 @@ hypothesis.settings.register_profile(
     "nightly", deadline=None, max_examples=2_000, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Compiled chains are kept beside the tests, and not where the user keeps them.
+os.environ.setdefault("NFACTOR_CACHE", str(Path(__file__).resolve().parent.parent / ".nfactor_cache"))
 
 # A shell that starts a job in the background has it ignore Ctrl-C, which everything started from there inherits: the
 # tests that send one need it to be heard.

@@ -45,7 +45,10 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from nfactor.cli.logs import configure_logs
     from nfactor.cli.options import parse
+
+    configure_logs()
 
     options = parse(arguments)
     if options is None:

@@ -13,6 +13,7 @@ import trio
 
 from nfactor.backends.zmq import open_zmq
 from nfactor.cli.functions import chain_factory
+from nfactor.cli.logs import configure_logs
 from nfactor.cli.options import parse
 from nfactor.cli.plan import plan_of
 from nfactor.cli.processes import READY, ProcessWorld, address_book
@@ -49,6 +50,7 @@ async def _end_when_told(scope: trio.CancelScope) -> None:
 
 def main() -> None:
     """See the module."""
+    configure_logs()
     folder, name, *words = sys.argv[1:]
     options = parse(words)
     assert options is not None, "a node is one of a replay"

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import attrs
 
+from nfactor.compiled.engines import ENGINES, EngineKind
 from nfactor.errors import CallerError
 from nfactor.protocols.replication import Kind, Mode
 
@@ -33,6 +34,7 @@ class ReplayOptions:
     replication: Mode = attrs.Factory(Mode)
     kill_runtime_at: int = 0
     five_tuple: bool = False
+    engine: EngineKind = "auto"
     seed: int = 0
     flows_max: int = 1_000_000
     out: Path | None = None
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     kill = "after N input packets, crash the runtime that has the most flows; needs two runtimes"
     replay.add_argument("--kill-runtime-at", default="0", metavar="N", help=kill)
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
+    engine = "what runs the chain: interpreted; machine code; or that where it can be had (%(default)s)"
+    replay.add_argument("--engine", default="auto", metavar="auto|reference|compiled", help=engine)
     replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
     replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
     world = "all nodes in this process, on a virtual clock; or each in its own, over ZeroMQ (%(default)s)"
@@ -93,7 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
     later.add_argument("--switches", default="1", metavar="M")
-    later.add_argument("--engine", default="auto", metavar="auto|reference|compiled")
     later.add_argument("--config", default=None, metavar="FILE.toml")
     return parser
 
@@ -101,7 +104,6 @@ def _parser() -> argparse.ArgumentParser:
 _LATER = (
     # option, what it may be in this version
     ("switches", ("1",)),
-    ("engine", ("auto", "reference")),
     ("config", (None,)),
 )
 
@@ -115,6 +117,8 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
             raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet{today_text}")
     if said.flow_key not in ("auto", "five-tuple"):
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
+    if said.engine not in ENGINES:
+        raise CallerError(f"--engine {said.engine}: {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
     if said.world not in ("memory", "processes"):
         raise CallerError(f"--world {said.world}: memory or processes")
     options = ReplayOptions(
@@ -126,6 +130,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         replication=Mode.parse(said.replication),
         kill_runtime_at=_number("--kill-runtime-at", said.kill_runtime_at, 0, 1 << 62),
         five_tuple=said.flow_key == "five-tuple",
+        engine=said.engine,
         seed=_number("--seed", said.seed, 0, (1 << 64) - 1),
         flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
         out=said.out,

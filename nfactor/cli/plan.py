@@ -5,9 +5,9 @@ from collections.abc import Callable
 from nfactor.cli.options import ReplayOptions
 from nfactor.cluster.launcher import ClusterPlan
 from nfactor.cluster.membership import DEAD_AFTER_S
+from nfactor.compiled.engines import open_engine
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
-from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.packet.classifier import FlowClassifier
 
 BUSY_DEAD_AFTER_S = 10.0
@@ -24,8 +24,13 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
     patient = options.processes and not options.kill_runtime_at
     return ClusterPlan(
         runtimes=options.runtimes,
-        engine=lambda: ReferenceEngine(
-            make_chain(), classifier(), flows_max=options.flows_max, time_outs=time_outs, common_clock=True
+        engine=lambda: open_engine(
+            options.engine,
+            make_chain(),
+            classifier(),
+            flows_max=options.flows_max,
+            time_outs=time_outs,
+            common_clock=True,
         ),
         classifier=classifier,
         records=tuple(cls for function in make_chain().functions for cls in function.records),

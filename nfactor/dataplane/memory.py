@@ -69,7 +69,7 @@ def text(words: list[int], octets: int) -> bytes:
 
 
 def place_of(memory: Any) -> tuple[int, int]:
-    """Address and number of elements of something that compiled code reads where it lies. The memory must outlive it."""
+    """Address and number of elements of something that compiled code reads where it lies. It must outlive that."""
     if isinstance(memory, Table):
         memory = memory.rows
     if isinstance(memory, ctypes.Array):

@@ -14,13 +14,13 @@ Extracting the state of a thousand flows is then a copy of bytes::
 
 A state object *is* its record: a ``ctypes`` structure over those octets, whose fields Python reads and writes as plain
 ints, floats, arrays and bytes. What is stored is taken modulo the field's width at once, so a field means the same to
-interpreted and to compiled code; of a byte string the first ``n`` octets are kept. An array has its length for ever: write
-its elements. Records that NFs emit are declared the same way.
+interpreted and to compiled code; of a byte string the first ``n`` octets are kept. An array has its length for ever:
+write its elements. Records that NFs emit are declared the same way.
 """
 
 import ctypes
 import zlib
-from typing import Annotated, Any, Final, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 import attrs
 import numpy as np
@@ -108,8 +108,8 @@ class Schema:
 
     def pack(self, value: Any) -> bytes:
         """A copy of a state object's record: ``size`` octets."""
-        assert isinstance(value, self.cls), f"{value!r} is no {self.cls.__qualname__}"
-        return bytes(value)
+        assert type(value) is self.cls, f"{value!r} is no {self.cls.__qualname__}"
+        return bytes(value)  # type: ignore[no-any-return, call-overload]
 
     def unpack(self, record: bytes | memoryview, offset: int = 0) -> Any:
         """A new state object from the ``size`` octets at ``offset``."""
@@ -141,10 +141,10 @@ class _Record(ctypes.LittleEndianStructure):
             else:
                 setattr(self, name, value)
 
-    __defaults__: dict[str, Any] = {}
+    __defaults__: ClassVar[dict[str, Any]] = {}
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and bytes(self) == bytes(other)  # type: ignore[call-overload]
+        return type(other) is type(self) and bytes(self) == bytes(other)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -163,7 +163,7 @@ class _Elements:
     """How an array field compares and shows itself: as the list of its elements."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Elements | list | tuple) and list(self) == list(other)  # type: ignore[call-overload]
+        return isinstance(other, _Elements | list | tuple) and list(self) == list(other)  # type: ignore[call-overload,arg-type]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -301,7 +301,8 @@ def _dtype(fields: tuple[Field, ...], size: int) -> "np.dtype[np.void]":
         "offsets": [field.offset for field in fields],
         "itemsize": size,
     }
-    return np.dtype(description)
+    dtype: np.dtype[np.void] = np.dtype(description)
+    return dtype
 
 
 def _shape(kind: Kind) -> tuple[int, int, Any]:

@@ -89,7 +89,8 @@ class Balancer(nf.NF):
 
     def configure(self, services: Sequence[Service]) -> None:
         """These services from now on. Connections keep the backend that they have by its place in the list."""
-        rows, macs = [], []
+        rows: list[ServiceRow] = []
+        macs: list[BackendRow] = []
         for service in services:
             ends = (service.version, service.protocol, service.port, len(macs), len(service.backends))
             rows.append(ServiceRow(service.high, service.low, *ends))

@@ -104,7 +104,7 @@ class RuleRow:
         ends: dict[str, int] = {}
         for side, end in (("source", rule.source), ("target", rule.target)):
             ends |= {f"{side}_{name}": value for name, value in attrs.asdict(end).items()}
-        return cls(  # type: ignore[call-arg]
+        return cls(
             **ends,
             protocol=rule.protocol,
             connections=sum(1 << state for state in rule.connections or _CONNECTIONS.values()),
@@ -153,7 +153,7 @@ class Firewall(nf.NF):
 
     def __init__(self, rules: RuleSet | None = None) -> None:
         self.rules: nf.Table[RuleRow] = nf.Table(RuleRow)
-        self.settings = FirewallSettings()
+        self.settings = FirewallSettings(0)
         self.tracks: bool | None = None
         self.configure(RuleSet() if rules is None else rules)
 

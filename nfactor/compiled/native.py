@@ -18,8 +18,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from nfactor.dataplane.compiled import arithmetic, helpers, layout, loop, parse, sets, table
-from nfactor.dataplane.compiled.codegen import Library, ModuleCode
+from nfactor.compiled import arithmetic, helpers, layout, loop, parse, sets, table
+from nfactor.compiled.codegen import Library, ModuleCode
 
 CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
 """The environment variable that says where compiled chains are kept."""
@@ -44,6 +44,7 @@ class Code:
         raise AttributeError(name)  # the functions are attributes of each object
 
 
+@cache
 def load(text: str) -> Code:
     """The code of a chain, from the disk if it is there."""
     _check_numpy()

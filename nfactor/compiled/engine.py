@@ -11,13 +11,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from nfactor.compiled import layout, native
+from nfactor.compiled.memory_map import Piece, Words
+from nfactor.compiled.plain import PlainCalls, put_event
+from nfactor.compiled.reading import Reader
+from nfactor.compiled.sample import error_sample
+from nfactor.compiled.text import chain_text
 from nfactor.dataplane import flow_row
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.compiled import layout, native
-from nfactor.dataplane.compiled.memory_map import Piece, Words
-from nfactor.dataplane.compiled.reading import Reader
-from nfactor.dataplane.compiled.sample import error_sample
-from nfactor.dataplane.compiled.text import chain_text
 from nfactor.dataplane.engine import (
     FLOWS_MAX,
     Counts,
@@ -32,6 +33,7 @@ from nfactor.dataplane.engine import (
 )
 from nfactor.dataplane.memory import Table, place_of
 from nfactor.dataplane.state import schema_of
+from nfactor.errors import NotCompilable
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
@@ -49,7 +51,9 @@ _LINE: Final = 64
 
 
 class CompiledEngine(Engine):
-    """See ``Engine``; ``classifier`` decides what a flow is, for packets that are not plain. Raises ``NotCompilable``."""
+    """See ``Engine``; ``classifier`` decides what a flow is, for packets that are not plain.
+
+    Raises ``NotCompilable``."""
 
     def __init__(
         self,
@@ -60,15 +64,18 @@ class CompiledEngine(Engine):
         time_outs: TimeOuts = TimeOuts(),  # noqa: B008 - frozen
         common_clock: bool = False,
         secret: bytes | None = None,
+        refusals: dict[str, NotCompilable] | None = None,
     ) -> None:
         """``common_clock`` as in ``ReferenceEngine``. ``secret``: 48 octets for the hash of keys, random unless
-        given; nothing but the time of look-ups depends on it."""
+        given; nothing but the time of look-ups depends on it. ``refusals``: NFs that cannot be compiled are
+        interpreted, and named there; without it they are errors."""
         self._chain = chain
         self.reasons, self._malformed, first_code = reasons_of(chain)
         self.record_size = chain.record_size
-        made = chain_text(chain, first_code)
+        made = chain_text(chain, first_code, split=refusals is not None)
         self._program = made.program
-        self.text = made.text
+        self.code_name = native.name_of(made.text)
+        """The name under which the code is kept."""
         self._context = Words(layout.CONTEXT_OCTETS)
         self._cx = self._context.address
         self._reader = Reader(classifier, self._malformed)
@@ -79,6 +86,9 @@ class CompiledEngine(Engine):
         self._set_up(classifier, time_outs, common_clock=common_clock)
         self._tables_seen = -1
         self._bind_tables()
+        self._plain = PlainCalls(chain, made.offsets, self._context, self._emit) if made.plain else None
+        if refusals is not None:
+            refusals.update((chain.functions[place].name, error) for place, error in made.plain.items())
         self._code = native.load(made.text)
 
     # ---------------------------------------------------------------- memory
@@ -173,6 +183,8 @@ class CompiledEngine(Engine):
         arrays = (burst.data, burst.offsets, burst.lengths, burst.wire_lengths, burst.times, burst.marks, codes, rows)
         objects = tuple(map(id, arrays))
         process = self._code.process
+        if self._plain is not None:
+            self._plain.look_at(burst)
         while True:
             at = process(self._cx, *self._scratch, *objects, at, count, is_read)
             if word[layout.FAIL_NF] >= 0:
@@ -188,6 +200,12 @@ class CompiledEngine(Engine):
                 self._code.finish_block(self._cx, self._block.address, packets)
                 is_read = 1
 
+    def _emit(self, key: bytes, record: Any) -> None:
+        """A record of an interpreted NF, in order with those of compiled ones."""
+        number = self._program.record_class(type(record))
+        used = self._context[layout.EMITTED_USED]
+        self._context[layout.EMITTED_USED] = put_event(self._events.array, used, key, number, record)
+
     @property
     def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
         """See ``Engine.touched``."""
@@ -200,7 +218,11 @@ class CompiledEngine(Engine):
         word = self._context
         stage, site = word[layout.FAIL_NF], self._program.sites[word[layout.FAIL_FIRST_SITE]]
         word[layout.FAIL_NF], word[layout.FAIL_SITE] = -1, 0
-        if not self._sample:
+        if self._sample:
+            return
+        if self._plain is not None and stage in self._plain.samples:
+            self._sample = self._plain.samples[stage]
+        else:
             self._sample = error_sample(self._chain.functions[stage], site)
 
     # ---------------------------------------------------------------- sets of flows
@@ -216,9 +238,7 @@ class CompiledEngine(Engine):
         """See ``Engine.unpin``."""
         every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
         numbers = None if epochs is None else _u32(epochs)
-        self._code.unpin(
-            self._cx, _at(every), 0 if numbers is None else _at(numbers), _at(statuses), len(keys)
-        )
+        self._code.unpin(self._cx, _at(every), 0 if numbers is None else _at(numbers), _at(statuses), len(keys))
         return statuses
 
     def depart(self, keys: Keys) -> tuple[Records, Statuses]:

@@ -7,10 +7,9 @@ to the same effect; tests hold the two together.
 
 from typing import Final
 
-from nfactor.dataplane.compiled.helpers import swap16
-from nfactor.dataplane.compiled.layout import (
+from nfactor.compiled.helpers import swap16
+from nfactor.compiled.layout import (
     FIVE_TUPLE,
-    PK_CODE,
     PK_DIRECTION,
     PK_END,
     PK_ETHERTYPE,
@@ -25,17 +24,15 @@ from nfactor.dataplane.compiled.layout import (
     PK_MARK,
     PK_PAYLOAD,
     PK_PAYLOAD_END,
-    PK_PROTOCOL,
     PK_READ,
     PK_SOURCE_PORT,
     PK_START,
     PK_TARGET_PORT,
-    PK_TCP_FLAGS,
     PK_TIME,
     PK_VERSION,
     PK_VLAN,
 )
-from nfactor.dataplane.compiled.machine import (
+from nfactor.compiled.machine import (
     below,
     inlined,
     ld_i64,
@@ -70,58 +67,19 @@ def read(cx: int, pk: int, data: int, start: int, end: int, wire_length: int, ti
     """Fill in the packet record for the frame at ``data[start:end]``; 0 if the frame is not plain."""
     st_64(pk + PK_TIME, time)
     st_64(pk + PK_MARK, mark)
-    st_8(pk + PK_READ, 0)
     if end - start >= 16 and ld_u16(data + start + 12) == _OURS:
         if ld_u16(data + start + 14) != _ETHERNET:
             return 0
         start += 16
     if end - start < 14:
         return 0
-    kind, at, vlan, inner_vlan = ld_u16(data + start + 12), start + 14, 0, 0
-    if kind in (_VLAN, _VLAN_SERVICE, _VLAN_OLD):
-        if end - at < 8:
-            return 0
-        vlan, kind, at = swap16(ld_u16(data + at)) & 0x0FFF, ld_u16(data + at + 2), at + 4
-        if kind in (_VLAN, _VLAN_SERVICE, _VLAN_OLD):
-            inner_vlan, kind, at = swap16(ld_u16(data + at)) & 0x0FFF, ld_u16(data + at + 2), at + 4
-            if vlan == 0:
-                vlan, inner_vlan = inner_vlan, 0
-    ip = data + at
-    if kind == _IPV4:
-        if end - at < 20:
-            return 0
-        header, total = (ld_u8(ip) & 0x0F) * 4, swap16(ld_u16(ip + 2))
-        if ld_u8(ip) >> 4 != 4 or header < 20 or total < header or end - at < header:
-            return 0
-        if ld_u16(ip + 6) & _FRAGMENT_BITS:
-            return 0
-        version, protocol, l4, payload_end = 4, ld_u8(ip + 9), at + header, at + total
-    elif kind == _IPV6:
-        if end - at < 40 or ld_u8(ip) >> 4 != 6 or ld_u16(ip + 4) == 0:
-            return 0
-        version, protocol, l4, payload_end = 6, ld_u8(ip + 6), at + 40, at + 40 + swap16(ld_u16(ip + 4))
-    else:
+    kind, at, vlan, inner_vlan = _tags(data, start, end)
+    version, protocol, l4, payload_end = _network(data, at, end, kind)
+    if version == 0:
         return 0
-    if payload_end > end:
-        payload_end = end
-    source_port, target_port, flags, payload = 0, 0, 0, l4
-    if protocol == _TCP:
-        if payload_end - l4 < 20:
-            return 0
-        header = (ld_u8(data + l4 + 12) >> 4) * 4
-        payload, flags = l4 + header, ld_u8(data + l4 + 13)
-        if header < 20 or payload > payload_end:
-            return 0
-    elif protocol == _UDP:
-        if payload_end - l4 < 8 or below(swap16(ld_u16(data + l4 + 4)) - 1, 7):
-            return 0
-        payload = l4 + 8
-    elif not _portless(cx, data, protocol, l4, payload_end):
+    payload, flags, source_port, target_port = _transport(cx, data, protocol, l4, payload_end)
+    if payload == 0:
         return 0
-    if protocol in (_TCP, _UDP):
-        source_port, target_port = swap16(ld_u16(data + l4)), swap16(ld_u16(data + l4 + 2))
-        if protocol == _UDP and target_port == _VXLAN_PORT and ld_i64(cx + FIVE_TUPLE) == 0:
-            return 0
     st_32(pk + PK_START, start)
     st_32(pk + PK_END, end)
     st_32(pk + PK_L3, at)
@@ -139,9 +97,65 @@ def read(cx: int, pk: int, data: int, start: int, end: int, wire_length: int, ti
     # Version, protocol, TCP flags, direction; then foreign, fragment, more fragments, code: none of them.
     st_32(pk + PK_VERSION, version | protocol << 8 | flags << 16)
     st_32(pk + PK_DIRECTION + 1, 0)
-    _key(cx, pk, ip, version, protocol, source_port, target_port, vlan, inner_vlan)
+    _key(cx, pk, data + at, version, protocol, source_port, target_port, vlan, inner_vlan)
     st_8(pk + PK_READ, 1)
     return 1
+
+
+@inlined
+def _tags(data: int, start: int, end: int) -> tuple[int, int, int, int]:
+    """The EtherType below any tags (0 if that is cut off), where what it says begins, and both VLANs."""
+    kind, at, vlan, inner_vlan = ld_u16(data + start + 12), start + 14, 0, 0
+    if kind in (_VLAN, _VLAN_SERVICE, _VLAN_OLD):
+        if end - at < 8:
+            return 0, at, 0, 0
+        vlan, kind, at = swap16(ld_u16(data + at)) & 0x0FFF, ld_u16(data + at + 2), at + 4
+        if kind in (_VLAN, _VLAN_SERVICE, _VLAN_OLD):
+            inner_vlan, kind, at = swap16(ld_u16(data + at)) & 0x0FFF, ld_u16(data + at + 2), at + 4
+            if vlan == 0:
+                vlan, inner_vlan = inner_vlan, 0
+    return kind, at, vlan, inner_vlan
+
+
+@inlined
+def _network(data: int, at: int, end: int, kind: int) -> tuple[int, int, int, int]:
+    """IP version (0: not plain), protocol, where it begins, and where the payload ends."""
+    ip = data + at
+    if kind == _IPV4:
+        if end - at < 20:
+            return 0, 0, 0, 0
+        header, total = (ld_u8(ip) & 0x0F) * 4, swap16(ld_u16(ip + 2))
+        if ld_u8(ip) >> 4 != 4 or header < 20 or total < header or end - at < header:
+            return 0, 0, 0, 0
+        if ld_u16(ip + 6) & _FRAGMENT_BITS:
+            return 0, 0, 0, 0
+        return 4, ld_u8(ip + 9), at + header, min(at + total, end)
+    if kind != _IPV6 or end - at < 40 or ld_u8(ip) >> 4 != 6 or ld_u16(ip + 4) == 0:
+        return 0, 0, 0, 0
+    return 6, ld_u8(ip + 6), at + 40, min(at + 40 + swap16(ld_u16(ip + 4)), end)
+
+
+@inlined
+def _transport(cx: int, data: int, protocol: int, l4: int, payload_end: int) -> tuple[int, int, int, int]:
+    """Where the payload begins (0: not plain), TCP flags, and the ports."""
+    if protocol == _TCP:
+        if payload_end - l4 < 20:
+            return 0, 0, 0, 0
+        header = (ld_u8(data + l4 + 12) >> 4) * 4
+        if header < 20 or l4 + header > payload_end:
+            return 0, 0, 0, 0
+        ports = ld_u32(data + l4)
+        return l4 + header, ld_u8(data + l4 + 13), swap16(ports & 0xFFFF), swap16(ports >> 16)
+    if protocol == _UDP:
+        if payload_end - l4 < 8 or below(swap16(ld_u16(data + l4 + 4)) - 1, 7):
+            return 0, 0, 0, 0
+        ports = ld_u32(data + l4)
+        if swap16(ports >> 16) == _VXLAN_PORT and ld_i64(cx + FIVE_TUPLE) == 0:
+            return 0, 0, 0, 0
+        return l4 + 8, 0, swap16(ports & 0xFFFF), swap16(ports >> 16)
+    if not _portless(cx, data, protocol, l4, payload_end):
+        return 0, 0, 0, 0
+    return l4, 0, 0, 0
 
 
 @inlined

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from nfactor.dataplane.compiled import layout
-from nfactor.dataplane.compiled.memory_map import Piece
+from nfactor.compiled import layout
+from nfactor.compiled.memory_map import Piece
 from nfactor.errors import MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier

@@ -1,9 +1,9 @@
-"""What translated NFs call beside arithmetic: fields of the packet that take more than a load, byte strings, records."""
+"""What translated NFs call beside arithmetic: fields of a packet that take more than a load, byte strings, records."""
 
 from typing import Final
 
-from nfactor.dataplane.compiled.arithmetic import fail, reach
-from nfactor.dataplane.compiled.layout import (
+from nfactor.compiled.arithmetic import fail, reach
+from nfactor.compiled.layout import (
     DATA,
     DATA_SIZE,
     EMITTED,
@@ -23,9 +23,12 @@ from nfactor.dataplane.compiled.layout import (
     PK_LENGTH,
     PK_START,
     PK_VERSION,
+    PLAIN_END,
+    PLAIN_PACKET,
 )
-from nfactor.dataplane.compiled.machine import (
+from nfactor.compiled.machine import (
     below,
+    call_address,
     clear_octets,
     copy_octets,
     inlined,
@@ -121,7 +124,7 @@ def snapped(pk: int) -> bool:
 @inlined
 def clamped(at: int, count: int) -> int:
     """Where a slice begins; none of ours counts from the end, but -1 is what is absent, and means an empty one."""
-    return 0 if at < 0 else at if at < count else count
+    return 0 if at < 0 else min(count, at)
 
 
 @inlined
@@ -134,7 +137,7 @@ def slice_octets(start: int, end: int, count: int) -> int:
 @inlined
 def put_octets(field: int, octets_max: int, source: int, octets: int) -> None:
     """Store a byte string in a field of state or record: what fits of it, and zeros behind."""
-    kept = octets if octets < octets_max else octets_max
+    kept = min(octets_max, octets)
     st_16(field, kept)
     copy_octets(field + 2, source, kept)
     clear_octets(field + 2 + kept, octets_max - kept)
@@ -165,6 +168,22 @@ def nf_error(cx: int, stage: int) -> int:
         st_64(cx + FAIL_PACKET, ld_i64(cx + PACKET_INDEX))
         st_64(cx + FAIL_FIRST_SITE, ld_i64(cx + FAIL_SITE))
     return _NF_ERROR
+
+
+@inlined
+def plain_packet(cx: int, stage: int, pk: int, row: int) -> int:
+    """Have an interpreted NF process the packet."""
+    verdict = call_address(ld_i64(cx + PLAIN_PACKET), stage, pk, row)
+    if verdict < 0:
+        fail(cx, 0)
+    return verdict
+
+
+@inlined
+def plain_end(cx: int, stage: int, what: int, row: int) -> None:
+    """Tell an interpreted NF that the flow has ended (1) or leaves (2)."""
+    if call_address(ld_i64(cx + PLAIN_END), stage, what, row) < 0:
+        fail(cx, 0)
 
 
 @inlined

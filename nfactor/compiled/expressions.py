@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from nfactor.dataplane.compiled.access import Access
-from nfactor.dataplane.compiled.scope import word
-from nfactor.dataplane.compiled.values import (
+from nfactor.compiled.access import Access
+from nfactor.compiled.ranges import COMPARISONS, OPERATORS, SHIFT_MAX, checked, compare, is_mask, range_of
+from nfactor.compiled.scope import word
+from nfactor.compiled.values import (
     SIGNED_MAX,
     SIGNED_MIN,
     UNSIGNED_MAX,
@@ -23,29 +24,6 @@ from nfactor.dataplane.compiled.values import (
     constant,
 )
 
-_OPERATORS: Final[dict[type[ast.AST], tuple[str, Callable[[Any, Any], Any]]]] = {
-    ast.Add: ("+", lambda a, b: a + b),
-    ast.Sub: ("-", lambda a, b: a - b),
-    ast.Mult: ("*", lambda a, b: a * b),
-    ast.FloorDiv: ("//", lambda a, b: a // b),
-    ast.Mod: ("%", lambda a, b: a % b),
-    ast.LShift: ("<<", lambda a, b: a << b),
-    ast.RShift: (">>", lambda a, b: a >> b),
-    ast.BitAnd: ("&", lambda a, b: a & b),
-    ast.BitOr: ("|", lambda a, b: a | b),
-    ast.BitXor: ("^", lambda a, b: a ^ b),
-    ast.Div: ("/", lambda a, b: a / b),
-}
-_COMPARISONS: Final[dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]]] = {
-    ast.Eq: ("==", lambda a, b: a == b),
-    ast.NotEq: ("!=", lambda a, b: a != b),
-    ast.Lt: ("<", lambda a, b: a < b),
-    ast.LtE: ("<=", lambda a, b: a <= b),
-    ast.Gt: (">", lambda a, b: a > b),
-    ast.GtE: (">=", lambda a, b: a >= b),
-}
-_MIRRORED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
-_SHIFT_MAX: Final = 64
 _AMONG_MAX: Final = 64
 _REPEATED_MAX: Final = 4
 _CALL: Final = re.compile(r"\bf\d+_")
@@ -113,17 +91,17 @@ class Expressions(Access):
 
     def binary(self, node: ast.AST, left: ast.expr, operator: ast.operator, right: ast.expr, loose: bool) -> Value:
         """``left operator right``."""
-        if type(operator) not in _OPERATORS:
+        if type(operator) not in OPERATORS:
             self.refuse(node, f"the operator in {self.source.text(node)} cannot be compiled; write it with + - * // %")
-        sign, compute = _OPERATORS[type(operator)]
+        sign, compute = OPERATORS[type(operator)]
         a, b = self.number(left, self.loose(left)), self.number(right, self.loose(right))
         if isinstance(a, Real) or isinstance(b, Real) or sign == "/":
             return self._real(node, sign, a, b)
         known = self._known(node, a, b, compute)
         if known is not None:
             return known
-        if sign == "&" and (_mask(a) or _mask(b)):
-            high = min(x.high for x in (a, b) if _mask(x))
+        if sign == "&" and (is_mask(a) or is_mask(b)):
+            high = min(x.high for x in (a, b) if is_mask(x))
             return Int(f"({word(a)} & {word(b)})", 0, high)
         if not (loose and sign in "+-*&|^<<"):
             a, b = self.integer(left), self.integer(right)
@@ -142,7 +120,7 @@ class Expressions(Access):
 
     def operation(self, node: ast.AST, sign: str, a: Int, b: Int, loose: bool) -> Int:
         """An integer operation on two words. Without ``loose`` both are exact."""
-        low, high = _range(sign, a, b)
+        low, high = range_of(sign, a, b)
         # A sum of signed words stays one: else every counter of a loop would end as an unsigned word.
         may_be_unsigned = a.unsigned or b.unsigned or sign in ("<<", "|", "^")
         fits = Int("", low, high).fits and (high <= SIGNED_MAX or may_be_unsigned) and not (a.cut or b.cut)
@@ -153,12 +131,12 @@ class Expressions(Access):
         if sign == ">>":
             return self._shift_right(node, a, b, low, high)
         if sign == "<<":
-            if b.low >= 0 and b.high < _SHIFT_MAX and (fits or loose):
+            if b.low >= 0 and b.high < SHIFT_MAX and (fits or loose):
                 return Int(f"({x} << {y})", low, high, cut=not fits)
             if loose:
                 return Int(f"shift_left_cut(cx, {site}, {x}, {y})", low, high, cut=not fits)
             name = "shift_left_unsigned" if a.unsigned else "shift_left"
-            return _checked(f"{name}(cx, {site}, {x}, {y})", low, high, a.unsigned)
+            return checked(f"{name}(cx, {site}, {x}, {y})", low, high, a.unsigned)
         if fits or loose:
             return Int(f"({x} {sign} {y})", low, high, cut=not fits)
         if sign in "&|^":
@@ -169,7 +147,7 @@ class Expressions(Access):
                 node, f"{self.source.text(node)} mixes a number beyond 63 bits with one that may be negative; mask one"
             )
         name = {"+": "add", "-": "sub", "*": "mul"}[sign] + ("_unsigned" if unsigned else "")
-        return _checked(f"{name}(cx, {site}, {x}, {y})", low, high, unsigned and sign != "-")
+        return checked(f"{name}(cx, {site}, {x}, {y})", low, high, unsigned and sign != "-")
 
     def _division(self, node: ast.AST, sign: str, a: Int, b: Int, low: int, high: int) -> Int:
         site = self.site(node, "division by zero")
@@ -184,7 +162,7 @@ class Expressions(Access):
 
     def _shift_right(self, node: ast.AST, a: Int, b: Int, low: int, high: int) -> Int:
         name = "lshr" if a.unsigned else ""
-        if 0 <= b.low and b.high < _SHIFT_MAX:
+        if b.low >= 0 and b.high < SHIFT_MAX:
             text = f"lshr({word(a)}, {word(b)})" if name else f"({word(a)} >> {word(b)})"
             return Int(text, low, high)
         site = self.site(node, "a shift by a negative number")
@@ -307,12 +285,12 @@ class Expressions(Access):
                 return isinstance(operator, ast.IsNot)
             self.refuse(node, f"{self.source.text(node)}: `is` cannot be compiled; compare with ==")
         if isinstance(x, Const) and isinstance(y, Const):
-            return bool(_COMPARISONS[type(operator)][1](x.value, y.value))
+            return bool(COMPARISONS[type(operator)][1](x.value, y.value))
         a, b = self.number(left, x), self.number(right, y)
-        sign = _COMPARISONS[type(operator)][0]
+        sign = COMPARISONS[type(operator)][0]
         if isinstance(a, Real) or isinstance(b, Real):
             return f"({self.real(a)} {sign} {self.real(b)})"
-        return _compare(sign, a, b)
+        return compare(sign, a, b)
 
     def _among(self, node: ast.AST, left: ast.expr, right: ast.expr, *, inside: bool) -> bool | str:
         group = self.exact(right)
@@ -336,7 +314,7 @@ class Expressions(Access):
             a = Int(name, a.low, a.high) if isinstance(a, Int) else Real(name)
         if isinstance(a, Real):
             self.refuse(node, f"{self.source.text(node)}: `in` cannot be compiled for real numbers")
-        tests = [_compare("==", a, b) for b in numbers if isinstance(b, Int)]
+        tests = [compare("==", a, b) for b in numbers if isinstance(b, Int)]
         if True in tests:
             return inside
         text = f"({' or '.join(test for test in tests if isinstance(test, str)) or 'False'})"
@@ -356,78 +334,6 @@ class Expressions(Access):
 
     conditional = False
     """Whether the expression at hand may not be computed at all, or more than once (behind ``and``, in a ``while``)."""
-
-
-def _mask(value: Int) -> bool:
-    return not value.cut and value.low >= 0
-
-
-def _range(sign: str, a: Int, b: Int) -> tuple[int, int]:
-    """The least and the greatest result, as Python would compute it."""
-    if sign in ("&", "|", "^"):
-        return _bit_range(sign, a, b)
-    if sign == "%":
-        return (
-            (0, min(b.high - 1, a.high if a.low >= 0 else b.high - 1))
-            if b.low > 0
-            else (min(b.low + 1, 0), max(b.high - 1, 0))
-        )
-    if sign == "//":
-        if b.low > 0:
-            return min(a.low // b.low, a.low // b.high), max(a.high // b.low, a.high // b.high)
-        bound = max(abs(a.low), abs(a.high))
-        return -bound, bound
-    if sign in ("<<", ">>"):
-        least, most = max(b.low, 0), min(max(b.high, 0), 2 * _SHIFT_MAX)
-        ends = [_OPERATORS_BY_SIGN[sign](x, n) for x in (a.low, a.high) for n in (least, most)]
-    else:
-        ends = [_OPERATORS_BY_SIGN[sign](x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
-    return min(ends), max(ends)
-
-
-_OPERATORS_BY_SIGN: Final = dict(_OPERATORS.values())
-
-
-def _bit_range(sign: str, a: Int, b: Int) -> tuple[int, int]:
-    bits = max(x.bit_length() for x in (a.low, a.high, b.low, b.high))
-    if a.low >= 0 and b.low >= 0:
-        return (0, min(a.high, b.high)) if sign == "&" else (0, (1 << bits) - 1)
-    return -(1 << bits), (1 << bits) - 1
-
-
-def _checked(text: str, low: int, high: int, unsigned: bool) -> Int:
-    """The result of an operation that raises where the word overflows."""
-    least, most = (0, UNSIGNED_MAX) if unsigned else (SIGNED_MIN, SIGNED_MAX)
-    return Int(text, min(max(low, least), most), max(min(high, most), least))
-
-
-def _compare(sign: str, a: Int, b: Int) -> bool | str:
-    """Text of a comparison of two exact words; what it is, if the ranges tell."""
-    compute = next(compute for text, compute in _COMPARISONS.values() if text == sign)
-    if a.low == a.high and b.low == b.high and a.simple and b.simple:
-        return compute(a.low, b.low)
-    x, y = word(a), word(b)
-    if not a.unsigned and not b.unsigned:
-        return f"({x} {sign} {y})"
-    if a.low >= 0 and b.low >= 0:
-        if sign in ("==", "!="):
-            return f"({x} {sign} {y})"
-        return {
-            "<": f"below({x}, {y})",
-            ">": f"below({y}, {x})",
-            "<=": f"(not below({y}, {x}))",
-            ">=": f"(not below({x}, {y}))",
-        }[sign]
-    if a.low >= 0:
-        sign, x, y = _MIRRORED[sign], y, x
-    return {
-        "==": f"equal_mixed({x}, {y})",
-        "!=": f"(not equal_mixed({x}, {y}))",
-        "<": f"below_mixed({x}, {y})",
-        ">=": f"(not below_mixed({x}, {y}))",
-        ">": f"above_mixed({x}, {y})",
-        "<=": f"(not above_mixed({x}, {y}))",
-    }[sign]
 
 
 def _name(node: ast.AST) -> str:

@@ -5,8 +5,8 @@ read the headers and have the index fetched; have the rows fetched; run the chai
 the functions that a chain's text defines.
 """
 
-from nfactor.dataplane.compiled.chain_stub import chain, farewell
-from nfactor.dataplane.compiled.layout import (
+from nfactor.compiled.chain_stub import chain, farewell
+from nfactor.compiled.layout import (
     ARRAY_DATA,
     BLOCK_PACKETS,
     BURST_LENGTHS,
@@ -42,7 +42,7 @@ from nfactor.dataplane.compiled.layout import (
     ROW_PHASE,
     TIME_OUTS,
 )
-from nfactor.dataplane.compiled.machine import (
+from nfactor.compiled.machine import (
     entry,
     inlined,
     ld_i64,
@@ -54,8 +54,8 @@ from nfactor.dataplane.compiled.machine import (
     st_32,
     st_64,
 )
-from nfactor.dataplane.compiled.parse import read
-from nfactor.dataplane.compiled.table import (
+from nfactor.compiled.parse import read
+from nfactor.compiled.table import (
     MOVES_PER_PACKET,
     begin,
     count_active,

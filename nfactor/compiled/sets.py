@@ -6,8 +6,8 @@ context, the addresses of arrays, and how many flows they are about.
 
 from typing import Final
 
-from nfactor.dataplane.compiled.chain_stub import deallocate, farewell
-from nfactor.dataplane.compiled.layout import (
+from nfactor.compiled.chain_stub import deallocate, farewell
+from nfactor.compiled.layout import (
     CLOCK,
     COLD_EPOCH,
     COLD_NEWER,
@@ -30,8 +30,8 @@ from nfactor.dataplane.compiled.layout import (
     SCAN_END,
     STATE_SIZE,
 )
-from nfactor.dataplane.compiled.loop import time_out
-from nfactor.dataplane.compiled.machine import (
+from nfactor.compiled.loop import time_out
+from nfactor.compiled.machine import (
     copy_octets,
     entry,
     inlined,
@@ -43,7 +43,7 @@ from nfactor.dataplane.compiled.machine import (
     st_32,
     st_64,
 )
-from nfactor.dataplane.compiled.table import cold_at, count_active, find, hash_of, insert, move_entries, remove, row_at
+from nfactor.compiled.table import cold_at, count_active, find, hash_of, insert, move_entries, remove, row_at
 
 _ACTIVE, _LEAVING, _HELD, _GONE = 0, 1, 2, 3
 _OK, _UNKNOWN, _EXISTS, _STALE, _FULL, _BUSY = 0, 1, 2, 3, 4, 5
@@ -262,7 +262,6 @@ def living(cx: int, keys: int, flows_max: int) -> int:
             count += 1
         row = ld_u32(cold_at(cx, row) + COLD_NEWER)
     return count
-
 
 
 @entry

@@ -10,9 +10,9 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from nfactor.dataplane.compiled import layout
-from nfactor.dataplane.compiled.scope import Scope, described, word
-from nfactor.dataplane.compiled.values import (
+from nfactor.compiled import layout
+from nfactor.compiled.scope import Scope, described, word
+from nfactor.compiled.values import (
     Const,
     FlowValue,
     Grid,
@@ -216,14 +216,13 @@ class Access(Scope):
 
     def _of_tuple(self, node: ast.AST, owner: Const | Group, index: ast.expr) -> Value:
         at = self.integer(index)
-        items = owner.items if isinstance(owner, Group) else owner.value
+        items: Any = owner.items if isinstance(owner, Group) else owner.value
         if not isinstance(items, tuple | bytes):
             self.refuse(node, f"{self.source.text(node)}: {described(owner)} has no items")
         if at.low == at.high and at.simple:
             if not -len(items) <= at.low < len(items):
                 self.refuse(node, f"{self.source.text(node)}: there are {len(items)}, from 0 on")
-            item = items[at.low]
-            return item if isinstance(owner, Group) else self.memory(node, item)
+            return owner.items[at.low] if isinstance(owner, Group) else self.memory(node, items[at.low])
         if isinstance(owner, Group):
             self.refuse(node, f"{self.source.text(node)}: the index of this tuple must be a number that is known")
         return self._of_grid(node, self._grid(node, items), at)

@@ -53,9 +53,7 @@ def _call(builder: Builder, name: str, returned: Any, types: list[Any], values: 
 def _prefetch(builder: Builder, address: Any) -> None:
     word = ir.IntType(32)
     pointer = builder.inttoptr(address, _OCTETS)
-    _call(
-        builder, "llvm.prefetch.p0", ir.VoidType(), [_OCTETS, word, word, word], [pointer, word(1), word(3), word(1)]
-    )
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), [_OCTETS, word, word, word], [pointer, word(1), word(3), word(1)])
 
 
 def _fold_product(builder: Builder, a: Any, b: Any) -> Any:
@@ -67,9 +65,7 @@ def _fold_product(builder: Builder, a: Any, b: Any) -> Any:
 
 def _copy(builder: Builder, target: Any, source: Any, octets: Any) -> None:
     pointers = [builder.inttoptr(address, _OCTETS) for address in (target, source)]
-    _call(
-        builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), [_OCTETS, _OCTETS, WORD, BIT], [*pointers, octets, BIT(0)]
-    )
+    _call(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), [_OCTETS, _OCTETS, WORD, BIT], [*pointers, octets, BIT(0)])
 
 
 def _clear(builder: Builder, target: Any, octets: Any) -> None:
@@ -97,6 +93,11 @@ def most(builder: Builder, a: Any, b: Any) -> Any:
     return builder.select(builder.icmp_signed(">", b, a), b, a)
 
 
+def _call_address(builder: Builder, address: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = ir.FunctionType(WORD, [WORD, WORD, WORD])
+    return builder.call(builder.inttoptr(address, kind.as_pointer()), [a, b, c])
+
+
 INSTRUCTIONS: Final[dict[str, Instruction]] = {
     **{f"ld_u{bits}": _load(bits, False) for bits in (8, 16, 32, 64)},
     **{f"ld_i{bits}": _load(bits, True) for bits in (8, 16, 32, 64)},
@@ -115,6 +116,7 @@ INSTRUCTIONS: Final[dict[str, Instruction]] = {
     "real_of": lambda builder, a: builder.sitofp(a, DOUBLE),
     "real_of_unsigned": lambda builder, a: builder.uitofp(a, DOUBLE),
     "word_of": lambda builder, a: builder.fptosi(a, WORD),
+    "call_address": _call_address,
     "min": least,
     "max": most,
 }

@@ -151,6 +151,11 @@ def urem(a: int, b: int) -> int:
     _compiled_only()
 
 
+def call_address(address: int, a: int, b: int, c: int) -> int:
+    """Call a function at an address."""
+    _compiled_only()
+
+
 def real_of(word: int) -> float:
     """A signed word as a double."""
     _compiled_only()

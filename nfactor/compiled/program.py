@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import attrs
 
-from nfactor.dataplane.compiled import layout
-from nfactor.dataplane.compiled.scope import ROUNDS_BEFORE_WIDENING, Scope
-from nfactor.dataplane.compiled.source import Source
-from nfactor.dataplane.compiled.statements import Statements
-from nfactor.dataplane.compiled.values import Const, Group, Int, Real, Value, widened
+from nfactor.compiled import layout
+from nfactor.compiled.scope import ROUNDS_BEFORE_WIDENING, Scope
+from nfactor.compiled.source import Source
+from nfactor.compiled.statements import Statements
+from nfactor.compiled.values import Const, Group, Int, Real, Value, widened
 from nfactor.dataplane.state import Schema
 from nfactor.errors import NotCompilable
 

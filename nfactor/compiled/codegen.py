@@ -1,9 +1,9 @@
 """From the dialect to machine code: a small compiler on LLVM.
 
-The dialect is the Python of ``arithmetic`` … ``sets`` and of the text that NFs are translated to: functions of words,
-with ``if``, ``while``, ``for … in range``, ``return``, ``raise`` and ``try … except Exception``. A local variable is a
-word, or a double or a condition if that is what it is first given. A function that may raise returns a bit that says so,
-which its caller looks at; LLVM removes what cannot happen. Why not numba, which the first version used:
+The dialect is the Python of ``arithmetic`` … ``sets`` and of the text that NFs become: functions of words, with ``if``,
+``while``, ``for … in range``, ``return``, ``raise`` and ``try … except Exception``. A local variable is a word, or a
+double or a condition if that is what it is first given. A function that may raise returns a bit that says so, which its
+caller looks at; LLVM removes what cannot happen. Why not numba, which the first version used:
 ``docs/explanation/design.md``, "Two engines".
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 from llvmlite import ir
 
-from nfactor.dataplane.compiled.expression_code import ExpressionCode
-from nfactor.dataplane.compiled.instructions import BIT, DOUBLE, INSTRUCTIONS, WORD
+from nfactor.compiled.expression_code import ExpressionCode
+from nfactor.compiled.instructions import BIT, DOUBLE, INSTRUCTIONS, WORD
 
 
 @attrs.frozen
@@ -82,9 +82,12 @@ def _raises(library: Library, statements: Iterable[ast.AST]) -> bool:
             if _raises(library, [*statement.handlers, *statement.orelse]):
                 return True
             continue
-        if isinstance(statement, ast.Call) and isinstance(statement.func, ast.Name):
-            if library.may_fail(statement.func.id):
-                return True
+        if (
+            isinstance(statement, ast.Call)
+            and isinstance(statement.func, ast.Name)
+            and library.may_fail(statement.func.id)
+        ):
+            return True
         if _raises(library, ast.iter_child_nodes(statement)):
             return True
     return False
@@ -286,5 +289,3 @@ class FunctionCode(ExpressionCode):
             for place, value in enumerate(values):
                 made = self.builder.insert_value(made, value, place)
             self.builder.ret(made)
-
-

@@ -3,9 +3,9 @@
 import ast
 from typing import Any
 
-from nfactor.dataplane.compiled.calls import Calls
-from nfactor.dataplane.compiled.scope import described, word
-from nfactor.dataplane.compiled.values import SIGNED_MAX, Const, Group, Int, Real, Record, Rows, Value, View, of_scalar
+from nfactor.compiled.calls import Calls
+from nfactor.compiled.scope import described, word
+from nfactor.compiled.values import SIGNED_MAX, Const, Group, Int, Real, Record, Rows, Value, View, of_scalar
 
 
 class Statements(Calls):

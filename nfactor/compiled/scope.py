@@ -6,9 +6,22 @@ from typing import Any, NoReturn
 
 import attrs
 
-from nfactor.dataplane.compiled.source import Source
-from nfactor.dataplane.compiled.values import Const, Group, Int, Octets, Real, Value, View, widened
-from nfactor.dataplane.compiled.values import FlowValue, PacketValue, Record, Rows, Grid
+from nfactor.compiled.source import Source
+from nfactor.compiled.values import (
+    Const,
+    FlowValue,
+    Grid,
+    Group,
+    Int,
+    Octets,
+    PacketValue,
+    Real,
+    Record,
+    Rows,
+    Value,
+    View,
+    widened,
+)
 from nfactor.errors import NotCompilable
 
 ROUNDS_BEFORE_WIDENING = 3
@@ -155,7 +168,7 @@ class Scope:
     def number(self, node: ast.AST, value: Value) -> Int | Real:
         """The value as a number."""
         if isinstance(value, Const) and isinstance(value.value, bool | int):
-            from nfactor.dataplane.compiled.values import constant
+            from nfactor.compiled.values import constant
 
             return constant(int(value.value))
         if isinstance(value, Const) and isinstance(value.value, float):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from llvmlite import ir
 
-from nfactor.dataplane.compiled.instructions import BIT, DOUBLE, INSTRUCTIONS, WORD, floor_divide, floor_rest
+from nfactor.compiled.instructions import BIT, DOUBLE, INSTRUCTIONS, WORD, floor_divide, floor_rest
 
 _ON_WORDS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "add",

@@ -1,16 +1,17 @@
 """The table of flows: rows in one piece of memory, and an index that finds them.
 
-The index is an open-addressed table of words, each the hash of a key and the number of its row; it is at most half full,
-so that a look-up ends soon. It grows by a second, larger one, into which a bounded number of entries move with every
-packet; until all have moved, both are looked at. Rows never move. The hash depends on secrets of the process: whoever
-crafts flows cannot know which fall into one place (Black et al., "UMAC", CRYPTO 1999: NH, here with folded products).
+The index is an open-addressed table of words, each the hash of a key and the number of its row. It is at most half
+full, so that a look-up ends soon. It grows by a second, larger one, into which a bounded number of entries move with
+every packet; until all have moved, both are looked at. Rows never move. The hash depends on secrets of the process:
+whoever crafts flows cannot know which fall into one place (Black et al., "UMAC", CRYPTO 1999: NH, here with folded
+products).
 
 Rows are chained by age; free ones by ``COLD_NEWER``.
 """
 
 from typing import Final
 
-from nfactor.dataplane.compiled.layout import (
+from nfactor.compiled.layout import (
     ACTIVE,
     COLD,
     COLD_EPOCH,
@@ -44,7 +45,7 @@ from nfactor.dataplane.compiled.layout import (
     STRIDE,
     TEMPLATE,
 )
-from nfactor.dataplane.compiled.machine import (
+from nfactor.compiled.machine import (
     copy_octets,
     fold_product,
     inlined,

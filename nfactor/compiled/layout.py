@@ -12,6 +12,7 @@ from typing import Final
 from nfactor.packet.cluster_frame import KEY_OCTETS
 
 WORD: Final = 8
+WORD_MAX: Final = (1 << 63) - 1
 
 # The context.
 (
@@ -52,7 +53,9 @@ WORD: Final = 8
     EMITTED_SIZE,
     ERRORS,
     FIVE_TUPLE,
-) = (WORD * index for index in range(37))
+    PLAIN_PACKET,
+    PLAIN_END,
+) = (WORD * index for index in range(39))
 SECRETS: Final = WORD * 48  # six words
 TIME_OUTS: Final = WORD * 54  # four words: TCP idle, TCP closed, UDP, others
 SLOTS: Final = WORD * 64

@@ -1,6 +1,6 @@
 """What went wrong in an NF, for people."""
 
-from nfactor.dataplane.compiled.program import Site
+from nfactor.compiled.program import Site
 from nfactor.dataplane.nf import NF
 
 

@@ -5,8 +5,8 @@ unsigned. The translator knows the range of every operation; where the result ma
 raises rather than compute something else than Python would. ``cx`` and ``site`` say where it happened.
 """
 
-from nfactor.dataplane.compiled.layout import FAIL_SITE
-from nfactor.dataplane.compiled.machine import below, inlined, lshr, sadd, smul, ssub, st_64, uadd, udiv, umul, urem
+from nfactor.compiled.layout import FAIL_SITE
+from nfactor.compiled.machine import below, inlined, lshr, sadd, smul, ssub, st_64, uadd, udiv, umul, urem
 
 _BITS = 64
 _SIGN = -(1 << 63)
@@ -155,12 +155,12 @@ def equal_mixed(a: int, b: int) -> bool:
 
 @inlined
 def least(a: int, b: int) -> int:
-    return b if b < a else a
+    return min(a, b)
 
 
 @inlined
 def most(a: int, b: int) -> int:
-    return b if b > a else a
+    return max(a, b)
 
 
 @inlined

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import attrs
 
-from nfactor.dataplane import memory
-from nfactor.dataplane.compiled.access import Bound
-from nfactor.dataplane.compiled.expressions import Expressions
-from nfactor.dataplane.compiled.scope import described, word
-from nfactor.dataplane.compiled.values import (
+from nfactor.compiled.access import Bound
+from nfactor.compiled.expressions import Expressions
+from nfactor.compiled.scope import described, word
+from nfactor.compiled.values import (
     Const,
     FlowValue,
     Grid,
@@ -28,6 +27,7 @@ from nfactor.dataplane.compiled.values import (
     View,
     widened,
 )
+from nfactor.dataplane import memory
 from nfactor.dataplane.state import Array, Octets as OctetsKind, Scalar, Schema
 
 _LOCAL_NAME: Final = re.compile(r"\b[avct]\w*_\w+|\bt\d+\b|\bc_\w+")

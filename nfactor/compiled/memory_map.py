@@ -1,7 +1,7 @@
 """Memory of the engine's own: pieces of the address space of which only what is used takes room.
 
-A piece is as large as the table may ever become; the kernel gives its pages when they are first written, all zeros. So a
-row has one address for its life, and a table with a thousand flows takes the memory of a thousand flows.
+A piece is as large as the table may ever become; the kernel gives its pages when they are first written, all zeros.
+So a row has one address for its life, and a table with a thousand flows takes the memory of a thousand flows.
 """
 
 import ctypes
