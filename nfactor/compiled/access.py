@@ -3,7 +3,7 @@
 import ast
 import ctypes
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ _PLACES: Final = {
     "payload_end": layout.PK_PAYLOAD_END,
 }
 _PLACE_MAX: Final = (1 << 31) - 1
+_UNSIGNED_MAX: Final = (1 << 64) - 1
 _NUMBERS: Final = {
     "length": (layout.PK_LENGTH, 32),
     "fragment_id": (layout.PK_FRAGMENT_ID, 32),
@@ -228,17 +229,15 @@ class Access(Scope):
         return self._of_grid(node, self._grid(node, items), at)
 
     def _grid(self, node: ast.AST, items: Any) -> Grid:
-        try:
-            numbers = np.array(list(items) if isinstance(items, bytes) else items)
-        except ValueError:
-            numbers = np.zeros(0)
-        if numbers.dtype.kind not in "iub" or not numbers.size:
+        numbers, dimensions = _flattened(items)
+        if not numbers or not Int("", min(numbers), max(numbers)).fits:
             self.refuse(
-                node, f"{self.source.text(node)}: to take items of a tuple by a variable index, all must be integers"
+                node,
+                f"{self.source.text(node)}: to take items of a tuple by a variable index, all must be integers of at "
+                "most 64 bits, and tuples inside it equally long",
             )
-        low, high = int(numbers.min()), int(numbers.max())
         base, _ = self.slot(tuple_memory(items, numbers))
-        return Grid(base, numbers.shape, low, high)
+        return Grid(base, dimensions, min(numbers), max(numbers))
 
     def _of_grid(self, node: ast.AST, grid: Grid, at: Int) -> Value:
         rest = int(np.prod(grid.dimensions[1:], dtype=int))
@@ -332,7 +331,7 @@ class Access(Scope):
         if isinstance(value, Const) and isinstance(value.value, bytes):
             if not value.value:
                 return Octets("cx", "0", 0)
-            base, _ = self.slot(tuple_memory(value.value, np.frombuffer(value.value, np.uint8)))
+            base, _ = self.slot(tuple_memory(value.value, ()))
             return Octets(base, str(len(value.value)), len(value.value))
         if isinstance(value, Octets):
             return value
@@ -356,14 +355,25 @@ class Access(Scope):
 _TUPLES: dict[Any, Any] = {}
 
 
-def tuple_memory(items: Any, numbers: Any) -> Any:
-    """The same memory for the same tuple."""
-    key = (type(items), items)
+def tuple_memory(items: Any, numbers: Sequence[int]) -> Any:
+    """The same memory for the same tuple of numbers, as words; for a byte string without numbers, its octets."""
+    key = (type(items), items, bool(numbers))
     if key not in _TUPLES:
-        _TUPLES[key] = (
-            numbers.copy() if isinstance(items, bytes) else np.ascontiguousarray(numbers, np.int64).reshape(-1)
-        )
+        words = np.array([number & _UNSIGNED_MAX for number in numbers], np.uint64)
+        _TUPLES[key] = words if numbers else np.frombuffer(items, np.uint8)
     return _TUPLES[key]
+
+
+def _flattened(items: Any) -> tuple[list[int], tuple[int, ...]]:
+    """The integers of tuples inside tuples, in order, and the lengths by depth; none if they are not regular."""
+    if all(isinstance(item, int) for item in items):
+        return [int(item) for item in items], (len(items),)
+    if not all(isinstance(item, tuple | bytes) for item in items):
+        return [], ()
+    parts = [_flattened(item) for item in items]
+    if len({dimensions for _, dimensions in parts}) != 1:
+        return [], ()
+    return [number for numbers, _ in parts for number in numbers], (len(items), *parts[0][1])
 
 
 def _load(element: Scalar) -> str:
