@@ -15,12 +15,13 @@ from nfactor.compiled import layout, native
 from nfactor.compiled.memory_map import Piece, Words
 from nfactor.compiled.plain import PlainCalls, put_event
 from nfactor.compiled.reading import Reader
-from nfactor.compiled.sample import error_sample
+from nfactor.compiled.sample import Failure, error_sample
 from nfactor.compiled.text import chain_text
 from nfactor.dataplane import flow_row
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import (
     FLOWS_MAX,
+    NF_ERROR,
     Counts,
     Engine,
     EngineStatistics,
@@ -73,7 +74,7 @@ class CompiledEngine(Engine):
         self.reasons, self._malformed, first_code = reasons_of(chain)
         self.record_size = chain.record_size
         made = chain_text(chain, first_code, split=refusals is not None)
-        self._program = made.program
+        self._program, self._offsets = made.program, made.offsets
         self.code_name = native.name_of(made.text)
         """The name under which the code is kept."""
         self._context = Words(layout.CONTEXT_OCTETS)
@@ -107,6 +108,8 @@ class CompiledEngine(Engine):
         self._columns = Piece(8 * layout.BLOCK_PACKETS)
         self._scratch = (self._block.address, self._guesses.address, self._columns.address)
         self._spare_row = Piece(stride)
+        self._failed = Piece(layout.PK_OCTETS + stride)
+        word[layout.FAIL_RECORD], word[layout.FAIL_ROW] = self._failed.address, self._failed.address + layout.PK_OCTETS
         template = b"".join(
             schema.pack(function.allocate_new_fs())
             for schema, function in zip(self._chain.schemas, self._chain.functions, strict=True)
@@ -215,15 +218,20 @@ class CompiledEngine(Engine):
         return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]
 
     def _sample_error(self, burst: Burst | None) -> None:
-        word = self._context
+        word, shared = self._context, self._bound
         stage, site = word[layout.FAIL_NF], self._program.sites[word[layout.FAIL_FIRST_SITE]]
         word[layout.FAIL_NF], word[layout.FAIL_SITE] = -1, 0
         if self._sample:
             return
         if self._plain is not None and stage in self._plain.samples:
             self._sample = self._plain.samples[stage]
-        else:
-            self._sample = error_sample(self._chain.functions[stage], site)
+            return
+        frames = bytearray(burst.data) if burst is not None and word[layout.FAIL_PACKET] else None
+        record, row = self._failed.array[: layout.PK_OCTETS], self._failed.array[layout.PK_OCTETS :]
+        failure = Failure(record.tobytes(), row.tobytes(), frames, shared)
+        self._sample = error_sample(
+            self._chain.functions[stage], self._chain.schemas[stage], self._offsets[stage], failure, site
+        )
 
     # ---------------------------------------------------------------- sets of flows
 
@@ -345,14 +353,14 @@ class CompiledEngine(Engine):
     # ---------------------------------------------------------------- the rest
 
     def poison(self) -> None:
-        """See ``Engine.poison``."""
+        """See ``Engine.poison``: rubbish in every row, and no code that would hand it out."""
         word = self._context
         used = word[layout.ROWS_TOUCHED] * word[layout.STRIDE]
         rows = self._rows.array[:used].reshape(-1, word[layout.STRIDE])
         rows[:, KEY_OCTETS:] = 0xA5
-        rows[:, layout.ROW_PHASE] = flow_row.ACTIVE
-        self._cold.array.view(np.uint32)[: 4 * word[layout.ROWS_TOUCHED] : 4] = 0xFFFF_FFFF
         self._emitted = [(b"", object())]
+        del self._code
+        self.process = lambda burst: np.full(len(burst), NF_ERROR, np.uint8)  # type: ignore[method-assign]
 
     def statistics(self) -> EngineStatistics:
         """See ``Engine.statistics``."""

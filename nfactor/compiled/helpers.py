@@ -16,15 +16,18 @@ from nfactor.compiled.layout import (
     FAIL_FIRST_SITE,
     FAIL_NF,
     FAIL_PACKET,
+    FAIL_RECORD,
+    FAIL_ROW,
     FAIL_SITE,
-    PACKET_INDEX,
     PK_END,
     PK_L3,
     PK_LENGTH,
+    PK_OCTETS,
     PK_START,
     PK_VERSION,
     PLAIN_END,
     PLAIN_PACKET,
+    STRIDE,
 )
 from nfactor.compiled.machine import (
     below,
@@ -159,13 +162,16 @@ def emit_begin(cx: int, site: int, row: int, number: int, octets: int, template:
 
 
 @outlined
-def nf_error(cx: int, stage: int) -> int:
+def nf_error(cx: int, stage: int, pk: int, row: int) -> int:
     """The NF at that place of the chain has failed: count it, and remember the first for whoever wants to know."""
     errors = ld_i64(cx + ERRORS) + 8 * stage
     st_64(errors, ld_i64(errors) + 1)
     if ld_i64(cx + FAIL_NF) < 0:
         st_64(cx + FAIL_NF, stage)
-        st_64(cx + FAIL_PACKET, ld_i64(cx + PACKET_INDEX))
+        st_64(cx + FAIL_PACKET, pk)
+        if pk != 0:
+            copy_octets(ld_i64(cx + FAIL_RECORD), pk, PK_OCTETS)
+        copy_octets(ld_i64(cx + FAIL_ROW), row, ld_i64(cx + STRIDE))
         st_64(cx + FAIL_FIRST_SITE, ld_i64(cx + FAIL_SITE))
     return _NF_ERROR
 

@@ -20,6 +20,8 @@ WORD_MAX: Final = (1 << 63) - 1
     FAIL_FIRST_SITE,
     FAIL_NF,
     FAIL_PACKET,
+    FAIL_RECORD,
+    FAIL_ROW,
     ROWS,
     STRIDE,
     COLD,
@@ -47,7 +49,6 @@ WORD_MAX: Final = (1 << 63) - 1
     DATA,
     DATA_SIZE,
     PACKETS,
-    PACKET_INDEX,
     EMITTED,
     EMITTED_USED,
     EMITTED_SIZE,
@@ -55,7 +56,7 @@ WORD_MAX: Final = (1 << 63) - 1
     FIVE_TUPLE,
     PLAIN_PACKET,
     PLAIN_END,
-) = (WORD * index for index in range(39))
+) = (WORD * index for index in range(40))
 SECRETS: Final = WORD * 48  # six words
 TIME_OUTS: Final = WORD * 54  # four words: TCP idle, TCP closed, UDP, others
 SLOTS: Final = WORD * 64

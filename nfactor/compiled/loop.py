@@ -23,7 +23,6 @@ from nfactor.compiled.layout import (
     INDEX,
     INDEX_MASK,
     OLD_INDEX,
-    PACKET_INDEX,
     PACKETS,
     PK_CODE,
     PK_DIRECTION,
@@ -228,7 +227,6 @@ def process(
         pk = block
         for place in range(packets):
             code, row = ld_u8(pk + PK_CODE), 0
-            st_64(cx + PACKET_INDEX, at + place)
             if code == 0:
                 code, row = _run(cx, pk, ld_i64(guesses + 8 * place))
             st_8(codes + at + place, code)

@@ -55,7 +55,7 @@ class PlainCalls:
         """One packet; its verdict, or ``FAILED``."""
         try:
             function, pkt = self._functions[stage], self._pkt
-            _point(pkt, pk)
+            point(pkt, ctypes.string_at(pk, layout.PK_OCTETS))
             pkt.flow = ctypes.string_at(row, KEY_OCTETS)
             verdict = function.process_pkt(pkt, self._state(stage, row))
             if self._flow_emitted:
@@ -103,7 +103,7 @@ class PlainCalls:
         return ctypes.string_at(row + layout.ROW_INITIATOR, 1)[0]
 
 
-def _point(pkt: Packet, pk: int) -> None:
+def point(pkt: Packet, record: bytes) -> None:
     """Have the packet say what the packet record says."""
     (
         pkt.time,
@@ -129,7 +129,7 @@ def _point(pkt: Packet, pk: int) -> None:
         foreign,
         fragment,
         more_fragments,
-    ) = _RECORD.unpack(ctypes.string_at(pk + layout.PK_TIME, _RECORD.size))
+    ) = _RECORD.unpack_from(record, layout.PK_TIME)
     pkt.foreign, pkt.fragment, pkt.more_fragments = bool(foreign), bool(fragment), bool(more_fragments)
     pkt.endpoints, pkt.label = b"", None
     pkt.set_ports(source_port, target_port)

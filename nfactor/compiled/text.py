@@ -144,7 +144,7 @@ def _chain(stages: list[str], reasons: list[int], first_code: int) -> str:
             lines += [f"{indent}if verdict == 0:", f"{indent}    stage = {number}"]
             indent += "    "
         lines.append(f"{indent}verdict = {name}")
-    lines += ["    except Exception:", "        return nf_error(cx, stage)"]
+    lines += ["    except Exception:", "        return nf_error(cx, stage, pk, row)"]
     lines += ["    if verdict <= 1 and verdict >= 0:", "        return verdict"]
     base = first_code
     for number, count in enumerate(reasons):
@@ -153,7 +153,7 @@ def _chain(stages: list[str], reasons: list[int], first_code: int) -> str:
             f"        return verdict + {base - DROP}",
         ]
         base += count
-    lines += [f"    st_64(cx + {layout.FAIL_SITE}, 0)", "    return nf_error(cx, stage)"]
+    lines += [f"    st_64(cx + {layout.FAIL_SITE}, 0)", "    return nf_error(cx, stage, pk, row)"]
     return "\n".join(lines) + "\n"
 
 
@@ -168,5 +168,5 @@ def _ends(name: str, stages: Sequence[tuple[str, ...]], *, count: bool) -> str:
             said = said[:1]  # a plain NF's farewell has its deallocation with it
         if said:
             lines += ["    try:", *(f"        {call}" for call in said)]
-            lines += ["    except Exception:", f"        nf_error(cx, {number})"]
+            lines += ["    except Exception:", f"        nf_error(cx, {number}, 0, row)"]
     return "\n".join([*lines, "    return"]) + "\n"

@@ -68,7 +68,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
             ["replay", "CAP", "--replication", "strict-hold", "--runtimes", "2", "--kill-runtime-at", "5"],
             "--runtimes 3 here: packets would wait",
         ),
-        (["replay", "CAP", "--engine", "compiled"], "--engine compiled: not in this version yet"),
+        (["replay", "CAP", "--engine", "jit"], "--engine jit: auto, reference or compiled"),
         (["replay", "CAP", "--world", "moon"], "--world moon: memory or processes"),
         (["replay", "CAP", "--config", "x.toml"], "--config x.toml: not in this version yet"),
         (["replay", "CAP", "--rules", "firewall"], "write NF=FILE"),

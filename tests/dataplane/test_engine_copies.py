@@ -1,11 +1,14 @@
 """What replication asks of an engine: which flows a burst touched, copies of records, farewells for others."""
 
 import numpy as np
+import pytest
 
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.engine import Status
 from nfactor.testing.packets import tcp, udp
-from tests.dataplane.test_reference import A, B, engine_of, move, process, rows
+from tests.dataplane.test_engines import A, B, engine_of, move, process, rows
+
+pytestmark = pytest.mark.usefixtures("kind_of_engine")
 
 
 def test_each_packet_says_which_flow_it_touched_and_a_malformed_one_none() -> None:

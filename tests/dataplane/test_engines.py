@@ -1,4 +1,4 @@
-"""The reference engine: what happens to packets and to sets of flows."""
+"""Engines: what happens to packets and to sets of flows. ``conftest`` runs it all with both of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nfactor.compiled.engines import EngineKind, open_engine
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import HEADER, Chain
-from nfactor.dataplane.engine import FORWARD, HELD, Status, TimeOuts
-from nfactor.dataplane.reference import ReferenceEngine
+from nfactor.dataplane.engine import FORWARD, HELD, Engine, Status, TimeOuts
 from nfactor.errors import CallerError
 from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.classifier import FlowClassifier
@@ -18,25 +18,34 @@ from nfactor.testing.packets import burst_of, tcp, udp
 A, B = "10.0.0.1", "10.0.0.2"
 
 
-def engine_of(*functions: nf.NF, flows_max: int = 1000, time_outs: TimeOuts | None = None) -> ReferenceEngine:
-    return ReferenceEngine(
+pytestmark = pytest.mark.usefixtures("kind_of_engine")
+
+KIND: EngineKind = "reference"
+
+
+def engine_of(
+    *functions: nf.NF, flows_max: int = 1000, time_outs: TimeOuts | None = None, common_clock: bool = False
+) -> Engine:
+    return open_engine(
+        KIND,
         Chain.of(functions or [Monitor()]),
         FlowClassifier("auto"),
         flows_max=flows_max,
         time_outs=time_outs or TimeOuts(),
+        common_clock=common_clock,
     )
 
 
-def process(engine: ReferenceEngine, frames: Sequence[bytes], **columns: Any) -> list[str]:
+def process(engine: Engine, frames: Sequence[bytes], **columns: Any) -> list[str]:
     return [engine.reasons[code] for code in engine.process(burst_of(frames, **columns)).tolist()]
 
 
-def rows(engine: ReferenceEngine) -> list[FlowRow]:
+def rows(engine: Engine) -> list[FlowRow]:
     engine.expire(engine.keys())
     return engine.take_records()
 
 
-def move(source: ReferenceEngine, target: ReferenceEngine, flows_max: int = 100) -> list[bytes]:
+def move(source: Engine, target: Engine, flows_max: int = 100) -> list[bytes]:
     keys, epochs = source.pick(flows_max)
     assert not target.hold(keys, epochs + 1).any()
     records, statuses = source.depart(keys)
@@ -256,9 +265,9 @@ def test_a_key_that_comes_back_after_its_time_out_is_a_new_flow_scanned_or_not()
 
 @pytest.mark.parametrize(("common_clock", "idle"), [(False, 1), (True, 0)])
 def test_idle_time_travels_as_an_age_unless_all_packets_are_stamped_by_one_clock(common_clock: bool, idle: int) -> None:
-    def engine() -> ReferenceEngine:
+    def engine() -> Engine:
         outs = TimeOuts(udp_idle_s=5, tcp_idle_s=1000)
-        return ReferenceEngine(Chain.of([Monitor()]), FlowClassifier("auto"), time_outs=outs, common_clock=common_clock)
+        return engine_of(time_outs=outs, common_clock=common_clock)
 
     source, target = engine(), engine()
     process(source, [udp(A, 1, B, 2)], start_s=4)
