@@ -89,3 +89,7 @@ class NotCompilable(CallerError):
         self.file = file
         self.line = line
         self.problem = problem
+
+
+class EnginesDiffer(NfactorError, AssertionError):
+    """Two engines were given the same and gave different answers; the message says to what, and both."""

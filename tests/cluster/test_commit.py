@@ -8,7 +8,7 @@ from nfactor.dataplane.engine import REPLY
 from nfactor.packet.burst_codec import unpack_burst
 from nfactor.packet.flow_key import keys_list
 from nfactor.testing.packets import burst_of, udp
-from tests.dataplane.test_reference import A, B, engine_of, process
+from tests.dataplane.test_engines import A, B, engine_of, process
 
 KEYS = [bytes([letter]) * 48 for letter in b"abcd"]
 PACKETS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([0, 1, 5, 9])), max_size=12)
