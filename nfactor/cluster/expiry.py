@@ -36,7 +36,7 @@ class Expiry:
         """So many packets were processed: look at a slice of the table, so that the scan costs a fraction of them."""
         if len(self._found) < IDLE_FLOWS_MAX:
             keys, counts = self._engine.idle(max(1, packets // PACKETS_PER_IDLE_LOOK))
-            if keys:
+            if len(keys):
                 self._found.update(zip(keys, counts.tolist(), strict=True))
                 self._some.set()
 

@@ -58,7 +58,7 @@ from nfactor.cluster.view import watermarks
 from nfactor.dataplane.engine import HELD, Counts, Engine, Status
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
-from nfactor.packet.flow_key import keys_list
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import EVERY_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
@@ -175,19 +175,19 @@ class FlowTable(ActorTable[None]):
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(message.flows)
         self._leaving += len(keys)
-        return PickedFlows(b"".join(keys), pack_u32(epochs))
+        return PickedFlows(keys.octets(), pack_u32(epochs))
 
     @handles(KeepFlows)
     def keep(self, message: KeepFlows) -> None:
         """They stay."""
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         self._leaving -= len(keys)
         self._engine.unpin(keys)
 
     @handles(DepartFlows)
     def depart(self, message: DepartFlows) -> DepartedFlows:
         """Take pinned flows out; late packets of theirs are dropped from now on."""
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         self._leaving -= len(keys)
         records, statuses = self._engine.depart(keys)
         assert not statuses.any(), "only flows that were picked depart, and picked flows neither expire nor leave twice"
@@ -197,12 +197,12 @@ class FlowTable(ActorTable[None]):
     @handles(FlowsMoved)
     def moved(self, message: FlowsMoved) -> None:
         """The target owns them, and they are protected there."""
-        self._replicator.moved(message.migration, keys_list(message.keys))
+        self._replicator.moved(message.migration, FlowKeys.of_octets(message.keys))
 
     @handles(ReturnFlows)
     def returned(self, message: ReturnFlows) -> Done:
         """The target is dead and the switch has given these back."""
-        keys, epochs = keys_list(message.keys), unpack_u32(message.epochs)
+        keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
         if message.records:
             self._engine.install(keys, epochs, unpack_records(message.records, self._engine.record_size))
             self._let_go(message.migration, keys)
@@ -217,14 +217,14 @@ class FlowTable(ActorTable[None]):
     @handles(BuryFlows)
     def bury(self, message: BuryFlows) -> None:
         """Remove tombstones (those that are still tombstones: a flow may have come back)."""
-        self._engine.forget(keys_list(message.keys))
+        self._engine.forget(FlowKeys.of_octets(message.keys))
 
     # ---------------------------------------------------------------- flows that come
 
     @handles(PrepareFlows)
     def prepare(self, message: PrepareFlows) -> FlowStatuses:
         """Step 1 of a migration to here. Whoever is declared dead is not waited for."""
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         if message.source not in self._members:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
         statuses = self._engine.hold(keys, unpack_u32(message.epochs))
@@ -237,7 +237,7 @@ class FlowTable(ActorTable[None]):
         the answer goes when they are stored."""
         if message.source not in self._members:
             return
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         records = unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
         self._let_go(message.migration, keys)
@@ -255,7 +255,7 @@ class FlowTable(ActorTable[None]):
     @handles(FinishFlows)
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
-        keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
+        keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
         self._replicator.adopt(_where_ok(keys, statuses.tolist()))
         self._drain()
@@ -264,13 +264,13 @@ class FlowTable(ActorTable[None]):
     @handles(AdoptFlows)
     def adopt(self, message: AdoptFlows) -> FlowStatuses:
         """Flows of a dead runtime whose replicas were here. Those for which there is no room end, as others did."""
-        keys, records = keys_list(message.keys), unpack_records(message.records, self._engine.record_size)
+        keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
         self._let_go(message.claim, keys)
         self._replicator.adopt(_where_ok(keys, statuses.tolist()))
         refused, size = np.flatnonzero(statuses != Status.OK), self._engine.record_size
         self._engine.farewell([keys[place] for place in refused.tolist()], records[refused])
-        self._engine.farewell(keys_list(message.ended_keys), unpack_records(message.ended_records, size))
+        self._engine.farewell(FlowKeys.of_octets(message.ended_keys), unpack_records(message.ended_records, size))
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
         self._replicator.ended([], emitted)

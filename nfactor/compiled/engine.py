@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.compiled import layout, native
+from nfactor.compiled import layout, native, python_calls
 from nfactor.compiled.memory_map import Piece, Words
 from nfactor.compiled.plain import PlainCalls, put_event
 from nfactor.compiled.reading import Reader
@@ -34,11 +34,11 @@ from nfactor.dataplane.engine import (
 )
 from nfactor.dataplane.memory import Table, place_of
 from nfactor.dataplane.state import schema_of
-from nfactor.errors import NotCompilable
+from nfactor.errors import CallerError, NotCompilable
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
-from nfactor.packet.flow_key import keys_array, keys_list
+from nfactor.packet.flow_key import FlowKeys, keys_array, keys_list
 
 _INDEX_MIN: Final = 4096
 """Places of the smallest index."""
@@ -49,6 +49,7 @@ _NEVER_NS: Final = (1 << 63) - 1
 _MOVES: Final = 4
 """Entries of an old index that move with each flow that is held."""
 _LINE: Final = 64
+_U8: Final = np.dtype(np.uint8)
 
 
 class CompiledEngine(Engine):
@@ -82,7 +83,9 @@ class CompiledEngine(Engine):
         self._reader = Reader(classifier, self._malformed)
         self._emitted: list[tuple[bytes, Any]] = []
         self._sample = ""
-        self._rows_of_burst: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._touched: npt.NDArray[np.int64] = np.zeros(_SLICE, np.int64)
+        """Addresses of the rows that the packets of the last burst, of which there were ``_last``, touched."""
+        self._last = 0
         self._lay_out(flows_max, secret or os.urandom(KEY_OCTETS))
         self._set_up(classifier, time_outs, common_clock=common_clock)
         self._tables_seen = -1
@@ -91,6 +94,7 @@ class CompiledEngine(Engine):
         if refusals is not None:
             refusals.update((chain.functions[place].name, error) for place, error in made.plain.items())
         self._code = native.load(made.text)
+        self._process = python_calls.bind(self._code.address("process"), self._context)
 
     # ---------------------------------------------------------------- memory
 
@@ -101,12 +105,14 @@ class CompiledEngine(Engine):
         self._rows = Piece(stride * flows_max)
         self._cold = Piece(layout.COLD_OCTETS * flows_max)
         self._index = Piece(8 * _INDEX_MIN)
-        self._old_index: Piece | None = None
+        self._old_index = self._index
+        self._grow_at = _INDEX_MIN // _GROWTH
         self._events = Piece(layout.EMITTED_OCTETS)
         self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
         self._guesses = Piece(8 * layout.BLOCK_PACKETS)
         self._columns = Piece(8 * layout.BLOCK_PACKETS)
-        self._scratch = (self._block.address, self._guesses.address, self._columns.address)
+        word[layout.BLOCK], word[layout.GUESSES] = self._block.address, self._guesses.address
+        word[layout.COLUMNS] = self._columns.address
         self._spare_row = Piece(stride)
         self._failed = Piece(layout.PK_OCTETS + stride)
         word[layout.FAIL_RECORD], word[layout.FAIL_ROW] = self._failed.address, self._failed.address + layout.PK_OCTETS
@@ -149,51 +155,52 @@ class CompiledEngine(Engine):
     def _make_room(self) -> None:
         """Let the index grow when it is half full and has done with its last growth."""
         word = self._context
-        places = word[layout.INDEX_MASK] + 1
         if word[layout.OLD_INDEX] == 0:
-            self._old_index = None
-            if word[layout.ROWS_USED] * _GROWTH > places:
-                self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
-                word[layout.OLD_INDEX], word[layout.OLD_MASK], word[layout.OLD_CURSOR] = (
-                    self._old_index.address,
-                    places - 1,
-                    0,
-                )
-                word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
+            places = word[layout.INDEX_MASK] + 1
+            self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
+            word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
+            word[layout.OLD_CURSOR] = 0
+            word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
+            self._grow_at = places * _GROWTH // 2
 
     # ---------------------------------------------------------------- packets
 
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
-        """See ``Engine.process``."""
+        """See ``Engine.process``. Raises ``CallerError`` for a burst that is not as ``Burst`` says."""
         if self._tables_seen != Table.changes:
             self._bind_tables()
-        count = len(burst)
-        codes = np.empty(count, np.uint8)
-        rows = self._rows_of_burst = np.empty(count, np.int64)
-        if count <= _SLICE:
+        count = len(burst.offsets)
+        codes = np.empty(count, _U8)
+        if count > _SLICE:
+            self._process_slices(burst, codes)
+            return codes
+        self._last = count
+        if self._context[layout.ROWS_USED] > self._grow_at:
             self._make_room()
-            self._process(burst, codes, rows)
-        else:
-            for start in range(0, count, _SLICE):
-                part = slice(start, start + _SLICE)
-                self._make_room()
-                self._process(burst.slice(part.start, min(part.stop, count)), codes[part], rows[part])
-        return codes
-
-    def _process(self, burst: Burst, codes: Any, rows: Any) -> None:
-        at, is_read, count, word = 0, 0, len(burst), self._context
-        word[layout.DATA_SIZE] = len(burst.data)
-        arrays = (burst.data, burst.offsets, burst.lengths, burst.wire_lengths, burst.times, burst.marks, codes, rows)
-        objects = tuple(map(id, arrays))
-        process = self._code.process
         if self._plain is not None:
             self._plain.look_at(burst)
-        while True:
-            at = process(self._cx, *self._scratch, *objects, at, count, is_read)
-            if word[layout.FAIL_NF] >= 0:
-                self._sample_error(burst)
-            if at >= count:
-                break
+        done = self._process(burst, codes, self._touched)
+        if done != count:
+            self._go_on(burst, codes, done)
+        if self._context[layout.FAIL_NF] >= 0:
+            self._sample_error(burst)
+        return codes
+
+    def _process_slices(self, burst: Burst, codes: Any) -> None:
+        """A large burst, part by part, as the index may have to grow in between."""
+        touched = np.empty(len(burst), np.int64)
+        for start in range(0, len(burst), _SLICE):
+            part = burst.slice(start, min(start + _SLICE, len(burst)))
+            codes[start : start + _SLICE] = self.process(part)
+            touched[start : start + _SLICE] = self._touched[: self._last]
+        self._touched, self._last = touched, len(burst)
+
+    def _go_on(self, burst: Burst, codes: Any, at: int) -> None:
+        """It stopped: for want of room for records, or because the next block has packets that are not plain."""
+        if at < 0:
+            raise CallerError("a burst whose columns are not contiguous, or whose frames cannot be written")
+        count, word = len(burst), self._context
+        while at < count:
             is_read = 0
             if word[layout.EMITTED_USED] > layout.EMITTED_OCTETS - layout.EMIT_RESERVE:
                 self._take_events()
@@ -202,6 +209,7 @@ class CompiledEngine(Engine):
                 self._reader.read(burst, at, packets, self._block)
                 self._code.finish_block(self._cx, self._block.address, packets)
                 is_read = 1
+            at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
 
     def _emit(self, key: bytes, record: Any) -> None:
         """A record of an interpreted NF, in order with those of compiled ones."""
@@ -212,7 +220,7 @@ class CompiledEngine(Engine):
     @property
     def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
         """See ``Engine.touched``."""
-        rows = self._rows_of_burst
+        rows = self._touched[: self._last]
         keys = np.zeros((len(rows), KEY_OCTETS), np.uint8)
         self._code.keys_of(_at(rows), _at(keys), len(rows))
         return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]
@@ -235,12 +243,12 @@ class CompiledEngine(Engine):
 
     # ---------------------------------------------------------------- sets of flows
 
-    def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """See ``Engine.pick``."""
         most = min(flows_max, self._context[layout.ACTIVE])
         keys, epochs = _keys(most), np.zeros(most, np.uint32)
         count = self._code.pick(self._cx, _at(keys), _at(epochs), most)
-        return keys_list(keys[:count]), epochs[:count]
+        return FlowKeys(keys[:count]), epochs[:count]
 
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
@@ -260,7 +268,8 @@ class CompiledEngine(Engine):
         """See ``Engine.hold``."""
         every, numbers, statuses = keys_array(keys), _u32(epochs), np.zeros(len(keys), np.uint8)
         for start in range(0, len(keys), _SLICE):
-            self._make_room()
+            if self._context[layout.ROWS_USED] > self._grow_at:
+                self._make_room()
             count = min(_SLICE, len(keys) - start)
             addresses = (_at(array[start:]) for array in (every, numbers, statuses))
             self._code.hold(self._cx, *addresses, count)
@@ -290,14 +299,14 @@ class CompiledEngine(Engine):
 
     # ---------------------------------------------------------------- the end of flows
 
-    def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
+    def idle(self, scan_max: int) -> tuple[FlowKeys, Counts]:
         """See ``Engine.idle``."""
         if self._time_outs.never:
-            return [], np.zeros(0, np.uint32)
+            return FlowKeys(_keys(0)), np.zeros(0, np.uint32)
         most = min(scan_max, self._context[layout.ROWS_USED])
         keys, counts = _keys(most), np.zeros(most, np.uint32)
         found = self._code.idle(self._cx, most, _at(keys), _at(counts))
-        return keys_list(keys[:found]), counts[:found]
+        return FlowKeys(keys[:found]), counts[:found]
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""
@@ -323,10 +332,10 @@ class CompiledEngine(Engine):
         self._code.copy(self._cx, _at(every), _at(epochs), _at(records), _at(statuses), len(keys))
         return epochs, records, statuses
 
-    def keys(self) -> list[bytes]:
+    def keys(self) -> FlowKeys:
         """See ``Engine.keys``."""
         keys = _keys(self._context[layout.ACTIVE])
-        return keys_list(keys[: self._code.living(self._cx, _at(keys), len(keys))])
+        return FlowKeys(keys[: self._code.living(self._cx, _at(keys), len(keys))])
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""

@@ -56,7 +56,13 @@ WORD_MAX: Final = (1 << 63) - 1
     FIVE_TUPLE,
     PLAIN_PACKET,
     PLAIN_END,
-) = (WORD * index for index in range(40))
+    MAKE_INTEGER,
+    SAVE_THREAD,
+    RESTORE_THREAD,
+    BLOCK,
+    GUESSES,
+    COLUMNS,
+) = (WORD * index for index in range(46))
 SECRETS: Final = WORD * 48  # six words
 TIME_OUTS: Final = WORD * 54  # four words: TCP idle, TCP closed, UDP, others
 SLOTS: Final = WORD * 64
@@ -85,8 +91,18 @@ NO_ROW: Final = 0xFFFF_FFFF
 
 # The columns of the burst at hand: addresses.
 BURST_OFFSETS, BURST_LENGTHS, BURST_WIRE_LENGTHS, BURST_TIMES, BURST_MARKS = (WORD * index for index in range(5))
+BURST_SLOTS: Final = WORD * 58
+"""In the context: where in a ``Burst`` object its six columns are, in order."""
+
+# A numpy array object (``PyArrayObject_fields``): checked when code is loaded.
 ARRAY_DATA: Final = 16
-"""Where a numpy array object keeps the address of its data (``PyArrayObject_fields``); checked when code is loaded."""
+ARRAY_DIMENSIONS: Final = 32
+ARRAY_STRIDES: Final = 40
+ARRAY_FLAGS: Final = 64
+ARRAY_WRITEABLE: Final = 0x0400
+
+GIL_PACKETS: Final = 256
+"""From so many packets on, other threads of Python may run while a burst is processed."""
 
 # A packet record.
 BLOCK_PACKETS: Final = 64

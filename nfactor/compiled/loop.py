@@ -8,20 +8,30 @@ the functions that a chain's text defines.
 from nfactor.compiled.chain_stub import chain, farewell
 from nfactor.compiled.layout import (
     ARRAY_DATA,
+    ARRAY_DIMENSIONS,
+    ARRAY_FLAGS,
+    ARRAY_STRIDES,
+    ARRAY_WRITEABLE,
+    BLOCK,
     BLOCK_PACKETS,
     BURST_LENGTHS,
     BURST_MARKS,
     BURST_OFFSETS,
+    BURST_SLOTS,
     BURST_TIMES,
     BURST_WIRE_LENGTHS,
     CLOCK,
+    COLUMNS,
     DATA,
     DATA_SIZE,
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
+    GIL_PACKETS,
+    GUESSES,
     INDEX,
     INDEX_MASK,
+    MAKE_INTEGER,
     OLD_INDEX,
     PACKETS,
     PK_CODE,
@@ -34,14 +44,17 @@ from nfactor.compiled.layout import (
     PK_TCP_FLAGS,
     PK_TIME,
     REFUSED,
+    RESTORE_THREAD,
     ROW_CLOSING,
     ROW_INITIATOR,
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
+    SAVE_THREAD,
     TIME_OUTS,
 )
 from nfactor.compiled.machine import (
+    call_address,
     entry,
     inlined,
     ld_i64,
@@ -138,12 +151,6 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
 
 
 @inlined
-def _data_of(array: int) -> int:
-    """The address of the first octet of a numpy array, of which we have the address of the object."""
-    return ld_i64(array + ARRAY_DATA)
-
-
-@inlined
 def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
     """The first pass; how many packets are not plain."""
     data, size = ld_i64(cx + DATA), ld_i64(cx + DATA_SIZE)
@@ -184,37 +191,70 @@ def _look_up_block(cx: int, block: int, guesses: int, packets: int) -> None:
         pk += PK_OCTETS
 
 
+@inlined
+def _column(cx: int, burst: int, place: int, octets: int) -> int:
+    """The array of a column of a ``Burst`` object; 0 if its elements do not lie one behind the other."""
+    array = ld_i64(burst + ld_i64(cx + BURST_SLOTS + 8 * place))
+    return array if ld_i64(ld_i64(array + ARRAY_STRIDES)) == octets else 0
+
+
+@inlined
+def _take_burst(cx: int, burst: int) -> int:
+    """Note where the columns of a ``Burst`` object lie; how many packets it has, or -1 if it is no proper burst."""
+    data, offsets = _column(cx, burst, 0, 1), _column(cx, burst, 1, 8)
+    lengths, wire_lengths = _column(cx, burst, 2, 4), _column(cx, burst, 3, 4)
+    times, marks = _column(cx, burst, 4, 8), _column(cx, burst, 5, 8)
+    if data == 0 or offsets == 0 or lengths == 0 or wire_lengths == 0 or times == 0 or marks == 0:
+        return -1
+    if ld_u32(data + ARRAY_FLAGS) & ARRAY_WRITEABLE == 0:
+        return -1
+    st_64(cx + DATA, ld_i64(data + ARRAY_DATA))
+    st_64(cx + DATA_SIZE, ld_i64(ld_i64(data + ARRAY_DIMENSIONS)))
+    columns = ld_i64(cx + COLUMNS)
+    st_64(columns + BURST_OFFSETS, ld_i64(offsets + ARRAY_DATA))
+    st_64(columns + BURST_LENGTHS, ld_i64(lengths + ARRAY_DATA))
+    st_64(columns + BURST_WIRE_LENGTHS, ld_i64(wire_lengths + ARRAY_DATA))
+    st_64(columns + BURST_TIMES, ld_i64(times + ARRAY_DATA))
+    st_64(columns + BURST_MARKS, ld_i64(marks + ARRAY_DATA))
+    return ld_i64(ld_i64(offsets + ARRAY_DIMENSIONS))
+
+
 @entry
-def process(
-    cx: int,
-    block: int,
-    guesses: int,
-    burst: int,
-    data: int,
-    offsets: int,
-    lengths: int,
-    wire_lengths: int,
-    times: int,
-    marks: int,
-    codes: int,
-    touched: int,
-    at: int,
-    count: int,
-    is_read: int,
-) -> int:
-    """Run packets from number ``at`` on, up to ``count``; where it stopped. ``data`` … ``touched`` are numpy arrays.
-    ``is_read``: the first block's headers are read already.
+def process(context: int, arguments: int, _count: int) -> int:
+    """``process(burst, codes, touched)``, as a C function of Python: the context is that of the array that it is bound
+    to, and its arguments are objects, of which nothing has to be converted.
+
+    How many packets were processed: all; or fewer, and ``go_on`` has to be called when what stopped it is dealt with;
+    or -1 if the burst is none. A failure of an NF is left in the context."""
+    cx = ld_i64(context + ARRAY_DATA)
+    count = _take_burst(cx, ld_i64(arguments))
+    done = count
+    if count > 0:
+        codes, touched = ld_i64(arguments + 8), ld_i64(arguments + 16)
+        codes, touched = ld_i64(codes + ARRAY_DATA), ld_i64(touched + ARRAY_DATA)
+        if count >= GIL_PACKETS:
+            thread = call_address(ld_i64(cx + SAVE_THREAD), 0, 0, 0)
+            done = _process(cx, codes, touched, 0, count, 0)
+            call_address(ld_i64(cx + RESTORE_THREAD), thread, 0, 0)
+        else:
+            done = _process(cx, codes, touched, 0, count, 0)
+    return call_address(ld_i64(cx + MAKE_INTEGER), done, 0, 0)
+
+
+@entry
+def go_on(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) -> int:
+    """Go on with the same burst at packet number ``at``; ``is_read``: the headers of its block are read already."""
+    return _process(cx, codes, touched, at, count, is_read)
+
+
+@outlined
+def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) -> int:
+    """Run packets from number ``at`` on, up to ``count``; where it stopped.
 
     It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere, and where
     there is little room left for emitted records.
     """
-    st_64(cx + DATA, _data_of(data))
-    st_64(burst + BURST_OFFSETS, _data_of(offsets))
-    st_64(burst + BURST_LENGTHS, _data_of(lengths))
-    st_64(burst + BURST_WIRE_LENGTHS, _data_of(wire_lengths))
-    st_64(burst + BURST_TIMES, _data_of(times))
-    st_64(burst + BURST_MARKS, _data_of(marks))
-    codes, touched = _data_of(codes), _data_of(touched)
+    block, guesses, burst = ld_i64(cx + BLOCK), ld_i64(cx + GUESSES), ld_i64(cx + COLUMNS)
     clock = ld_i64(cx + CLOCK)
     while at < count:
         if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:

@@ -36,6 +36,8 @@ class Words:
     def __init__(self, octets: int) -> None:
         self._piece = Piece(octets)
         self.address = self._piece.address
+        self.array = self._piece.array
+        """All of it, for who keeps it alive."""
         self._words: Any = (ctypes.c_int64 * (octets // 8)).from_address(self.address)
 
     def __getitem__(self, offset: int) -> int:

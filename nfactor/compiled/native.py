@@ -16,9 +16,8 @@ from typing import Final
 
 import llvmlite
 import llvmlite.binding as llvm
-import numpy as np
 
-from nfactor.compiled import arithmetic, helpers, layout, loop, parse, sets, table
+from nfactor.compiled import arithmetic, helpers, loop, parse, sets, table
 from nfactor.compiled.codegen import Library, ModuleCode
 
 CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
@@ -29,8 +28,6 @@ _CHECKSUM_OCTETS: Final = 32
 class Code:
     """Compiled functions, by name; each takes and gives words. The memory goes with the object."""
 
-    process: Callable[..., int]
-
     def __init__(self, object_code: bytes) -> None:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
@@ -40,6 +37,11 @@ class Code:
             kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)  # lets go of the GIL
             setattr(self, name, kind(address))
 
+    def address(self, name: str) -> int:
+        """Where a function begins."""
+        address: int = self._engine.get_function_address(name)
+        return address
+
     def __getattr__(self, name: str) -> Callable[..., int]:
         raise AttributeError(name)  # the functions are attributes of each object
 
@@ -47,7 +49,6 @@ class Code:
 @cache
 def load(text: str) -> Code:
     """The code of a chain, from the disk if it is there."""
-    _check_numpy()
     path = directory() / f"{name_of(text)}.o"
     object_code = _read(path)
     if object_code is not None:
@@ -131,11 +132,3 @@ def _keep(path: Path, object_code: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(hashlib.sha256(object_code).digest() + object_code)
         draft.replace(path)
-
-
-@cache
-def _check_numpy() -> None:
-    """Compiled code reads the address of an array's data where numpy keeps it."""
-    array = np.zeros(1)
-    found = ctypes.c_int64.from_address(id(array) + layout.ARRAY_DATA).value
-    assert found == array.ctypes.data, "this numpy keeps the address of an array's data elsewhere"

@@ -16,6 +16,8 @@ from nfactor.compiled.layout import (
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
+    INDEX,
+    INDEX_MASK,
     NEWEST,
     NO_ROW,
     OLDEST,
@@ -43,7 +45,17 @@ from nfactor.compiled.machine import (
     st_32,
     st_64,
 )
-from nfactor.compiled.table import cold_at, count_active, find, hash_of, insert, move_entries, remove, row_at
+from nfactor.compiled.table import (
+    cold_at,
+    count_active,
+    find,
+    hash_of,
+    insert,
+    likely_row,
+    move_entries,
+    remove,
+    row_at,
+)
 
 _ACTIVE, _LEAVING, _HELD, _GONE = 0, 1, 2, 3
 _OK, _UNKNOWN, _EXISTS, _STALE, _FULL, _BUSY = 0, 1, 2, 3, 4, 5
@@ -52,10 +64,23 @@ _H_EPOCH: Final = 8
 _H_PACKETS: Final = 12
 _H_INITIATOR: Final = 16
 _H_CLOSING: Final = 17
+_INDEX_AHEAD: Final = 16
+_ROW_AHEAD: Final = 8
 
 
 @inlined
-def _row_of(cx: int, key: int) -> int:
+def _row_of(cx: int, keys: int, place: int, count: int) -> int:
+    """The row of the key at that place, while what later ones need is being fetched."""
+    if place + _INDEX_AHEAD < count:
+        tag = hash_of(cx, keys + 48 * (place + _INDEX_AHEAD))
+        prefetch(ld_i64(cx + INDEX) + (tag & ld_i64(cx + INDEX_MASK)) * 8)
+    if place + _ROW_AHEAD < count:
+        row = likely_row(cx, hash_of(cx, keys + 48 * (place + _ROW_AHEAD)))
+        if row >= 0:
+            prefetch(row_at(cx, row))
+            prefetch(row_at(cx, row) + 64)
+            prefetch(cold_at(cx, row))
+    key = keys + 48 * place
     return find(cx, key, hash_of(cx, key))
 
 
@@ -109,7 +134,7 @@ def pick(cx: int, keys: int, epochs: int, flows_max: int) -> int:
 def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """LEAVING flows stay, with these epochs if the address is not 0."""
     for place in range(count):
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -122,7 +147,7 @@ def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
 def depart(cx: int, keys: int, records: int, statuses: int, count: int) -> None:
     """Take LEAVING flows out."""
     for place in range(count):
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -138,7 +163,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """Expect flows."""
     for place in range(count):
         key = keys + 48 * place
-        row = _row_of(cx, key)
+        row = _row_of(cx, keys, place, count)
         if row < 0:
             if insert(cx, key, hash_of(cx, key), _HELD, ld_u32(epochs + 4 * place)) < 0:
                 st_8(statuses + place, _FULL)
@@ -155,7 +180,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
 def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Put records of HELD flows in place."""
     for place in range(count):
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _HELD:
             st_8(statuses + place, _UNKNOWN)
         elif ld_u32(epochs + 4 * place) < ld_u32(cold_at(cx, row) + COLD_EPOCH):
@@ -171,7 +196,7 @@ def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count:
 def drop(cx: int, keys: int, phase: int, statuses: int, count: int) -> None:
     """Remove rows that are in that phase."""
     for place in range(count):
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != phase:
             st_8(statuses + place, _UNKNOWN)
         else:
@@ -210,7 +235,7 @@ def expire(cx: int, keys: int, packets: int, statuses: int, start: int, count: i
     for place in range(start, count):
         if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -243,7 +268,7 @@ def farewells(cx: int, keys: int, records: int, scratch: int, start: int, count:
 def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Epochs and records of flows that process packets."""
     for place in range(count):
-        row = _row_of(cx, keys + 48 * place)
+        row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
             st_8(statuses + place, _UNKNOWN)
         else:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from nfactor.dataplane.chain import Chain
 from nfactor.packet.burst import Burst
 from nfactor.packet.fields import MALFORMED_REASONS
+from nfactor.packet.flow_key import FlowKeys
 
 FLOWS_MAX = 1_000_000
 """Rows of a flow table, in every phase together, unless said otherwise."""
@@ -112,8 +113,8 @@ def reasons_of(chain: Chain) -> tuple[tuple[str, ...], dict[str, int], int]:
 class Engine(ABC):
     """One chain, one table of flows. Every method is synchronous and runs to completion.
 
-    Set operations take keys of 48 octets (``nfactor.packet.flow_key``) and answer with a ``uint8[n]`` of ``Status`` in
-    the same order.
+    Set operations take keys of 48 octets (``nfactor.packet.flow_key``; ``FlowKeys`` are the cheapest) and answer with a
+    ``uint8[n]`` of ``Status`` in the same order.
     """
 
     reasons: tuple[str, ...]
@@ -129,7 +130,7 @@ class Engine(ABC):
         """Run the packets through their flows' chains, in order, rewriting frames in place; ``uint8[n]`` of codes."""
 
     @abstractmethod
-    def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Up to that many ACTIVE flows for a migration, youngest first, and their epochs; pins them (LEAVING)."""
 
     @abstractmethod
@@ -160,7 +161,7 @@ class Engine(ABC):
         """Remove GONE rows: the tombstones have stood long enough."""
 
     @abstractmethod
-    def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
+    def idle(self, scan_max: int) -> tuple[FlowKeys, Counts]:
         """Look at the next ``scan_max`` rows: ACTIVE flows whose time-out has passed, and how many packets each has had
         (modulo 2^32). Nothing is removed: the switch that owns the key has to agree first. Until then they are pinned
         (LEAVING): a flow that the switch forgets must not set out for another runtime at the same time."""
@@ -187,7 +188,7 @@ class Engine(ABC):
         return records[0].tobytes() if statuses[0] == Status.OK else None
 
     @abstractmethod
-    def keys(self) -> list[bytes]:
+    def keys(self) -> FlowKeys:
         """Keys of the flows that process packets now, oldest first."""
 
     @abstractmethod

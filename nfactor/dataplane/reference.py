@@ -38,6 +38,7 @@ from nfactor.errors import MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
+from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.packet.headers import parse
 
 _COUNT_MASK: Final = 0xFFFF_FFFF
@@ -186,7 +187,7 @@ class ReferenceEngine(Engine):
 
     # ---------------------------------------------------------------- sets of flows
 
-    def pick(self, flows_max: int) -> tuple[list[bytes], Epochs]:
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """See ``Engine.pick``."""
         picked: list[Row] = []
         for row in reversed(self._rows.values()):
@@ -195,7 +196,7 @@ class ReferenceEngine(Engine):
             if row.phase == flow_row.ACTIVE:
                 row.phase = flow_row.LEAVING
                 picked.append(row)
-        return [row.key for row in picked], np.array([row.epoch for row in picked], np.uint32)
+        return _keys(picked), np.array([row.epoch for row in picked], np.uint32)
 
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
@@ -298,7 +299,7 @@ class ReferenceEngine(Engine):
 
     # ---------------------------------------------------------------- the end of flows
 
-    def idle(self, scan_max: int) -> tuple[list[bytes], Counts]:
+    def idle(self, scan_max: int) -> tuple[FlowKeys, Counts]:
         """See ``Engine.idle``."""
         idle: list[Row] = []
         if not self._time_outs.never:
@@ -309,7 +310,7 @@ class ReferenceEngine(Engine):
                 if row is not None and row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     row.phase = flow_row.LEAVING
                     idle.append(row)
-        return [row.key for row in idle], np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
+        return _keys(idle), np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""
@@ -359,9 +360,9 @@ class ReferenceEngine(Engine):
         self._emitted += [(row.key, record) for record in flow.records]
         self._expired += 1
 
-    def keys(self) -> list[bytes]:
+    def keys(self) -> FlowKeys:
         """See ``Engine.keys``."""
-        return [row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING]
+        return _keys([row for row in self._rows.values() if row.phase <= flow_row.LEAVING])
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""
@@ -387,3 +388,7 @@ class ReferenceEngine(Engine):
             nf_errors=dict(self._errors),
             nf_error_sample=self._error_sample,
         )
+
+
+def _keys(rows: list[Row]) -> FlowKeys:
+    return FlowKeys(keys_array([row.key for row in rows]))

@@ -21,10 +21,12 @@ tunnels and ICMP errors.
 
 import ipaddress
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.packet import fields
 from nfactor.packet.burst import Octets
@@ -127,8 +129,56 @@ def _address(field: bytes, version: int) -> str:
     return str(ipaddress.IPv6Address(field)) if version == 6 else field[:6].hex(":")
 
 
+class FlowKeys(Sequence[bytes]):
+    """Flow keys in an array, which are ``bytes`` to who looks at one: sets of flows are handed on without an object
+    for each."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Octets) -> None:
+        self.array = array
+        """``uint8[n, 48]``, C-contiguous."""
+
+    @classmethod
+    def of_octets(cls, octets: bytes) -> "FlowKeys":
+        """The keys that lie one behind the other in ``octets``, which is not copied."""
+        return cls(np.frombuffer(octets, np.uint8).reshape(-1, KEY_OCTETS))
+
+    def octets(self) -> bytes:
+        """A copy of the keys, one behind the other."""
+        return self.array.tobytes()
+
+    def where(self, wanted: npt.NDArray[np.bool_]) -> "FlowKeys":
+        """Those keys."""
+        return self if wanted.all() else FlowKeys(self.array[wanted])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FlowKeys": ...
+    def __getitem__(self, index: int | slice) -> "bytes | FlowKeys":
+        found = self.array[index]
+        return FlowKeys(np.ascontiguousarray(found)) if isinstance(index, slice) else found.tobytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(keys_list(self.array))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"FlowKeys({list(self)!r})"
+
+
 def keys_array(keys: Sequence[bytes]) -> Octets:
-    """The keys as rows of a ``uint8[n, 48]`` array."""
+    """The keys as rows of a ``uint8[n, 48]`` array; that of ``FlowKeys`` itself."""
+    if isinstance(keys, FlowKeys):
+        return keys.array
     return np.frombuffer(bytearray().join(keys), np.uint8).reshape(-1, KEY_OCTETS)
 
 
