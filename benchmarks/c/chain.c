@@ -226,10 +226,10 @@ static __attribute__((noinline)) u32 judge(const struct table *t, const struct p
     u64 sh = high_of(p, ip, 1), sl = low_of(p, ip, 1), th = high_of(p, ip, 0), tl = low_of(p, ip, 0);
     for (u32 i = 0; i < t->rules_count; i++) {
         const struct rule *r = &t->rules[i];
-        if ((r->protocol == p->protocol || r->protocol == 256) && (r->connections & 1) &&
+        if ((sl & r->source_low_mask) == r->source_low && (tl & r->target_low_mask) == r->target_low &&
+            (r->protocol == p->protocol || r->protocol == 256) && (r->connections & 1) &&
             (r->source_version == p->version || !r->source_version) &&
-            (r->target_version == p->version || !r->target_version) && (sl & r->source_low_mask) == r->source_low &&
-            (tl & r->target_low_mask) == r->target_low && (sh & r->source_high_mask) == r->source_high &&
+            (r->target_version == p->version || !r->target_version) && (sh & r->source_high_mask) == r->source_high &&
             (th & r->target_high_mask) == r->target_high &&
             (!r->names_ports || (r->source_port_min <= p->source_port && p->source_port <= r->source_port_max &&
                                  r->target_port_min <= p->target_port && p->target_port <= r->target_port_max)))
@@ -339,6 +339,8 @@ struct table *make(u32 flows_max, const struct rule *rules, u32 rules_count, u8 
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     t->flows = mmap(NULL, flows_max * sizeof(struct flow), PROT_READ | PROT_WRITE, flags, -1, 0);
     t->index = mmap(NULL, places * 8, PROT_READ | PROT_WRITE, flags, -1, 0);
+    madvise(t->flows, flows_max * sizeof(struct flow), MADV_HUGEPAGE);
+    madvise(t->index, places * 8, MADV_HUGEPAGE);
     t->mask = places - 1, t->flows_max = flows_max;
     for (int i = 0; i < 6; i++)
         t->secrets[i] = 0x9E3779B97F4A7C15u * (i + 1);

@@ -104,6 +104,8 @@ class CompiledEngine(Engine):
         stride = -(-(layout.ROW_STATES + state_size) // _LINE) * _LINE
         self._rows = Piece(stride * flows_max)
         self._cold = Piece(layout.COLD_OCTETS * flows_max)
+        self._rows.use_large_pages()
+        self._cold.use_large_pages()
         self._index = Piece(8 * _INDEX_MIN)
         self._old_index = self._index
         self._grow_at = _INDEX_MIN // _GROWTH
@@ -158,6 +160,7 @@ class CompiledEngine(Engine):
         if word[layout.OLD_INDEX] == 0:
             places = word[layout.INDEX_MASK] + 1
             self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
+            self._index.use_large_pages()
             word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
             word[layout.OLD_CURSOR] = 0
             word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1

@@ -210,13 +210,13 @@ class Firewall(nf.NF):
         version, protocol = pkt.version, pkt.protocol
         with_ports = pkt.l4 >= 0 and protocol in WITH_PORTS
         for rule in self.rules:
-            if (
-                rule.protocol in (protocol, _ANY_PROTOCOL)
+            if (  # the most telling first
+                source_low & rule.source_low_mask == rule.source_low
+                and target_low & rule.target_low_mask == rule.target_low
+                and rule.protocol in (protocol, _ANY_PROTOCOL)
                 and rule.connections >> connection & 1
                 and rule.source_version in (version, 0)
                 and rule.target_version in (version, 0)
-                and source_low & rule.source_low_mask == rule.source_low
-                and target_low & rule.target_low_mask == rule.target_low
                 and source_high & rule.source_high_mask == rule.source_high
                 and target_high & rule.target_high_mask == rule.target_high
                 and (
