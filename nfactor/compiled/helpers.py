@@ -41,11 +41,13 @@ from nfactor.compiled.machine import (
     ld_u16,
     ld_u32,
     ld_u64,
-    lshr,
     outlined,
     st_16,
     st_32,
     st_64,
+    swap16,
+    swap32,
+    swap64,
     word_of,
 )
 from nfactor.packet.cluster_frame import KEY_OCTETS
@@ -55,23 +57,6 @@ _TARGET_4: Final = 16
 _SOURCE_6: Final = 8
 _TARGET_6: Final = 24
 _NF_ERROR: Final = 5
-
-
-@inlined
-def swap16(word: int) -> int:
-    """Of big-endian octets that were loaded as little-endian: the number."""
-    return (word & 0xFF) << 8 | word >> 8
-
-
-@inlined
-def swap32(word: int) -> int:
-    word = (word & 0x00FF00FF) << 8 | (word >> 8 & 0x00FF00FF)
-    return (word & 0xFFFF) << 16 | word >> 16
-
-
-@inlined
-def swap64(word: int) -> int:
-    return swap32(word & 0xFFFFFFFF) << 32 | swap32(lshr(word, 32))
 
 
 @inlined

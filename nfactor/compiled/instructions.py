@@ -33,6 +33,22 @@ def _store(bits: int) -> Instruction:
     return build
 
 
+def _load_fixed(builder: Builder, address: Any) -> Any:
+    value = _load(64, True)(builder, address)
+    value.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
+
+
+def _swap(bits: int) -> Instruction:
+    def build(builder: Builder, word: Any) -> Any:
+        narrow = ir.IntType(bits)
+        cut = word if bits == 64 else builder.trunc(word, narrow)
+        swapped = _call(builder, f"llvm.bswap.i{bits}", narrow, [narrow], [cut])
+        return swapped if bits == 64 else builder.zext(swapped, WORD)
+
+    return build
+
+
 def _load_double(builder: Builder, address: Any) -> Any:
     value = builder.load(builder.inttoptr(address, DOUBLE.as_pointer()))
     value.align = 1
@@ -102,8 +118,10 @@ INSTRUCTIONS: Final[dict[str, Instruction]] = {
     **{f"ld_u{bits}": _load(bits, False) for bits in (8, 16, 32, 64)},
     **{f"ld_i{bits}": _load(bits, True) for bits in (8, 16, 32, 64)},
     **{f"st_{bits}": _store(bits) for bits in (8, 16, 32, 64)},
+    "ld_fixed": _load_fixed,
     "ld_f64": _load_double,
     "st_f64": _store_double,
+    **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},
     "prefetch": _prefetch,
     "fold_product": _fold_product,
     "copy_octets": _copy,

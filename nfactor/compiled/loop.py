@@ -57,6 +57,7 @@ from nfactor.compiled.machine import (
     call_address,
     entry,
     inlined,
+    ld_fixed,
     ld_i64,
     ld_u8,
     ld_u32,
@@ -94,7 +95,7 @@ def time_out(cx: int, row: int) -> int:
     which = 2 if protocol == _UDP else 3
     if protocol == _TCP:
         which = 1 if ld_u8(row + ROW_CLOSING) >= _CLOSED_BOTH else 0
-    return ld_i64(cx + TIME_OUTS + 8 * which)
+    return ld_fixed(cx + TIME_OUTS + 8 * which)
 
 
 @outlined
@@ -157,7 +158,7 @@ def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
     offsets, lengths = ld_i64(burst + BURST_OFFSETS), ld_i64(burst + BURST_LENGTHS)
     wire_lengths, times = ld_i64(burst + BURST_WIRE_LENGTHS), ld_i64(burst + BURST_TIMES)
     marks = ld_i64(burst + BURST_MARKS)
-    index, mask = ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK)
+    index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
     unread, pk = 0, block
     for place in range(at, at + packets):
         start = ld_i64(offsets + 8 * place)
@@ -210,7 +211,7 @@ def _take_burst(cx: int, burst: int) -> int:
         return -1
     st_64(cx + DATA, ld_i64(data + ARRAY_DATA))
     st_64(cx + DATA_SIZE, ld_i64(ld_i64(data + ARRAY_DIMENSIONS)))
-    columns = ld_i64(cx + COLUMNS)
+    columns = ld_fixed(cx + COLUMNS)
     st_64(columns + BURST_OFFSETS, ld_i64(offsets + ARRAY_DATA))
     st_64(columns + BURST_LENGTHS, ld_i64(lengths + ARRAY_DATA))
     st_64(columns + BURST_WIRE_LENGTHS, ld_i64(wire_lengths + ARRAY_DATA))
@@ -254,10 +255,10 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
     It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere, and where
     there is little room left for emitted records.
     """
-    block, guesses, burst = ld_i64(cx + BLOCK), ld_i64(cx + GUESSES), ld_i64(cx + COLUMNS)
+    block, guesses, burst = ld_fixed(cx + BLOCK), ld_fixed(cx + GUESSES), ld_fixed(cx + COLUMNS)
     clock = ld_i64(cx + CLOCK)
     while at < count:
-        if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
+        if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return at
         packets = min(BLOCK_PACKETS, count - at)
         if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:

@@ -66,6 +66,11 @@ def ld_i64(address: int) -> int:
     _compiled_only()
 
 
+def ld_fixed(address: int) -> int:
+    """Load a word that no compiled code writes: once is enough, whatever is stored elsewhere meanwhile."""
+    _compiled_only()
+
+
 def ld_f64(address: int) -> float:
     _compiled_only()
 
@@ -153,6 +158,19 @@ def urem(a: int, b: int) -> int:
 
 def call_address(address: int, a: int, b: int, c: int) -> int:
     """Call a function at an address."""
+    _compiled_only()
+
+
+def swap16(word: int) -> int:
+    """The number that two octets are in big-endian order, of the number that they are in little-endian order."""
+    _compiled_only()
+
+
+def swap32(word: int) -> int:
+    _compiled_only()
+
+
+def swap64(word: int) -> int:
     _compiled_only()
 
 

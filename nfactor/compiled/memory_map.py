@@ -27,8 +27,8 @@ class Piece:
         assert self.address % _LINE == 0
 
     def use_large_pages(self) -> None:
-        """Ask for pages of 2 MB behind the first 2 MB, where the kernel has them: a small table stays small, and a large
-        one costs a fault for thousands of rows and not for thirty."""
+        """Ask for pages of 2 MB behind the first 2 MB, where the kernel has them: a small table stays small, and a
+        large one costs a fault for thousands of rows and not for thirty."""
         start = -(-self.address // _LARGE_PAGE) * _LARGE_PAGE - self.address + _LARGE_PAGE
         if hasattr(mmap, "MADV_HUGEPAGE") and start < len(self._map):
             with suppress(OSError):

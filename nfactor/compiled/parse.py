@@ -7,43 +7,35 @@ to the same effect; tests hold the two together.
 
 from typing import Final
 
-from nfactor.compiled.helpers import swap16
 from nfactor.compiled.layout import (
     FIVE_TUPLE,
     PK_DIRECTION,
-    PK_END,
     PK_ETHERTYPE,
-    PK_FRAGMENT_ID,
-    PK_INNER_VLAN,
     PK_KEY,
     PK_KEY_DIRECTION,
     PK_L3,
-    PK_L4,
     PK_LENGTH,
-    PK_LINKTYPE,
     PK_MARK,
     PK_PAYLOAD,
-    PK_PAYLOAD_END,
     PK_READ,
     PK_SOURCE_PORT,
     PK_START,
-    PK_TARGET_PORT,
     PK_TIME,
     PK_VERSION,
-    PK_VLAN,
 )
 from nfactor.compiled.machine import (
     below,
     inlined,
-    ld_i64,
+    ld_fixed,
     ld_u8,
     ld_u16,
     ld_u32,
     ld_u64,
     st_8,
-    st_16,
     st_32,
     st_64,
+    swap16,
+    swap32,
 )
 
 _OURS: Final = 0xB588  # our EtherType as it is loaded
@@ -80,20 +72,13 @@ def read(cx: int, pk: int, data: int, start: int, end: int, wire_length: int, ti
     payload, flags, source_port, target_port = _transport(cx, data, protocol, l4, payload_end)
     if payload == 0:
         return 0
-    st_32(pk + PK_START, start)
-    st_32(pk + PK_END, end)
-    st_32(pk + PK_L3, at)
-    st_32(pk + PK_L4, l4)
-    st_32(pk + PK_PAYLOAD, payload)
-    st_32(pk + PK_PAYLOAD_END, payload_end)
-    st_32(pk + PK_LENGTH, wire_length)
-    st_32(pk + PK_FRAGMENT_ID, 0)
-    st_16(pk + PK_ETHERTYPE, swap16(kind))
-    st_16(pk + PK_VLAN, vlan)
-    st_16(pk + PK_INNER_VLAN, inner_vlan)
-    st_16(pk + PK_LINKTYPE, 1)
-    st_16(pk + PK_SOURCE_PORT, source_port)
-    st_16(pk + PK_TARGET_PORT, target_port)
+    # Two or four fields that stand side by side are one store.
+    st_64(pk + PK_START, start | end << 32)
+    st_64(pk + PK_L3, at | l4 << 32)
+    st_64(pk + PK_PAYLOAD, payload | payload_end << 32)
+    st_64(pk + PK_LENGTH, wire_length)  # and no fragment identifier
+    st_64(pk + PK_ETHERTYPE, swap16(kind) | vlan << 16 | inner_vlan << 32 | 1 << 48)
+    st_32(pk + PK_SOURCE_PORT, source_port | target_port << 16)
     # Version, protocol, TCP flags, direction; then foreign, fragment, more fragments, code: none of them.
     st_32(pk + PK_VERSION, version | protocol << 8 | flags << 16)
     st_32(pk + PK_DIRECTION + 1, 0)
@@ -150,7 +135,7 @@ def _transport(cx: int, data: int, protocol: int, l4: int, payload_end: int) -> 
         if payload_end - l4 < 8 or below(swap16(ld_u16(data + l4 + 4)) - 1, 7):
             return 0, 0, 0, 0
         ports = ld_u32(data + l4)
-        if swap16(ports >> 16) == _VXLAN_PORT and ld_i64(cx + FIVE_TUPLE) == 0:
+        if swap16(ports >> 16) == _VXLAN_PORT and ld_fixed(cx + FIVE_TUPLE) == 0:
             return 0, 0, 0, 0
         return l4 + 8, 0, swap16(ports & 0xFFFF), swap16(ports >> 16)
     if not _portless(cx, data, protocol, l4, payload_end):
@@ -163,7 +148,7 @@ def _portless(cx: int, data: int, protocol: int, l4: int, payload_end: int) -> b
     """Whether it is one of those that have neither ports nor anything inside that decides about the flow."""
     if protocol in (132, 136) or (protocol < 64 and _WITH_PORTS_RARE >> protocol & 1):
         return False
-    if ld_i64(cx + FIVE_TUPLE) != 0:
+    if ld_fixed(cx + FIVE_TUPLE) != 0:
         return True
     if protocol in (_ICMP, _ICMPV6):
         errors = _ICMP_ERRORS if protocol == _ICMP else _ICMPV6_ERRORS
@@ -179,9 +164,7 @@ def _key(
     key = pk + PK_KEY
     if version == 4:
         source, target = ld_u32(ip + 12), ld_u32(ip + 16)
-        forward = swap16(source & 0xFFFF) << 32 | swap16(source >> 16) << 16 | source_port
-        backward = swap16(target & 0xFFFF) << 32 | swap16(target >> 16) << 16 | target_port
-        turned = forward > backward
+        turned = (swap32(source) << 16 | source_port) > (swap32(target) << 16 | target_port)
         if turned:
             source, target = target, source
         st_64(key, source)
@@ -197,7 +180,7 @@ def _key(
         st_64(key + 24, a1 if turned else b1)
     if turned:
         source_port, target_port = target_port, source_port
-    if ld_i64(cx + FIVE_TUPLE) != 0:
+    if ld_fixed(cx + FIVE_TUPLE) != 0:
         vlan = inner = 0
     st_64(
         key + 32,

@@ -37,6 +37,7 @@ from nfactor.compiled.machine import (
     copy_octets,
     entry,
     inlined,
+    ld_fixed,
     ld_i64,
     ld_u8,
     ld_u32,
@@ -73,7 +74,7 @@ def _row_of(cx: int, keys: int, place: int, count: int) -> int:
     """The row of the key at that place, while what later ones need is being fetched."""
     if place + _INDEX_AHEAD < count:
         tag = hash_of(cx, keys + 48 * (place + _INDEX_AHEAD))
-        prefetch(ld_i64(cx + INDEX) + (tag & ld_i64(cx + INDEX_MASK)) * 8)
+        prefetch(ld_fixed(cx + INDEX) + (tag & ld_fixed(cx + INDEX_MASK)) * 8)
     if place + _ROW_AHEAD < count:
         row = likely_row(cx, hash_of(cx, keys + 48 * (place + _ROW_AHEAD)))
         if row >= 0:
@@ -88,23 +89,23 @@ def _row_of(cx: int, keys: int, place: int, count: int) -> int:
 def _write(cx: int, row: int, record: int) -> None:
     """The flow's record."""
     address, last = row_at(cx, row), ld_i64(row_at(cx, row) + ROW_LAST_NS)
-    st_64(record, last if ld_i64(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
+    st_64(record, last if ld_fixed(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
     st_32(record + _H_EPOCH, ld_u32(cold_at(cx, row) + COLD_EPOCH))
     st_32(record + _H_PACKETS, ld_u32(address + ROW_PACKETS))
     st_64(record + _H_INITIATOR, ld_u8(address + ROW_INITIATOR) | ld_u8(address + ROW_CLOSING) << 8)
-    copy_octets(record + _HEADER, address + ROW_STATES, ld_i64(cx + STATE_SIZE))
+    copy_octets(record + _HEADER, address + ROW_STATES, ld_fixed(cx + STATE_SIZE))
 
 
 @inlined
 def _read(cx: int, address: int, record: int) -> None:
     """The row's own part and states, from a record."""
     last = ld_i64(record)
-    st_64(address + ROW_LAST_NS, last if ld_i64(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
+    st_64(address + ROW_LAST_NS, last if ld_fixed(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
     st_32(address + ROW_PACKETS, ld_u32(record + _H_PACKETS))
     st_8(address + ROW_INITIATOR, ld_u8(record + _H_INITIATOR))
     st_8(address + ROW_CLOSING, ld_u8(record + _H_CLOSING))
     st_8(address + ROW_DIRTY, 0xFF)
-    copy_octets(address + ROW_STATES, record + _HEADER, ld_i64(cx + STATE_SIZE))
+    copy_octets(address + ROW_STATES, record + _HEADER, ld_fixed(cx + STATE_SIZE))
 
 
 @entry
@@ -152,7 +153,7 @@ def depart(cx: int, keys: int, records: int, statuses: int, count: int) -> None:
             st_8(statuses + place, _UNKNOWN)
             continue
         address = row_at(cx, row)
-        _write(cx, row, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
+        _write(cx, row, records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
         deallocate(cx, 0, address)
         st_8(address + ROW_PHASE, _GONE)
         count_active(cx, -1)
@@ -186,7 +187,7 @@ def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count:
         elif ld_u32(epochs + 4 * place) < ld_u32(cold_at(cx, row) + COLD_EPOCH):
             st_8(statuses + place, _STALE)
         else:
-            _read(cx, row_at(cx, row), records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
+            _read(cx, row_at(cx, row), records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
             st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
             st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
             count_active(cx, 1)
@@ -233,7 +234,7 @@ def idle(cx: int, scan_max: int, keys: int, counts: int) -> int:
 def expire(cx: int, keys: int, packets: int, statuses: int, start: int, count: int) -> int:
     """End flows from number ``start`` on; where it stopped for want of room for what NFs say."""
     for place in range(start, count):
-        if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
+        if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
         row = _row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
@@ -256,10 +257,10 @@ def expire(cx: int, keys: int, packets: int, statuses: int, start: int, count: i
 def farewells(cx: int, keys: int, records: int, scratch: int, start: int, count: int) -> int:
     """The same for flows that are in no row; ``scratch`` is room for one."""
     for place in range(start, count):
-        if ld_i64(cx + EMITTED_USED) > ld_i64(cx + EMITTED_SIZE) - EMIT_RESERVE:
+        if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
         copy_octets(scratch, keys + 48 * place, 48)
-        _read(cx, scratch, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
+        _read(cx, scratch, records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
         farewell(cx, 0, scratch)
     return count
 
@@ -273,7 +274,7 @@ def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: in
             st_8(statuses + place, _UNKNOWN)
         else:
             st_32(epochs + 4 * place, ld_u32(cold_at(cx, row) + COLD_EPOCH))
-            _write(cx, row, records + place * (ld_i64(cx + STATE_SIZE) + _HEADER))
+            _write(cx, row, records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
 
 
 @entry

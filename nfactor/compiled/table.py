@@ -49,6 +49,7 @@ from nfactor.compiled.machine import (
     copy_octets,
     fold_product,
     inlined,
+    ld_fixed,
     ld_i64,
     ld_u32,
     ld_u64,
@@ -69,22 +70,22 @@ MOVES_PER_PACKET: Final = 4
 @inlined
 def hash_of(cx: int, key: int) -> int:
     """32 bits."""
-    h = fold_product(ld_i64(key) ^ ld_i64(cx + SECRETS), ld_i64(key + 8) ^ ld_i64(cx + SECRETS + 8))
-    h ^= fold_product(ld_i64(key + 16) ^ ld_i64(cx + SECRETS + 16), ld_i64(key + 24) ^ ld_i64(cx + SECRETS + 24))
-    h ^= fold_product(ld_i64(key + 32) ^ ld_i64(cx + SECRETS + 32), ld_i64(key + 40) ^ ld_i64(cx + SECRETS + 40))
+    h = fold_product(ld_i64(key) ^ ld_fixed(cx + SECRETS), ld_i64(key + 8) ^ ld_fixed(cx + SECRETS + 8))
+    h ^= fold_product(ld_i64(key + 16) ^ ld_fixed(cx + SECRETS + 16), ld_i64(key + 24) ^ ld_fixed(cx + SECRETS + 24))
+    h ^= fold_product(ld_i64(key + 32) ^ ld_fixed(cx + SECRETS + 32), ld_i64(key + 40) ^ ld_fixed(cx + SECRETS + 40))
     return (h ^ lshr(h, 32)) & _LOW
 
 
 @inlined
 def row_at(cx: int, row: int) -> int:
     """The address of a row."""
-    return ld_i64(cx + ROWS) + row * ld_i64(cx + STRIDE)
+    return ld_fixed(cx + ROWS) + row * ld_fixed(cx + STRIDE)
 
 
 @inlined
 def cold_at(cx: int, row: int) -> int:
     """The address of what set operations know of a row."""
-    return ld_i64(cx + COLD) + row * COLD_OCTETS
+    return ld_fixed(cx + COLD) + row * COLD_OCTETS
 
 
 @inlined
@@ -117,7 +118,7 @@ def _find_old(cx: int, key: int, tag: int) -> int:
 @inlined
 def find(cx: int, key: int, tag: int) -> int:
     """The number of the row of that key and hash, or -1."""
-    row = _find_in(cx, ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK), key, tag)
+    row = _find_in(cx, ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK), key, tag)
     if row < 0 and ld_i64(cx + OLD_INDEX) != 0:
         row = _find_old(cx, key, tag)
     return row
@@ -126,7 +127,7 @@ def find(cx: int, key: int, tag: int) -> int:
 @inlined
 def likely_row(cx: int, tag: int) -> int:
     """The row that the first entries say, without looking at it; -1 if they say none."""
-    index, mask = ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK)
+    index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
     place = tag & mask
     for _ in range(4):
         entry = ld_u64(index + place * 8)
@@ -138,7 +139,7 @@ def likely_row(cx: int, tag: int) -> int:
 
 @inlined
 def _enter(cx: int, tag: int, row: int) -> None:
-    index, mask = ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK)
+    index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
     place = tag & mask
     while ld_u64(index + place * 8) != 0:
         place = (place + 1) & mask
@@ -148,7 +149,7 @@ def _enter(cx: int, tag: int, row: int) -> None:
 @outlined
 def insert(cx: int, key: int, tag: int, phase: int, epoch: int) -> int:
     """A new row for a key that has none, the newest of all; -1 if the table is full. Its states are not set."""
-    if ld_i64(cx + ROWS_USED) >= ld_i64(cx + FLOWS_MAX):
+    if ld_i64(cx + ROWS_USED) >= ld_fixed(cx + FLOWS_MAX):
         return -1
     row = ld_i64(cx + FREE)
     if row != NO_ROW:
@@ -180,7 +181,7 @@ def begin(cx: int, address: int, initiator: int) -> None:
     st_8(address + ROW_INITIATOR, initiator)
     st_8(address + ROW_CLOSING, 0)
     st_8(address + ROW_DIRTY, 0xFF)
-    copy_octets(address + ROW_STATES, ld_i64(cx + TEMPLATE), ld_i64(cx + STATE_SIZE))
+    copy_octets(address + ROW_STATES, ld_fixed(cx + TEMPLATE), ld_fixed(cx + STATE_SIZE))
     st_64(cx + CREATED, ld_i64(cx + CREATED) + 1)
 
 
@@ -208,7 +209,7 @@ def remove(cx: int, row: int) -> None:
     else:
         st_32(cold_at(cx, newer) + COLD_OLDER, older)
     tag = hash_of(cx, row_at(cx, row))
-    if not _leave(ld_i64(cx + INDEX), ld_i64(cx + INDEX_MASK), tag, row):
+    if not _leave(ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK), tag, row):
         _leave_old(ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK), tag, row)
     st_32(cold + COLD_NEWER, ld_i64(cx + FREE))
     st_64(cx + FREE, row)

@@ -1,5 +1,6 @@
 """``nfactor replay --kill-runtime-at`` on real captures: what survives is what one undisturbed runtime would have made
-of the same packets without those that the report says died with the node."""
+of the same packets without those that the report says died with the node. The cluster has compiled engines, the
+runtime the reference engine."""
 
 from pathlib import Path
 
@@ -38,13 +39,15 @@ def test_a_crash_costs_what_the_report_lists_and_nothing_else(name: str, tmp_pat
     migrate_every = "50" if SIZES[name] <= 8000 else "1000"
     crashed = replay(
         name, tmp_path, *options, "--runtimes", "3", "--replication", "strict", "--migrate-every", migrate_every,
-        "--kill-runtime-at", str(KILL_AT), "--out", str(tmp_path / "crashed"),
+        "--engine", "compiled", "--kill-runtime-at", str(KILL_AT), "--out", str(tmp_path / "crashed"),
     )  # fmt: skip
     ((dead, lost),) = crashed["lost_with_node"].items()
     assert crashed["recoveries"]["flows"] > 0 or len(crashed["flows"]) < 10, "else all may be in migration"
     assert dead in ("runtime-0", "runtime-1", "runtime-2")
     without(capture_path(name), set(lost), tmp_path / "rest")
-    alone = replay(tmp_path / "rest", tmp_path, *options, "--out", str(tmp_path / "alone"))
+    alone = replay(
+        tmp_path / "rest", tmp_path, *options, "--engine", "reference", "--out", str(tmp_path / "alone")
+    )
     assert (alone["packets"]["out"], alone["packets"]["dropped"]) == (
         crashed["packets"]["out"],
         crashed["packets"]["dropped"],

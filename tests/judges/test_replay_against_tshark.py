@@ -156,9 +156,11 @@ def test_every_capture_runs_through_all_network_functions(name: str, mode: str, 
     for function, rules in RULES.items():
         (tmp_path / function).write_text(rules)
         options += ["--rules", f"{function}={tmp_path / function}"]
-    alone = replay(name, tmp_path, *options)
+    alone = replay(name, tmp_path, *options, "--engine", "compiled")
     assert alone["packets"]["in"] == PACKETS[name] or alone["truncated"]
     assert "nf_error" not in alone["packets"]["dropped"]
+    interpreted = replay(name, tmp_path, *options, "--engine", "reference")
+    assert interpreted == alone, "the engine makes no difference"
     if PACKETS[name] <= 1000:
         moved = replay(name, tmp_path, *options, "--runtimes", "3", "--migrate-every", "50")
         assert (alone["http"], alone["alerts"]) == (moved["http"], moved["alerts"])
