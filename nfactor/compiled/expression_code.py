@@ -113,6 +113,8 @@ class ExpressionCode:
                 return self.read(name)
             case ast.BinOp(left, operator, right):
                 return self.binary(operator, self.value(left), self.value(right))
+            case ast.UnaryOp(ast.USub(), ast.Constant(int() as number)):
+                return _constant(-number)
             case ast.UnaryOp(ast.Not(), operand):
                 return self.builder.not_(self.condition(operand))
             case ast.UnaryOp(ast.USub(), operand):

@@ -68,7 +68,9 @@ class Expressions(Access):
                 return Const(not known) if isinstance(known, bool) else Int(f"(not {known})", 0, 1, boolean=True)
             case ast.UnaryOp(operator, operand):
                 return self._unary(node, operator, operand, loose)
-            case ast.BoolOp() | ast.Compare():
+            case ast.BoolOp(operator, parts):
+                return self._first_that_decides(node, parts, all_of=isinstance(operator, ast.And))
+            case ast.Compare():
                 known = self.condition(node)
                 return Const(known) if isinstance(known, bool) else Int(known, 0, 1, boolean=True)
             case ast.IfExp(test, body, orelse):
@@ -213,6 +215,27 @@ class Expressions(Access):
             pairs = zip(a.items, b.items, strict=True)
             return Group(tuple(self._either(node, known, *pair) for pair in pairs))
         return self._either(node, known, a, b)
+
+    def _first_that_decides(self, node: ast.BoolOp, parts: list[ast.expr], *, all_of: bool) -> Value:
+        """What ``and`` and ``or`` give: one of their operands, which is only a condition if all of them are."""
+        conditional = self.conditional
+        values: list[Int | Real] = []
+        for at, part in enumerate(parts):
+            self.conditional = conditional or at > 0
+            values.append(self.number(part, self.exact(part)))
+            self.conditional = conditional
+        if all(isinstance(value, Int) and (value.boolean or (value.low >= 0 and value.high <= 1)) for value in values):
+            known = self.condition(node)
+            return Const(known) if isinstance(known, bool) else Int(known, 0, 1, boolean=True)
+        result: Value = values[-1]
+        for value in reversed(values[:-1]):
+            if _CALL.search(value.text):
+                self.refuse(
+                    node, f"{self.source.text(node)}: give what is called a name of its own in a statement before"
+                )
+            test = f"({word(value)} != 0)"
+            result = self._either(node, test, *((result, value) if all_of else (value, result)))
+        return result
 
     def _either(self, node: ast.AST, test: str, body: Value, orelse: Value) -> Value:
         a, b = self.number(node, body), self.number(node, orelse)

@@ -1,7 +1,7 @@
 """Two engines that are given the same, and must answer the same: the reference, and the compiled one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import EnginesDiffer, NotCompilable
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier, FlowKeyMode
+
+_SHOWN: Final = 200
 
 
 class Twins:
@@ -64,7 +66,17 @@ class Twins:
 
     def _same(self, what: str, expected: Any, found: Any) -> None:
         if expected != found:
-            raise EnginesDiffer(f"{what}: the reference engine says {expected!r}, the compiled one {found!r}")
+            raise EnginesDiffer(f"{what}: {_difference(expected, found)}")
+
+
+def _difference(expected: Any, found: Any) -> str:
+    """The first that differs, and where it stands."""
+    place = ""
+    while isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
+        at = next(at for at, pair in enumerate(zip(expected, found, strict=True)) if pair[0] != pair[1])
+        place, expected, found = f"{place}[{at}]", expected[at], found[at]
+    texts = [f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text for text in (repr(expected), repr(found))]
+    return f"{place} the reference engine says {texts[0]}, the compiled one {texts[1]}".strip()
 
 
 def _copy(burst: Burst) -> Burst:

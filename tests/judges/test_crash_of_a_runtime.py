@@ -45,9 +45,7 @@ def test_a_crash_costs_what_the_report_lists_and_nothing_else(name: str, tmp_pat
     assert crashed["recoveries"]["flows"] > 0 or len(crashed["flows"]) < 10, "else all may be in migration"
     assert dead in ("runtime-0", "runtime-1", "runtime-2")
     without(capture_path(name), set(lost), tmp_path / "rest")
-    alone = replay(
-        tmp_path / "rest", tmp_path, *options, "--engine", "reference", "--out", str(tmp_path / "alone")
-    )
+    alone = replay(tmp_path / "rest", tmp_path, *options, "--engine", "reference", "--out", str(tmp_path / "alone"))
     assert (alone["packets"]["out"], alone["packets"]["dropped"]) == (
         crashed["packets"]["out"],
         crashed["packets"]["dropped"],
