@@ -46,7 +46,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _run(arguments: Sequence[str]) -> int:
     from nfactor.cli.logs import configure_logs
-    from nfactor.cli.options import parse
+    from nfactor.cli.options import CompileOptions, parse
 
     configure_logs()
 
@@ -55,6 +55,10 @@ def _run(arguments: Sequence[str]) -> int:
         from nfactor.cli.demo import demo
 
         return demo()
+    if isinstance(options, CompileOptions):
+        from nfactor.cli.compiling import compile_chain
+
+        return compile_chain(options)
     from nfactor.cli.replay import replay
 
     return replay(options)

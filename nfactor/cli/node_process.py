@@ -14,7 +14,7 @@ import trio
 from nfactor.backends.zmq import open_zmq
 from nfactor.cli.functions import chain_factory
 from nfactor.cli.logs import configure_logs
-from nfactor.cli.options import parse
+from nfactor.cli.options import ReplayOptions, parse
 from nfactor.cli.plan import plan_of
 from nfactor.cli.processes import READY, ProcessWorld, address_book
 from nfactor.cluster.launcher import ClusterPlan, run_coordinator, run_runtime, run_switch
@@ -53,7 +53,7 @@ def main() -> None:
     configure_logs()
     folder, name, *words = sys.argv[1:]
     options = parse(words)
-    assert options is not None, "a node is one of a replay"
+    assert isinstance(options, ReplayOptions), "a node is one of a replay"
     trio.run(_run, Path(folder), name, plan_of(options, chain_factory(options.chain, options.rules)))
 
 

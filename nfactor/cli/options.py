@@ -45,6 +45,14 @@ class ReplayOptions:
     """The command line that said all this, for those processes."""
 
 
+@attrs.frozen
+class CompileOptions:
+    """``nfactor compile``, checked."""
+
+    chain: tuple[str, ...]
+    rules: dict[str, Path]
+
+
 class _Parser(argparse.ArgumentParser):
     """One line for a mistake, without the usage text around it."""
 
@@ -52,11 +60,13 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(f"{message} (see {self.prog} --help)")
 
 
-def parse(arguments: Sequence[str]) -> ReplayOptions | None:
-    """Options of ``replay``, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
+def parse(arguments: Sequence[str]) -> ReplayOptions | CompileOptions | None:
+    """Options of the command, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
     if arguments and arguments[0] in LATER_COMMANDS:
-        raise CallerError(f"{arguments[0]}: not in this version yet; there are demo and replay")
+        raise CallerError(f"{arguments[0]}: not in this version yet; there are compile, demo and replay")
     said = _parser().parse_args(arguments)
+    if said.command == "compile":
+        return CompileOptions(_chain(said.chain), _rules(said.rules))
     return None if said.command == "demo" else _replay_options(said, arguments)
 
 
@@ -69,12 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="a real capture through migrating flows; no arguments, no root")
     replay = commands.add_parser("replay", help="carry captures through a cluster and account for every packet")
     replay.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng files, in order")
-    functions = "firewall, monitor, balancer, http, ids, or MODULE:CLASS of your own"
-    replay.add_argument(
-        "--chain", default="firewall,monitor", help=f"network functions in order (%(default)s): {functions}"
-    )
-    rules = "rules for one of them, for example firewall=rules.txt; may stand several times"
-    replay.add_argument("--rules", action="append", default=[], metavar="NF=FILE", help=rules)
+    _add_chain(replay)
     runtimes = f"runtimes to spread the flows over, 1 to {RUNTIMES_MAX} (%(default)s)"
     replay.add_argument("--runtimes", default="1", metavar="N", help=runtimes)
     every = "begin a migration after each N input packets; needs two runtimes; a small N takes its time"
@@ -98,7 +103,22 @@ def _parser() -> argparse.ArgumentParser:
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
     later.add_argument("--switches", default="1", metavar="M")
     later.add_argument("--config", default=None, metavar="FILE.toml")
+    compiling = commands.add_parser("compile", help="make the machine code of a chain, and keep it for later runs")
+    _add_chain(compiling)
     return parser
+
+
+def _add_chain(parser: argparse.ArgumentParser) -> None:
+    functions = "firewall, monitor, balancer, http, ids, or MODULE:CLASS of your own"
+    parser.add_argument(
+        "--chain", default="firewall,monitor", help=f"network functions in order (%(default)s): {functions}"
+    )
+    rules = "rules for one of them, for example firewall=rules.txt; may stand several times"
+    parser.add_argument("--rules", action="append", default=[], metavar="NF=FILE", help=rules)
+
+
+def _chain(said: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in said.split(","))
 
 
 _LATER = (
@@ -123,7 +143,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         raise CallerError(f"--world {said.world}: memory or processes")
     options = ReplayOptions(
         captures=tuple(said.captures),
-        chain=tuple(name.strip() for name in said.chain.split(",")),
+        chain=_chain(said.chain),
         rules=_rules(said.rules),
         runtimes=_number("--runtimes", said.runtimes, 1, RUNTIMES_MAX),
         migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),

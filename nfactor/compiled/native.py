@@ -1,8 +1,9 @@
 """Machine code: made by LLVM, kept on disk, and loaded with a checksum.
 
 A chain's object code is kept under a name that is a hash of everything that it follows from: the chain's text, every
-file of this package, the version of LLVM and the processor. Whatever is edited has another name, so stale code is never
-found; what is damaged has another checksum, and is made again. A directory that cannot be written costs the keeping.
+file of this package, the version of LLVM and the processor. Whatever is edited has another name, so stale code is
+never found; what is damaged has another checksum, and is made again (LLVM itself would crash on it). A directory that
+cannot be written costs the keeping.
 """
 
 import ctypes
@@ -51,11 +52,9 @@ def load(text: str) -> Code:
     """The code of a chain, from the disk if it is there."""
     path = directory() / f"{name_of(text)}.o"
     object_code = _read(path)
-    if object_code is not None:
-        with suppress(RuntimeError):  # LLVM does not know what this is, though nobody has touched it
-            return Code(object_code)
-    object_code = compiled(text)
-    _keep(path, object_code)
+    if object_code is None:
+        object_code = compiled(text)
+        _keep(path, object_code)
     return Code(object_code)
 
 
@@ -123,12 +122,17 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     checksum, object_code = kept[:_CHECKSUM_OCTETS], kept[_CHECKSUM_OCTETS:]
-    return object_code if hashlib.sha256(object_code).digest() == checksum else None
+    return object_code if _sealed(object_code)[:_CHECKSUM_OCTETS] == checksum else None
+
+
+def _sealed(object_code: bytes) -> bytes:
+    """The code with its checksum in front, as it is kept."""
+    return hashlib.sha256(object_code).digest() + object_code
 
 
 def _keep(path: Path, object_code: bytes) -> None:
     draft = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(hashlib.sha256(object_code).digest() + object_code)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # who writes there, runs code as its owner
+        draft.write_bytes(_sealed(object_code))
         draft.replace(path)
