@@ -102,7 +102,7 @@ class Schema:
     size: int
     """Octets of a record, a multiple of 8."""
     dtype: "np.dtype[np.void]"
-    """The same layout for numpy and numba; a byte string is a sub-record ``(used: u2, octets: V n)``."""
+    """The same layout for numpy; a byte string is a sub-record ``(used: u2, octets: V n)``."""
     version: str
     """Eight hexadecimal digits that change with the layout (names, widths, order)."""
 

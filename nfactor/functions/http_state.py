@@ -100,7 +100,7 @@ class HttpState:
     """Octets of the current word, name or number so far."""
     header_octets: Annotated[list[int], nf.array(nf.u32, 2)]
     word: Annotated[list[int], nf.array(nf.i64, 2)]
-    """The last eight octets of the current word, the newest lowest; signed, as mixed arithmetic is real in numba."""
+    """The last eight octets of the current word, the newest lowest; ASCII, so the sign bit is free."""
     left: Annotated[list[int], nf.array(nf.i64, 2)]
     """Octets of the body or chunk that are still to come."""
 
