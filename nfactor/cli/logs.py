@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from typing import Any
 
 import structlog
 
@@ -15,5 +16,9 @@ def configure_logs() -> None:
     level = logging.DEBUG if os.environ.get(DEBUG) else logging.WARNING
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_stderr,
     )
+
+
+def _to_stderr(*names: object) -> Any:
+    return structlog.PrintLogger(sys.stderr)  # whatever that is when something is to be said

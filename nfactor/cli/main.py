@@ -46,7 +46,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _run(arguments: Sequence[str]) -> int:
     from nfactor.cli.logs import configure_logs
-    from nfactor.cli.options import CompileOptions, parse
+    from nfactor.cli.options import CompileOptions, GenerateOptions, parse
 
     configure_logs()
 
@@ -59,6 +59,10 @@ def _run(arguments: Sequence[str]) -> int:
         from nfactor.cli.compiling import compile_chain
 
         return compile_chain(options)
+    if isinstance(options, GenerateOptions):
+        from nfactor.cli.generating import generate_capture
+
+        return generate_capture(options)
     from nfactor.cli.replay import replay
 
     return replay(options)

@@ -53,6 +53,19 @@ class CompileOptions:
     rules: dict[str, Path]
 
 
+@attrs.frozen
+class GenerateOptions:
+    """``nfactor generate``, checked; what is None is as the profile says."""
+
+    out: Path
+    profile: str
+    changes: dict[str, float]
+    """Fields of ``nfactor.traffic.Load``."""
+    flow_sizes: Path | None
+    packets_max: int | None
+    seed: int
+
+
 class _Parser(argparse.ArgumentParser):
     """One line for a mistake, without the usage text around it."""
 
@@ -60,13 +73,15 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(f"{message} (see {self.prog} --help)")
 
 
-def parse(arguments: Sequence[str]) -> ReplayOptions | CompileOptions | None:
+def parse(arguments: Sequence[str]) -> ReplayOptions | CompileOptions | GenerateOptions | None:
     """Options of the command, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
     if arguments and arguments[0] in LATER_COMMANDS:
-        raise CallerError(f"{arguments[0]}: not in this version yet; there are compile, demo and replay")
+        raise CallerError(f"{arguments[0]}: not in this version yet; there are compile, demo, generate and replay")
     said = _parser().parse_args(arguments)
     if said.command == "compile":
         return CompileOptions(_chain(said.chain), _rules(said.rules))
+    if said.command == "generate":
+        return _generate_options(said)
     return None if said.command == "demo" else _replay_options(said, arguments)
 
 
@@ -105,7 +120,49 @@ def _parser() -> argparse.ArgumentParser:
     later.add_argument("--config", default=None, metavar="FILE.toml")
     compiling = commands.add_parser("compile", help="make the machine code of a chain, and keep it for later runs")
     _add_chain(compiling)
+    _add_generate(commands)
     return parser
+
+
+_LOAD = {
+    "flows_per_s": "new flows per second, on average",
+    "seconds": "for so long flows begin; those that have begun go on to their end",
+    "gap_s": "seconds from one packet of a flow to the next, on average",
+    "udp": "share of flows that are UDP",
+    "http": "share of TCP flows that are HTTP",
+    "attacks": "share of HTTP flows with an attack string",
+    "duplicates": "share of content that repeats over all flows",
+    "ipv6": "share of flows over IPv6",
+}
+_PROFILES = ("campus", "imix", "paper-throughput", "paper-migration", "paper-scaling")
+
+
+def _add_generate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    generate = commands.add_parser("generate", help="write a capture of conversations drawn from a seed")
+    generate.add_argument("out", type=Path, metavar="OUT.pcap")
+    generate.add_argument("--profile", default="campus", metavar="NAME", help=f"{', '.join(_PROFILES)} (%(default)s)")
+    for name, text in _LOAD.items():
+        generate.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=text)
+    sizes = "octets of a TCP flow, as lines of OCTETS PROBABILITY (cumulative)"
+    generate.add_argument("--flow-sizes", type=Path, metavar="FILE", help=sizes)
+    generate.add_argument("--packets", metavar="N", help="stop after so many packets")
+    generate.add_argument("--seed", default="0", metavar="S", help="seed of everything (%(default)s)")
+
+
+def _generate_options(said: argparse.Namespace) -> GenerateOptions:
+    if said.profile not in _PROFILES:
+        raise CallerError(f"--profile {said.profile}: there are {', '.join(_PROFILES)}")
+    changes: dict[str, float] = {}
+    for name in _LOAD:
+        text = getattr(said, name)
+        if text is not None:
+            try:
+                changes[name] = float(text)
+            except ValueError:
+                raise CallerError(f"--{name.replace('_', '-')} {text}: must be a number") from None
+    packets = None if said.packets is None else _number("--packets", said.packets, 1, 1 << 62)
+    seed = _number("--seed", said.seed, 0, (1 << 64) - 1)
+    return GenerateOptions(said.out, said.profile, changes, said.flow_sizes, packets, seed)
 
 
 def _add_chain(parser: argparse.ArgumentParser) -> None:

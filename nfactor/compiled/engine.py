@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.compiled import layout, native, python_calls
+from nfactor.compiled.events import Events
 from nfactor.compiled.memory_map import Piece, Words
-from nfactor.compiled.plain import PlainCalls, put_event
+from nfactor.compiled.plain import PlainCalls
 from nfactor.compiled.reading import Reader
 from nfactor.compiled.sample import Failure, error_sample
 from nfactor.compiled.text import chain_text
@@ -33,7 +34,6 @@ from nfactor.dataplane.engine import (
     reasons_of,
 )
 from nfactor.dataplane.memory import Table, place_of
-from nfactor.dataplane.state import schema_of
 from nfactor.errors import CallerError, NotCompilable
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
@@ -81,7 +81,7 @@ class CompiledEngine(Engine):
         self._context = Words(layout.CONTEXT_OCTETS)
         self._cx = self._context.address
         self._reader = Reader(classifier, self._malformed)
-        self._emitted: list[tuple[bytes, Any]] = []
+        self._events = Events(made.program, self._context)
         self._sample = ""
         self._touched: npt.NDArray[np.int64] = np.zeros(_SLICE, np.int64)
         """Addresses of the rows that the packets of the last burst, of which there were ``_last``, touched."""
@@ -90,7 +90,7 @@ class CompiledEngine(Engine):
         self._set_up(classifier, time_outs, common_clock=common_clock)
         self._tables_seen = -1
         self._bind_tables()
-        self._plain = PlainCalls(chain, made.offsets, self._context, self._emit) if made.plain else None
+        self._plain = PlainCalls(chain, made.offsets, self._context, self._events.put) if made.plain else None
         if refusals is not None:
             refusals.update((chain.functions[place].name, error) for place, error in made.plain.items())
         self._code = native.load(made.text)
@@ -109,7 +109,6 @@ class CompiledEngine(Engine):
         self._index = Piece(8 * _INDEX_MIN)
         self._old_index = self._index
         self._grow_at = _INDEX_MIN // _GROWTH
-        self._events = Piece(layout.EMITTED_OCTETS)
         self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
         self._guesses = Piece(8 * layout.BLOCK_PACKETS)
         self._columns = Piece(8 * layout.BLOCK_PACKETS)
@@ -128,7 +127,6 @@ class CompiledEngine(Engine):
         word[layout.ROWS], word[layout.STRIDE], word[layout.COLD] = self._rows.address, stride, self._cold.address
         word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, _INDEX_MIN - 1
         word[layout.FLOWS_MAX] = flows_max
-        word[layout.EMITTED], word[layout.EMITTED_SIZE] = self._events.address, layout.EMITTED_OCTETS
         word[layout.TEMPLATE], word[layout.STATE_SIZE] = self._template.ctypes.data, state_size
         word[layout.ERRORS] = self._errors.ctypes.data
         for place, start in enumerate(range(0, KEY_OCTETS, 8)):
@@ -202,23 +200,17 @@ class CompiledEngine(Engine):
         """It stopped: for want of room for records, or because the next block has packets that are not plain."""
         if at < 0:
             raise CallerError("a burst whose columns are not contiguous, or whose frames cannot be written")
-        count, word = len(burst), self._context
+        count = len(burst)
         while at < count:
             is_read = 0
-            if word[layout.EMITTED_USED] > layout.EMITTED_OCTETS - layout.EMIT_RESERVE:
-                self._take_events()
+            if self._events.crowded:
+                self._events.empty()
             else:
                 packets = min(layout.BLOCK_PACKETS, count - at)
                 self._reader.read(burst, at, packets, self._block)
                 self._code.finish_block(self._cx, self._block.address, packets)
                 is_read = 1
             at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
-
-    def _emit(self, key: bytes, record: Any) -> None:
-        """A record of an interpreted NF, in order with those of compiled ones."""
-        number = self._program.record_class(type(record))
-        used = self._context[layout.EMITTED_USED]
-        self._context[layout.EMITTED_USED] = put_event(self._events.array, used, key, number, record)
 
     @property
     def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
@@ -318,7 +310,7 @@ class CompiledEngine(Engine):
         arrays = _at(every), 0 if counts is None else _at(counts), _at(statuses)
         while at < len(keys):
             at = self._code.expire(self._cx, *arrays, at, len(keys))
-            self._take_events()
+            self._events.empty()
         return statuses
 
     def farewell(self, keys: Keys, records: Records) -> None:
@@ -326,7 +318,7 @@ class CompiledEngine(Engine):
         every, states, at = keys_array(keys), np.ascontiguousarray(records), 0
         while at < len(keys):
             at = self._code.farewells(self._cx, _at(every), _at(states), self._spare_row.address, at, len(keys))
-            self._take_events()
+            self._events.empty()
 
     def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
         """See ``Engine.copy``."""
@@ -342,25 +334,9 @@ class CompiledEngine(Engine):
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""
-        self._take_events()
-        emitted, self._emitted = self._emitted, []
-        return emitted
-
-    def _take_events(self) -> None:
-        """Make objects of the records in the buffer."""
         if self._context[layout.FAIL_NF] >= 0:
             self._sample_error(None)
-        used, at = self._context[layout.EMITTED_USED], 0
-        if not used:
-            return
-        octets = self._events.array[:used].tobytes()
-        while at < used:
-            number = int.from_bytes(octets[at + layout.EV_CLASS : at + layout.EV_OCTETS], "little")
-            schema = schema_of(self._program.record_classes[number])
-            start = at + layout.EV_RECORD
-            self._emitted.append((octets[at : at + KEY_OCTETS], schema.unpack(octets, start)))
-            at = start + schema.size
-        self._context[layout.EMITTED_USED] = 0
+        return self._events.take()
 
     # ---------------------------------------------------------------- the rest
 
@@ -370,8 +346,7 @@ class CompiledEngine(Engine):
         used = word[layout.ROWS_TOUCHED] * word[layout.STRIDE]
         rows = self._rows.array[:used].reshape(-1, word[layout.STRIDE])
         rows[:, KEY_OCTETS:] = 0xA5
-        self._emitted = [(b"", object())]
-        del self._code
+        del self._code, self._events
         self.process = lambda burst: np.full(len(burst), NF_ERROR, np.uint8)  # type: ignore[method-assign]
 
     def statistics(self) -> EngineStatistics:

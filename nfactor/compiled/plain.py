@@ -14,7 +14,6 @@ from nfactor.compiled import layout
 from nfactor.compiled.memory_map import Words
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.nf import FORWARD, Flow
-from nfactor.dataplane.state import schema_of
 from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.fields import Packet
@@ -133,14 +132,3 @@ def point(pkt: Packet, record: bytes) -> None:
     pkt.foreign, pkt.fragment, pkt.more_fragments = bool(foreign), bool(fragment), bool(more_fragments)
     pkt.endpoints, pkt.label = b"", None
     pkt.set_ports(source_port, target_port)
-
-
-def put_event(events: Any, used: int, key: bytes, number: int, record: Any) -> int:
-    """Write an emitted record into the buffer; how much of it is used now."""
-    octets = schema_of(type(record)).pack(record)
-    head = key + number.to_bytes(4, "little") + len(octets).to_bytes(4, "little")
-    end = used + len(head) + len(octets)
-    if end > len(events):
-        raise OverflowError("more records than there is room for (EMIT_RESERVE)")
-    events[used:end] = memoryview(head + octets)
-    return end
