@@ -202,6 +202,8 @@ def _column(cx: int, burst: int, place: int, octets: int) -> int:
 @inlined
 def _take_burst(cx: int, burst: int) -> int:
     """Note where the columns of a ``Burst`` object lie; how many packets it has, or -1 if it is no proper burst."""
+    if ld_i64(ld_i64(ld_i64(burst + ld_fixed(cx + BURST_SLOTS + 8)) + ARRAY_DIMENSIONS)) == 0:
+        return 0  # numpy says nothing that has to be right of empty arrays
     data, offsets = _column(cx, burst, 0, 1), _column(cx, burst, 1, 8)
     lengths, wire_lengths = _column(cx, burst, 2, 4), _column(cx, burst, 3, 4)
     times, marks = _column(cx, burst, 4, 8), _column(cx, burst, 5, 8)

@@ -6,7 +6,7 @@ import numpy as np
 
 from nfactor.compiled import layout
 from nfactor.compiled.memory_map import Piece
-from nfactor.errors import MalformedPacket
+from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
@@ -76,6 +76,8 @@ class Reader:
 
     def _read(self, pkt: Packet, burst: Burst, index: int, record: Any) -> None:
         offset, length = int(burst.offsets[index]), int(burst.lengths[index])
+        if offset < 0 or offset + length > len(pkt.data):
+            raise CallerError(f"frame {index} of a burst lies outside its data: {length} octets at {offset}")
         record["time"], record["mark"], record["read"] = burst.times[index], burst.marks[index], LEFT
         try:
             parse(pkt, offset, offset + length, int(burst.wire_lengths[index]))

@@ -34,7 +34,7 @@ from nfactor.dataplane.engine import (
     reasons_of,
 )
 from nfactor.dataplane.flow_row import FIN, RST, ProcessPkt, Row
-from nfactor.errors import MalformedPacket
+from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
@@ -89,6 +89,8 @@ class ReferenceEngine(Engine):
 
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """See ``Engine.process``."""
+        if len(burst) and (burst.offsets.min() < 0 or (burst.offsets + burst.lengths).max() > len(burst.data)):
+            raise CallerError("a burst with a frame that lies outside its data")
         pkt = Packet(burst.octets())
         pkt.records = self._emitted
         one = self._process_one
