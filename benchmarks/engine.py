@@ -26,11 +26,14 @@ from rich.table import Table as TextTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import bare_loop as bare
 from benchmarks.traffic import HTTP_RULES, bursts_of, http_frames, ids_rules, plain_frames
+from nfactor.compiled import native
 from nfactor.compiled.engine import CompiledEngine
 from nfactor.compiled.native import CACHE_DIRECTORY
+from nfactor.compiled.text import chain_text
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.engine import TimeOuts, reasons_of
 from nfactor.dataplane.memory import place_of
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.functions.balancer import Balancer, parse_services
@@ -199,6 +202,42 @@ def heavy_rows(report: Report, packets: int, rounds: int) -> None:
             report.note("  payload through http and ids", f"{payload:.2f} Gbit/s", "")
 
 
+def automaton_row(report: Report, packets: int, rounds: int) -> None:
+    """The IDS alone, on full segments."""
+    frames = http_frames(packets, 1514)
+    large = bursts_of(frames, len(frames))
+    engines = (compiled(Chain.of([Ids(ids_rules(100))]), 1 << 14) for _ in range(rounds))
+    costs = [timed(engine.process, large) for engine in engines]
+    rate = 8 * 1460 / statistics.median(costs)
+    report.note("ids of 100 patterns alone, 1,460 B of payload", f"{rate:.2f} Gbit/s", "≥ 1.6 Gbit/s")
+
+
+def actor_row(report: Report, packets: int, rounds: int) -> None:
+    """The same chain, table and parser in a loop without anything that an actor needs."""
+    frames = plain_frames(packets, 100_000, zipf=True)
+    large = bursts_of(frames, len(frames))
+    engine, other = compiled(light()), compiled(light())
+    engine.follows = False  # as in a runtime that replicates nothing
+    other.process(large[0])  # the bare loop does not let the index grow
+    run = bare_loop(other)
+    results = in_turn({"compiled": (engine.process, large), "bare": (run, large)}, rounds)
+    share = statistics.median(b / a for a, b in zip(results["compiled"], results["bare"], strict=True))
+    report.note("actor path, share of a bare loop's rate", f"{100 * share:.0f} %", "≥ 90 %")
+
+
+def bare_loop(engine: CompiledEngine) -> Callable[[Burst], Any]:
+    """``benchmarks/bare_loop.py`` on the memory of an engine."""
+    text = chain_text(light(), reasons_of(light())[2]).text
+    code = native.Code(native.compiled(text, [bare]), [bare])
+    codes = np.empty(1 << 21, np.uint8)
+
+    def process(burst: Burst) -> None:
+        columns = (burst.data, burst.offsets, burst.lengths, burst.wire_lengths, burst.times, burst.marks, codes)
+        code.process_bare(engine._cx, *(column.ctypes.data for column in columns), len(burst))
+
+    return process
+
+
 def set_rows(report: Report, flows: int) -> None:
     """Flows that leave and come."""
     source, target = compiled(light()), compiled(light())
@@ -258,6 +297,8 @@ def main() -> None:
         light_rows(report, c_loop, packets, rounds)
         new_flow_rows(report, c_loop, packets, rounds)
     heavy_rows(report, packets // 8, rounds)
+    automaton_row(report, packets // 32, rounds)
+    actor_row(report, packets, rounds)
     set_rows(report, 300_000)
     memory_row(report, 500_000)
     start_rows(report)

@@ -79,6 +79,7 @@ class FlowTable(ActorTable[None]):
         self._ledger = ledger
         self._egress = egress
         self._mode = mode
+        engine.follows = mode.replicates  # else nobody asks which flows a burst has changed
         self._liaison = liaison
         self._switch = switch
         self._term = 0
@@ -150,7 +151,8 @@ class FlowTable(ActorTable[None]):
         if (codes == HELD).any():
             self._hold(burst.select(np.flatnonzero(codes == HELD)))
             others = np.flatnonzero(codes != HELD)
-            burst, codes, keys = burst.select(others), codes[others], [keys[place] for place in others.tolist()]
+            burst, codes = burst.select(others), codes[others]
+            keys = [keys[place] for place in others.tolist()] if keys else keys
         if len(burst):
             self._replicator.commit(burst, keys, codes, emitted)
 

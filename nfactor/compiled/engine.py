@@ -140,9 +140,12 @@ class CompiledEngine(Engine):
         word[layout.FIVE_TUPLE] = classifier.mode == "five-tuple"
         word[layout.COMMON_CLOCK] = common_clock
         word[layout.FAIL_NF] = -1
+        word[layout.FOLLOWS] = 1
         seconds = (time_outs.tcp_idle_s, time_outs.tcp_closed_s, time_outs.udp_idle_s, time_outs.other_idle_s)
-        for place, silence in enumerate(seconds):
-            word[layout.TIME_OUTS + 8 * place] = _NEVER_NS if time_outs.never else int(silence * 1e9)
+        limits = [_NEVER_NS if time_outs.never else int(silence * 1e9) for silence in seconds]
+        word[layout.TIME_OUT_LEAST] = min(limits)
+        for place, limit in enumerate(limits):
+            word[layout.TIME_OUTS + 8 * place] = limit
 
     def _bind_tables(self) -> None:
         """Where the NFs' tables lie now."""
@@ -213,9 +216,18 @@ class CompiledEngine(Engine):
             at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
 
     @property
+    def follows(self) -> bool:
+        """See ``Engine.follows``."""
+        return bool(self._context[layout.FOLLOWS])
+
+    @follows.setter
+    def follows(self, wanted: bool) -> None:
+        self._context[layout.FOLLOWS] = wanted
+
+    @property
     def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
         """See ``Engine.touched``."""
-        rows = self._touched[: self._last]
+        rows = self._touched[: self._last if self.follows else 0]
         keys = np.zeros((len(rows), KEY_OCTETS), np.uint8)
         self._code.keys_of(_at(rows), _at(keys), len(rows))
         return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]

@@ -91,6 +91,10 @@ NO_ROW: Final = 0xFFFF_FFFF
 
 # The columns of the burst at hand: addresses.
 BURST_OFFSETS, BURST_LENGTHS, BURST_WIRE_LENGTHS, BURST_TIMES, BURST_MARKS = (WORD * index for index in range(5))
+TIME_OUT_LEAST: Final = WORD * 47
+"""The shortest of them: most packets come sooner, and need no other looked up."""
+FOLLOWS: Final = WORD * 46
+"""Whether to note which rows packets touch."""
 BURST_SLOTS: Final = WORD * 58
 """In the context: where in a ``Burst`` object its six columns are, in order."""
 

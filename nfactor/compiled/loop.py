@@ -27,6 +27,7 @@ from nfactor.compiled.layout import (
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
+    FOLLOWS,
     GIL_PACKETS,
     GUESSES,
     INDEX,
@@ -51,6 +52,7 @@ from nfactor.compiled.layout import (
     ROW_PACKETS,
     ROW_PHASE,
     SAVE_THREAD,
+    TIME_OUT_LEAST,
     TIME_OUTS,
 )
 from nfactor.compiled.machine import (
@@ -112,10 +114,11 @@ def _first_packet(cx: int, pk: int) -> int:
 
 
 @outlined
-def _begin_again(cx: int, pk: int, row: int) -> None:
-    """The flow had ended by the clock of the packets, and its key comes back."""
-    farewell(cx, 0, row)
-    begin(cx, row, ld_u8(pk + PK_KEY_DIRECTION))
+def _look_whether_it_ended(cx: int, pk: int, row: int) -> None:
+    """If the flow has ended by the clock of the packets, its key comes back and it begins again."""
+    if ld_i64(pk + PK_TIME) - ld_i64(row + ROW_LAST_NS) > time_out(cx, row):
+        farewell(cx, 0, row)
+        begin(cx, row, ld_u8(pk + PK_KEY_DIRECTION))
 
 
 @inlined
@@ -141,8 +144,8 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
             return _TABLE_FULL, 0
     elif ld_u8(row + ROW_PHASE) >= _HELD_PHASE:
         return (_HELD if ld_u8(row + ROW_PHASE) == _HELD_PHASE else _LATE), row
-    elif time - ld_i64(row + ROW_LAST_NS) > time_out(cx, row):
-        _begin_again(cx, pk, row)
+    elif time - ld_i64(row + ROW_LAST_NS) > ld_fixed(cx + TIME_OUT_LEAST):
+        _look_whether_it_ended(cx, pk, row)
     st_8(pk + PK_DIRECTION, ld_u8(pk + PK_KEY_DIRECTION) ^ ld_u8(row + ROW_INITIATOR))
     st_64(row + ROW_LAST_NS, time)
     st_32(row + ROW_PACKETS, ld_u32(row + ROW_PACKETS) + 1)
@@ -258,22 +261,23 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
     there is little room left for emitted records.
     """
     block, guesses, burst = ld_fixed(cx + BLOCK), ld_fixed(cx + GUESSES), ld_fixed(cx + COLUMNS)
-    clock = ld_i64(cx + CLOCK)
+    clock, follows = ld_i64(cx + CLOCK), ld_i64(cx + FOLLOWS)
     while at < count:
         if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return at
         packets = min(BLOCK_PACKETS, count - at)
         if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:
             return at
-        is_read = 0
+        was_read, is_read = is_read, 0  # only what was read elsewhere can be malformed
         _look_up_block(cx, block, guesses, packets)
         pk = block
         for place in range(packets):
-            code, row = ld_u8(pk + PK_CODE), 0
+            code, row = (ld_u8(pk + PK_CODE) if was_read else 0), 0
             if code == 0:
                 code, row = _run(cx, pk, ld_i64(guesses + 8 * place))
             st_8(codes + at + place, code)
-            st_64(touched + 8 * (at + place), row)
+            if follows:
+                st_64(touched + 8 * (at + place), row)
             clock = max(clock, ld_i64(pk + PK_TIME))
             pk += PK_OCTETS
         st_64(cx + CLOCK, clock)

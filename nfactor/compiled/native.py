@@ -9,10 +9,11 @@ cannot be written costs the keeping.
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import llvmlite
@@ -29,11 +30,11 @@ _CHECKSUM_OCTETS: Final = 32
 class Code:
     """Compiled functions, by name; each takes and gives words. The memory goes with the object."""
 
-    def __init__(self, object_code: bytes) -> None:
+    def __init__(self, object_code: bytes, modules: Sequence[ModuleType] = ()) -> None:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
         self._engine.finalize_object()
-        for name, arguments in _entries().items():
+        for name, arguments in _entries(*modules).items():
             address = self._engine.get_function_address(name)
             kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)  # lets go of the GIL
             setattr(self, name, kind(address))
@@ -71,10 +72,10 @@ def name_of(text: str) -> str:
     return hashlib.sha256((_library_text() + text).encode()).hexdigest()[:32]
 
 
-def compiled(text: str) -> bytes:
-    """The object code of a chain."""
+def compiled(text: str, modules: Sequence[ModuleType] = ()) -> bytes:
+    """The object code of a chain; ``modules`` of the dialect are compiled with it."""
     library = Library()
-    for module in (arithmetic, helpers, table, parse, loop, sets):
+    for module in (arithmetic, helpers, table, parse, loop, sets, *modules):
         library.add_module(module)
     library.add_text(text)
     code = ModuleCode(library)
@@ -108,10 +109,10 @@ def _library_text() -> str:
 
 
 @cache
-def _entries() -> dict[str, int]:
+def _entries(*modules: ModuleType) -> dict[str, int]:
     """The functions that Python calls, and how many words each takes."""
     library = Library()
-    for module in (loop, sets):
+    for module in (loop, sets, *modules):
         library.add_module(module)
     return {name: len(library[name].node.args.args) for name in library.entries()}
 

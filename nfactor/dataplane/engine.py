@@ -121,6 +121,8 @@ class Engine(ABC):
     """Names of the codes that ``process`` answers; the first three are the verdicts that are no drops."""
     record_size: int
     """Octets of one flow's record."""
+    follows: bool = True
+    """Whether ``touched`` is wanted; it is empty otherwise."""
     touched: Sequence[bytes | None]
     """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed,
     or a new flow for which there was no room)."""

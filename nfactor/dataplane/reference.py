@@ -106,7 +106,8 @@ class ReferenceEngine(Engine):
         )
         for index, (offset, length, wire_length, pkt.time, pkt.mark) in enumerate(columns):
             codes[index] = one(pkt, offset, offset + length, wire_length)
-            touched.append(pkt.flow)
+            if self.follows:
+                touched.append(pkt.flow)
         self._packets += len(burst)
         self._clock_ns = max(self._clock_ns, int(burst.times.max(initial=0)))
         return np.frombuffer(codes, np.uint8)
