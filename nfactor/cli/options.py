@@ -35,6 +35,8 @@ class ReplayOptions:
     kill_runtime_at: int = 0
     five_tuple: bool = False
     engine: EngineKind = "auto"
+    threaded: bool = False
+    """The engine of each runtime has a worker thread."""
     seed: int = 0
     flows_max: int = 1_000_000
     out: Path | None = None
@@ -109,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
     engine = "what runs the chain: interpreted; machine code; or that where it can be had (%(default)s)"
     replay.add_argument("--engine", default="auto", metavar="auto|reference|compiled", help=engine)
+    worker = "where the engine runs: in the loop of its runtime, or (with --world processes) in a thread (%(default)s)"
+    replay.add_argument("--worker", default="loop", metavar="loop|thread", help=worker)
     replay.add_argument("--flows-max", default="1000000", metavar="N", help="rows of each flow table (%(default)s)")
     replay.add_argument("--seed", default="0", metavar="S", help="seed of everything random (%(default)s)")
     world = "all nodes in this process, on a virtual clock; or each in its own, over ZeroMQ (%(default)s)"
@@ -196,6 +200,10 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
     if said.engine not in ENGINES:
         raise CallerError(f"--engine {said.engine}: {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    if said.worker not in ("loop", "thread"):
+        raise CallerError(f"--worker {said.worker}: loop or thread")
+    if said.worker == "thread" and said.world != "processes":
+        raise CallerError("--worker thread needs --world processes: a virtual clock waits for no thread")
     if said.world not in ("memory", "processes"):
         raise CallerError(f"--world {said.world}: memory or processes")
     options = ReplayOptions(
@@ -212,6 +220,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
         out=said.out,
         report=said.report,
+        threaded=said.worker == "thread",
         processes=said.world == "processes",
         words=tuple(words),
     )

@@ -36,5 +36,6 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         flows_max=options.flows_max,
         replication=options.replication,
+        threaded=options.threaded,
         dead_after_s=BUSY_DEAD_AFTER_S if patient else DEAD_AFTER_S,
     )

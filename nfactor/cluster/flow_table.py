@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import trio
 
 from nfactor.actors import ActorTable, Ref, handles, handles_keyed
 from nfactor.backends.base import Port
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
+from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     BuryFlows,
@@ -63,8 +65,6 @@ from nfactor.protocols.replication import EVERY_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
-BURSTS_PER_PASS_MAX = 16
-"""Bursts that are processed before other tasks of the node get their turn."""
 
 
 class FlowTable(ActorTable[None]):
@@ -72,7 +72,16 @@ class FlowTable(ActorTable[None]):
     flows that are coming. ``switch`` is asked before flows expire."""
 
     def __init__(
-        self, engine: Engine, port: Port, ledger: Ledger, egress: Egress, mode: Mode, *, liaison: Ref, switch: Ref
+        self,
+        engine: Engine,
+        port: Port,
+        ledger: Ledger,
+        egress: Egress,
+        mode: Mode,
+        *,
+        liaison: Ref,
+        switch: Ref,
+        threaded: bool = False,
     ) -> None:
         self._engine = engine
         self._port = port
@@ -81,6 +90,7 @@ class FlowTable(ActorTable[None]):
         self._mode = mode
         engine.follows = mode.replicates  # else nobody asks which flows a burst has changed
         self._liaison = liaison
+        self._threaded = threaded
         self._switch = switch
         self._term = 0
         self._members: frozenset[str] = frozenset()
@@ -102,39 +112,30 @@ class FlowTable(ActorTable[None]):
             self._ledger,
             send=lambda runtime, message: node.ref(runtime, REPLICAS).tell_nowait(message),
         )
-        self.context.start_soon(self._pump)
+        self._intake = Intake(
+            self._port,
+            self._engine,
+            arrived=self._arrived,
+            processed=self._processed,
+            marker=self._marker_arrived,
+            threaded=self._threaded,
+        )
         self._expiry = Expiry(self._engine, node.name, switch=self._switch, end=self._end)
         self.context.start_soon(self._expiry.run)
+        self.context.start_soon(self._intake.run, self._replicator.wait_room, self._egress.flush)
         if self._mode.kind is Kind.EVERY:
             self.context.start_soon(self._catch_up)
 
     # ---------------------------------------------------------------- packets
 
-    async def _pump(self) -> None:
-        while True:
-            await self._port.wait_readable()
-            for _ in range(BURSTS_PER_PASS_MAX):
-                await self._replicator.wait_room()
-                burst = self._port.receive()
-                if burst is None:
-                    break
-                self._arrived(burst)
-            self._egress.flush()
-
     def _arrived(self, burst: Burst) -> None:
-        """Packets in their order; where a marker stands among them, it is seen exactly there."""
-        start = 0
-        for index in cluster_frame.marker_indices(burst).tolist():
-            self._packets_arrived(burst.slice(start, index))
-            self._marker_arrived(burst.frame(index))
-            start = index + 1
-        self._packets_arrived(burst.slice(start, len(burst)) if start else burst)
+        self._ledger.take(self._switch.node_name, len(burst))
 
-    def _packets_arrived(self, burst: Burst) -> None:
-        if len(burst):
-            self._ledger.take(self._switch.node_name, len(burst))
-            self._process(burst)
-            self._expiry.look(len(burst))
+    def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
+        """The engine is done with packets from the port."""
+        count = len(burst)
+        self._done(burst, codes)
+        self._expiry.look(count)
 
     def _marker_arrived(self, frame: bytes) -> None:
         """The flows' last packet from the switch is processed. Once it has left the system, the states may leave too,
@@ -144,8 +145,7 @@ class FlowTable(ActorTable[None]):
         if migration is not None:  # else it is somebody's junk with our EtherType, which says nothing
             self._replicator.when_stored(partial(self._liaison.tell_nowait, MarkerSeen(migration)))
 
-    def _process(self, burst: Burst) -> None:
-        codes = self._engine.process(burst)
+    def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         keys, emitted = self._engine.touched, self._engine.take_emitted()
         self._records += len(emitted)
         if (codes == HELD).any():
@@ -168,11 +168,13 @@ class FlowTable(ActorTable[None]):
         """Under ``every``: no state lags behind for longer than this, however quiet it is."""
         while True:
             await trio.sleep(EVERY_S)
+            self._intake.settle()
             self._replicator.catch_up()
 
     # ---------------------------------------------------------------- flows that leave
 
     @handles(PickFlows)
+    @settled
     def pick(self, message: PickFlows) -> PickedFlows:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(message.flows)
@@ -180,6 +182,7 @@ class FlowTable(ActorTable[None]):
         return PickedFlows(keys.octets(), pack_u32(epochs))
 
     @handles(KeepFlows)
+    @settled
     def keep(self, message: KeepFlows) -> None:
         """They stay."""
         keys = FlowKeys.of_octets(message.keys)
@@ -187,6 +190,7 @@ class FlowTable(ActorTable[None]):
         self._engine.unpin(keys)
 
     @handles(DepartFlows)
+    @settled
     def depart(self, message: DepartFlows) -> DepartedFlows:
         """Take pinned flows out; late packets of theirs are dropped from now on."""
         keys = FlowKeys.of_octets(message.keys)
@@ -197,11 +201,13 @@ class FlowTable(ActorTable[None]):
         return DepartedFlows(records.tobytes())
 
     @handles(FlowsMoved)
+    @settled
     def moved(self, message: FlowsMoved) -> None:
         """The target owns them, and they are protected there."""
         self._replicator.moved(message.migration, FlowKeys.of_octets(message.keys))
 
     @handles(ReturnFlows)
+    @settled
     def returned(self, message: ReturnFlows) -> Done:
         """The target is dead and the switch has given these back."""
         keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
@@ -217,6 +223,7 @@ class FlowTable(ActorTable[None]):
         return Done()
 
     @handles(BuryFlows)
+    @settled
     def bury(self, message: BuryFlows) -> None:
         """Remove tombstones (those that are still tombstones: a flow may have come back)."""
         self._engine.forget(FlowKeys.of_octets(message.keys))
@@ -224,6 +231,7 @@ class FlowTable(ActorTable[None]):
     # ---------------------------------------------------------------- flows that come
 
     @handles(PrepareFlows)
+    @settled
     def prepare(self, message: PrepareFlows) -> FlowStatuses:
         """Step 1 of a migration to here. Whoever is declared dead is not waited for."""
         keys = FlowKeys.of_octets(message.keys)
@@ -234,6 +242,7 @@ class FlowTable(ActorTable[None]):
         return FlowStatuses(statuses.tobytes())
 
     @handles(InstallFlows)
+    @settled
     def install(self, message: InstallFlows) -> None:
         """Step 3 of a migration to here: install the states, have them stored, process what waited for them, in order;
         the answer goes when they are stored."""
@@ -249,12 +258,14 @@ class FlowTable(ActorTable[None]):
         self._replicator.when_stored(partial(source.tell_nowait, answer))
 
     @handles(CancelFlows)
+    @settled
     def cancel(self, message: CancelFlows) -> None:
         """The flows will not come."""
         self._let_go(message.migration, [])
         self._drain()
 
     @handles(FinishFlows)
+    @settled
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
@@ -264,6 +275,7 @@ class FlowTable(ActorTable[None]):
         return FlowStatuses(statuses.tobytes())
 
     @handles(AdoptFlows)
+    @settled
     def adopt(self, message: AdoptFlows) -> FlowStatuses:
         """Flows of a dead runtime whose replicas were here. Those for which there is no room end, as others did."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
@@ -290,13 +302,14 @@ class FlowTable(ActorTable[None]):
         before = self._ledger.buffered
         for burst in waiting:
             self._ledger.buffer(-len(burst))
-            self._process(burst)
+            self._done(burst, self._engine.process(burst))
         self._egress.flush()
         return before - self._ledger.buffered
 
     # ---------------------------------------------------------------- the cluster
 
     @handles(NotifyClusterCfg)
+    @settled
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Who is in the cluster: nothing is taken from others."""
         self._term = max(self._term, message.term)
@@ -305,6 +318,7 @@ class FlowTable(ActorTable[None]):
         return ViewTaken()
 
     @handles(SetReplicas)
+    @settled
     def set_replicas(self, message: SetReplicas) -> Done:
         """Where the flows of this runtime are replicated from now on."""
         if message.term >= self._term:
@@ -312,11 +326,13 @@ class FlowTable(ActorTable[None]):
         return Done()
 
     @handles(CommitsStored)
+    @settled
     def stored(self, message: CommitsStored) -> None:
         """A replica has stored and released some."""
         self._replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)
+    @settled
     def recovery_over(self, message: RecoveryOver) -> None:
         """Flows that a dead source was about to send will not come any more."""
         for migration, (source, _) in list(self._holds.items()):
@@ -331,12 +347,14 @@ class FlowTable(ActorTable[None]):
     def _end(self, keys: Sequence[bytes], packets: Counts | None = None) -> None:
         """End flows here and at their replicas, and let NFs say what they have to. ``packets`` as in
         ``Engine.expire``."""
+        self._intake.settle()
         statuses = self._engine.expire(keys, packets)
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
         self._replicator.ended(_where_ok(keys, statuses.tolist()), emitted)
 
     @handles(EndFlows)
+    @settled
     def end(self, message: EndFlows) -> FlowsEnded:
         """End flows as if they had expired, oldest first: the system closes down."""
         keys = self._engine.keys()[: message.flows]
@@ -346,6 +364,7 @@ class FlowTable(ActorTable[None]):
     # ---------------------------------------------------------------- questions
 
     @handles(PollWorkload)
+    @settled
     def workload(self, message: PollWorkload) -> Workload:
         """The load as it will be when the migrations under way have ended: without the flows that leave, with those
         that come. Otherwise two migrations in quick succession would both act on what the first has already
@@ -355,6 +374,7 @@ class FlowTable(ActorTable[None]):
         return Workload(statistics.flows - self._leaving + coming, statistics.packets)
 
     @handles(ReadCounters)
+    @settled
     def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         statistics = self._engine.statistics()
@@ -365,6 +385,7 @@ class FlowTable(ActorTable[None]):
         )
 
     @handles_keyed(ReadFlow, creates=True)
+    @settled
     def read(self, key: bytes, message: ReadFlow) -> FlowRecord:
         """One flow actor's state."""
         return FlowRecord(self._engine.read(key) or b"")

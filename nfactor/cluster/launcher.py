@@ -78,6 +78,8 @@ class ClusterPlan:
     flows_max: int
     replication: Mode = attrs.Factory(Mode)
     dead_after_s: float = DEAD_AFTER_S
+    threaded: bool = False
+    """Engines run in worker threads: on real clocks alone, as a virtual one would not wait for them."""
 
 
 def members(plan: ClusterPlan) -> tuple[Member, ...]:
@@ -156,7 +158,16 @@ async def _run_runtime(
 
         await supervisor.start(replica_table, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(
-            lambda: FlowTable(life.engine, port, ledger, egress, plan.replication, liaison=liaison, switch=switch),
+            lambda: FlowTable(
+                life.engine,
+                port,
+                ledger,
+                egress,
+                plan.replication,
+                liaison=liaison,
+                switch=switch,
+                threaded=plan.threaded,
+            ),
             name=FLOWS,
         )
         await supervisor.start(lambda: Liaison(index, flows, replicas, switch), name=LIAISON)

@@ -69,6 +69,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
             "--runtimes 3 here: packets would wait",
         ),
         (["replay", "CAP", "--engine", "jit"], "--engine jit: auto, reference or compiled"),
+        (["replay", "CAP", "--worker", "bee"], "--worker bee: loop or thread"),
+        (["replay", "CAP", "--worker", "thread"], "--worker thread needs --world processes"),
         (["replay", "CAP", "--world", "moon"], "--world moon: memory or processes"),
         (["replay", "CAP", "--config", "x.toml"], "--config x.toml: not in this version yet"),
         (["replay", "CAP", "--rules", "firewall"], "write NF=FILE"),

@@ -46,11 +46,13 @@ def test_without_migrations_both_worlds_give_one_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["none", "strict", "every=20"])
-def test_flows_that_migrate_between_processes_show_nothing_of_it(mode: str, tmp_path: Path) -> None:
-    moved = report_of(
-        tmp_path, "--runtimes", "3", "--world", "processes", "--migrate-every", "100", "--replication", mode
-    )
+@pytest.mark.parametrize(
+    ("mode", "worker"),
+    [("none", "loop"), ("strict", "loop"), ("every=20", "loop"), ("none", "thread"), ("strict", "thread")],
+)
+def test_flows_that_migrate_between_processes_show_nothing_of_it(mode: str, worker: str, tmp_path: Path) -> None:
+    options = ("--migrate-every", "100", "--replication", mode, "--worker", worker)
+    moved = report_of(tmp_path, "--runtimes", "3", "--world", "processes", *options)
     assert seen(moved) == seen(report_of(tmp_path))
     assert moved["migrations"]["completed"] > 20
 
