@@ -2,10 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 # `make test` draws the same examples each time, so that what is red is red for everyone; `make nightly` looks further.
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True, max_examples=50, database=None)
@@ -20,6 +22,13 @@ os.environ.setdefault("NFACTOR_CACHE", str(Path(__file__).resolve().parent.paren
 # A shell that starts a job in the background has it ignore Ctrl-C, which everything started from there inherits: the
 # tests that send one need it to be heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """The command line says where a process's log goes; here many commands share one process."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
