@@ -66,7 +66,7 @@ class ReferenceEngine(Engine):
         self._rows: dict[bytes, Row] = {}
         self._active = 0
         self._clock_ns = 0
-        self._scan: deque[bytes] = deque()
+        self._scan: deque[Row] = deque()
         self._emitted: list[tuple[Any, Any]] = []
         self.touched: list[bytes | None] = []
         self._packets = self._created = self._expired = self._refused = 0
@@ -306,14 +306,23 @@ class ReferenceEngine(Engine):
         """See ``Engine.idle``."""
         idle: list[Row] = []
         if not self._time_outs.never:
-            if not self._scan:
-                self._scan.extend(self._rows)
-            for _ in range(min(scan_max, len(self._scan))):
-                row = self._rows.get(self._scan.popleft())
-                if row is not None and row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
+            if not self._next_to_scan():
+                self._scan.extend(self._rows.values())
+            for _ in range(scan_max):
+                if not self._next_to_scan():
+                    break
+                row = self._scan.popleft()
+                if row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     row.phase = flow_row.LEAVING
                     idle.append(row)
         return _keys(idle), np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
+
+    def _next_to_scan(self) -> bool:
+        """Whether any row is left of those that were there when the scan began; rows that have gone since are passed
+        over, and do not count as looked at."""
+        while self._scan and self._rows.get(self._scan[0].key) is not self._scan[0]:
+            self._scan.popleft()
+        return bool(self._scan)
 
     def expire(self, keys: Keys, packets: Counts | None = None) -> Statuses:
         """See ``Engine.expire``."""

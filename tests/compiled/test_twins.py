@@ -118,7 +118,8 @@ class Pair:
             twins.do(operation, keys)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+# An example opens four engines: what is a thousand elsewhere is some hundred here, within the time that a test has.
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=min(settings().max_examples, 400))
 @given(
     makers=st.sampled_from(CHAINS),
     mode=st.sampled_from(("auto", "five-tuple")),
@@ -144,6 +145,17 @@ def test_both_engines_answer_the_same_whatever_is_asked(
     for twins in pair.twins:
         twins.do("expire", twins.do("keys"))
         twins.check_all()
+
+
+def test_a_scan_for_idle_flows_looks_at_the_same_rows_although_some_have_gone() -> None:
+    """Found by the test above, by night: rows that had gone counted as looked at in one engine alone."""
+    pair, rng = Pair((tracking_firewall, Monitor, balancer), "auto", 1000, 1.0), Random(223_824)
+    for step, which in (
+        *(("refuse", 1), ("refuse", 1), ("end", 1), ("end", 1), ("migrate", 1), ("migrate", 0), ("process", 0)),
+        *(("migrate", 1), ("end", 1), ("migrate", 1), ("end", 1), ("end", 1)),
+    ):
+        getattr(pair, step)(rng, which)
+        pair.twins[which].check_all()
 
 
 class Biased(Monitor):
