@@ -38,7 +38,7 @@ from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
-from nfactor.packet.flow_key import FlowKeys, keys_array
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.packet.headers import parse
 
 _COUNT_MASK: Final = 0xFFFF_FFFF
@@ -199,7 +199,7 @@ class ReferenceEngine(Engine):
             if row.phase == flow_row.ACTIVE:
                 row.phase = flow_row.LEAVING
                 picked.append(row)
-        return _keys(picked), np.array([row.epoch for row in picked], np.uint32)
+        return FlowKeys.of(row.key for row in picked), np.array([row.epoch for row in picked], np.uint32)
 
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
@@ -315,11 +315,10 @@ class ReferenceEngine(Engine):
                 if row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     row.phase = flow_row.LEAVING
                     idle.append(row)
-        return _keys(idle), np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
+        return FlowKeys.of(row.key for row in idle), np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
 
     def _next_to_scan(self) -> bool:
-        """Whether any row is left of those that were there when the scan began; rows that have gone since are passed
-        over, and do not count as looked at."""
+        """Whether any row is left of those that were there when the scan began; what has gone since is passed over."""
         while self._scan and self._rows.get(self._scan[0].key) is not self._scan[0]:
             self._scan.popleft()
         return bool(self._scan)
@@ -374,7 +373,7 @@ class ReferenceEngine(Engine):
 
     def keys(self) -> FlowKeys:
         """See ``Engine.keys``."""
-        return _keys([row for row in self._rows.values() if row.phase <= flow_row.LEAVING])
+        return FlowKeys.of(row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING)
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""
@@ -400,7 +399,3 @@ class ReferenceEngine(Engine):
             nf_errors=dict(self._errors),
             nf_error_sample=self._error_sample,
         )
-
-
-def _keys(rows: list[Row]) -> FlowKeys:
-    return FlowKeys(keys_array([row.key for row in rows]))

@@ -21,7 +21,7 @@ tunnels and ICMP errors.
 
 import ipaddress
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import attrs
@@ -138,6 +138,11 @@ class FlowKeys(Sequence[bytes]):
     def __init__(self, array: Octets) -> None:
         self.array = array
         """``uint8[n, 48]``, C-contiguous."""
+
+    @classmethod
+    def of(cls, keys: Iterable[bytes]) -> "FlowKeys":
+        """Copies of these keys."""
+        return cls.of_octets(b"".join(keys))
 
     @classmethod
     def of_octets(cls, octets: bytes) -> "FlowKeys":
