@@ -91,9 +91,8 @@ class ReferenceEngine(Engine):
         """See ``Engine.process``."""
         if len(burst) and (burst.offsets.min() < 0 or (burst.offsets + burst.lengths).max() > len(burst.data)):
             raise CallerError("a burst with a frame that lies outside its data")
-        pkt = Packet(burst.octets())
+        pkt, one = Packet(burst.octets()), self._process_one
         pkt.records = self._emitted
-        one = self._process_one
         codes = bytearray(len(burst))
         touched = self.touched = []
         columns = zip(
