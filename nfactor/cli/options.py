@@ -15,6 +15,8 @@ from nfactor.compiled.engines import ENGINES, EngineKind
 from nfactor.errors import CallerError
 from nfactor.protocols.replication import Kind, Mode
 
+FLOWS_LIMIT = 1 << 31
+"""Rows that a flow table may be given, at most: they are numbered in 32 bits."""
 RUNTIMES_MAX = 256
 """Runtimes that one process starts, at most."""
 LATER_COMMANDS = ("simulate", "up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
@@ -217,7 +219,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         five_tuple=said.flow_key == "five-tuple",
         engine=said.engine,
         seed=_number("--seed", said.seed, 0, (1 << 64) - 1),
-        flows_max=_number("--flows-max", said.flows_max, 1, 1 << 32),
+        flows_max=_number("--flows-max", said.flows_max, 1, FLOWS_LIMIT),
         out=said.out,
         report=said.report,
         threaded=said.worker == "thread",

@@ -99,6 +99,8 @@ class CompiledEngine(Engine):
     # ---------------------------------------------------------------- memory
 
     def _lay_out(self, flows_max: int, secret: bytes) -> None:
+        if not 0 < flows_max < layout.NO_ROW - 1:
+            raise CallerError(f"flows_max {flows_max}: from 1 to {layout.NO_ROW - 2}, as rows are numbered in 32 bits")
         word = self._context
         state_size = self._chain.record_size - layout.HEADER_OCTETS
         stride = -(-(layout.ROW_STATES + state_size) // _LINE) * _LINE

@@ -11,17 +11,24 @@ from typing import Any, Final
 
 import numpy as np
 
+from nfactor.errors import CallerError
+
 _LINE: Final = 64
 _PAGE: Final = 4096
 _LARGE_PAGE: Final = 1 << 21
 
 
 class Piece:
-    """So many octets, all zero, at ``address`` (a multiple of 64)."""
+    """So many octets, all zero, at ``address`` (a multiple of 64). Raises ``CallerError`` where they cannot be had."""
 
     def __init__(self, octets: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._map = mmap.mmap(-1, max(_PAGE, octets), flags=flags)
+        try:
+            self._map = mmap.mmap(-1, max(_PAGE, octets), flags=flags)
+        except (OSError, OverflowError) as error:
+            raise CallerError(
+                f"no room for a flow table of {octets:,} octets ({error}); use a smaller flows_max"
+            ) from None
         self.array = np.frombuffer(self._map, np.uint8)
         self.address: int = self.array.ctypes.data
         assert self.address % _LINE == 0

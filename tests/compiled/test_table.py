@@ -9,8 +9,10 @@ import pytest
 
 from nfactor.compiled import layout
 from nfactor.compiled.engine import CompiledEngine
+from nfactor.compiled.memory_map import Piece
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import Status, TimeOuts
+from nfactor.errors import CallerError
 from nfactor.functions.monitor import Monitor
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
@@ -126,3 +128,10 @@ def test_a_flow_that_the_switch_forgets_under_a_full_table_makes_room_for_one_th
     assert engine.hold([key], epoch).tolist() == [Status.FULL]
     engine.expire(engine.keys()[:1])
     assert engine.hold([key], epoch).tolist() == [Status.OK]
+
+
+def test_a_table_that_cannot_be_had_is_refused_in_one_line() -> None:
+    with pytest.raises(CallerError, match="use a smaller flows_max"):
+        Piece(1 << 60)
+    with pytest.raises(CallerError, match="numbered in 32 bits"):
+        engine_of(flows_max=1 << 32)
