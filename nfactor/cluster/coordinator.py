@@ -1,15 +1,16 @@
-"""The coordinator: tells every node who is in the cluster, and names source, target and number of a migration.
+"""The coordinator: names source, target and number of a migration.
 
 Paper section 3.5. It takes no part in any flow's migration: once it has named the runtimes, they work it out among
 themselves, and it hears how it ended.
 """
 
-from contextlib import suppress
+from functools import partial
 
-import trio
+import attrs
 
-from nfactor.actors import Actor, Ref, handles
+from nfactor.actors import handles
 from nfactor.cluster.messages import (
+    Done,
     Migrate,
     Migrating,
     MigrationCounts,
@@ -19,64 +20,83 @@ from nfactor.cluster.messages import (
     SetMigrationTarget,
     Workload,
 )
-from nfactor.cluster.names import LIAISON
+from nfactor.cluster.names import COLLECTOR, LIAISON, OUTSIDE
+from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
-from nfactor.errors import PeerDown
 
 
-class Coordinator(Actor):
-    """``view`` is that of ``Membership``, on the same node. ``observer`` is told the end of each migration."""
+@attrs.define
+class _Poll:
+    """Runtimes that are asked how busy they are."""
 
-    def __init__(self, view: View, *, observer: Ref | None) -> None:
-        self._view = view
-        self._observer = observer
+    flows_max: int
+    answer: Later
+    waiting: int
+    loads: dict[str, int] = attrs.Factory(dict)
+
+
+class Coordinator(Role):
+    """``view`` is that of ``Membership``, on the same node. ``observed``: the outside is told the end of each
+    migration."""
+
+    def __init__(self, view: View, *, observed: bool) -> None:
+        self.view = view
+        self._observed = observed
         self._sources: dict[int, str] = {}
         """Of migrations that have not ended, by number."""
         self._started = self._completed = self._failed = self._flows = 0
 
     @handles(Migrate)
-    async def migrate(self, message: Migrate) -> Migrating:
+    def migrate(self, message: Migrate) -> Later:
         """Half of the flows of the runtime that has the most, as many as asked for at most, to the one with the
         fewest."""
-        loads: dict[str, int] = {}
+        runtimes = self.view.names("runtime")
+        poll = _Poll(message.flows, Later(), len(runtimes))
+        if not runtimes:
+            poll.answer.answer(Migrating(0))
+        for name in runtimes:
+            self.ask(name, LIAISON, PollWorkload(), Workload, partial(self._polled, poll, name))
+        return poll.answer
 
-        async def poll(name: str) -> None:
-            with suppress(PeerDown):
-                loads[name] = (await self._view.ask(self._liaison(name), PollWorkload(), Workload)).flows
+    def _polled(self, poll: _Poll, name: str, answer: Workload | None) -> None:
+        poll.waiting -= 1
+        if answer is not None:
+            poll.loads[name] = answer.flows
+        if poll.waiting == 0:
+            self._choose(poll)
 
-        async with trio.open_nursery() as polls:
-            for member in self._view.of_kind("runtime"):
-                polls.start_soon(poll, member.name)
+    def _choose(self, poll: _Poll) -> None:
+        loads = poll.loads
         names = sorted(loads)
-        if len(names) < 2:
-            return Migrating(0)
-        source, target = max(names, key=lambda name: loads[name]), min(reversed(names), key=lambda name: loads[name])
+        source = max(names, key=lambda name: loads[name], default="")
+        target = min(reversed(names), key=lambda name: loads[name], default="")
         if source == target or loads[source] == 0:
-            return Migrating(0)
-        request = SetMigrationTarget(target, min((loads[source] + 1) // 2, message.flows))
-        try:
-            reply = await self._view.ask(self._liaison(source), request, Migrating)
-        except PeerDown:
-            return Migrating(0)
-        if reply.flows:
+            poll.answer.answer(Migrating(0))
+            return
+        request = SetMigrationTarget(target, min((loads[source] + 1) // 2, poll.flows_max))
+        self.ask(source, LIAISON, request, Migrating, partial(self._set_out, poll, source))
+
+    def _set_out(self, poll: _Poll, source: str, answer: Migrating | None) -> None:
+        if answer is not None and answer.flows:
             self._started += 1
-            self._sources[reply.migration] = source
-        return reply
+            self._sources[answer.migration] = source
+        poll.answer.answer(answer or Migrating(0))
 
     @handles(MigrationEnded)
-    async def migration_ended(self, message: MigrationEnded) -> None:
+    def migration_ended(self, message: MigrationEnded) -> Done:
         """Count it and pass it on."""
         self._sources.pop(message.migration, None)
         self._completed += message.flows > 0
         self._failed += message.flows == 0
         self._flows += message.flows
-        if self._observer is not None:
-            await self._observer.tell(message)
+        if self._observed:
+            self.ask(OUTSIDE, COLLECTOR, message, Done, lambda _: None)
+        return Done()
 
     @handles(ReadMigrations)
     def read_migrations(self, message: ReadMigrations) -> MigrationCounts:
         """How many began and ended. One whose source is dead has failed, and its replicas have finished it."""
-        for migration in [migration for migration, source in self._sources.items() if source not in self._view]:
+        for migration in [migration for migration, source in self._sources.items() if source not in self.view]:
             del self._sources[migration]
             self._failed += 1
         return MigrationCounts(
@@ -86,6 +106,3 @@ class Coordinator(Actor):
             failed=self._failed,
             flows=self._flows,
         )
-
-    def _liaison(self, name: str) -> Ref:
-        return self.context.node.ref(name, LIAISON)

@@ -1,54 +1,77 @@
-"""Finds flows of a runtime whose time-out has passed, and asks the switch that owns their keys whether they may end.
+"""Finds flows of a runtime whose time-out has passed, and asks the switches that own their keys whether they may end.
 
-Until the switch has answered they are pinned: what it forgets must not set out for another runtime meanwhile.
+Until its switch has answered a flow is pinned: what a switch forgets must not set out for another runtime meanwhile.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
-import trio
 
-from nfactor.actors import Ref
 from nfactor.cluster.messages import ExpireFlows, FlowStatuses, pack_u32, unpack_statuses
+from nfactor.cluster.names import LIAISON
+from nfactor.cluster.ownership import owner_of
+from nfactor.cluster.view import View
 from nfactor.dataplane.engine import Counts, Engine, Status
+from nfactor.packet.flow_key import FlowKeys
 
 IDLE_FLOWS_MAX = 1024
-"""Flows that one question to the switch proposes for expiry, at most."""
+"""Flows that one question to a switch proposes for expiry, at most."""
 PACKETS_PER_IDLE_LOOK = 4
 """One row of the table is looked at for so many packets."""
 
 
 class Expiry:
-    """``end`` ends flows, here and at their replicas. ``node`` is the name of this runtime."""
+    """``node`` is the name of this runtime; ``ask`` as in ``Role``; ``end`` ends flows, here and at their replicas."""
 
     def __init__(
-        self, engine: Engine, node: str, *, switch: Ref, end: Callable[[list[bytes], Counts | None], None]
+        self,
+        engine: Engine,
+        node: str,
+        view: View,
+        *,
+        ask: Callable[..., None],
+        end: Callable[[FlowKeys, Counts], None],
     ) -> None:
         self._engine = engine
         self._node = node
-        self._switch = switch
+        self._view = view
+        self._ask = ask
         self._end = end
-        self._found: dict[bytes, int] = {}
-        """Flows to propose, and their packet counts."""
-        self._some = trio.Event()
+        self._found: dict[str, dict[bytes, int]] = {}
+        """Flows to propose, and their packet counts, by switch."""
+        self._asking: set[str] = set()
+        """Switches that have not answered: one question at a time to each."""
 
     def look(self, packets: int) -> None:
         """So many packets were processed: look at a slice of the table, so that the scan costs a fraction of them."""
-        if len(self._found) < IDLE_FLOWS_MAX:
+        if sum(map(len, self._found.values())) < IDLE_FLOWS_MAX:
             keys, counts = self._engine.idle(max(1, packets // PACKETS_PER_IDLE_LOOK))
             if len(keys):
-                self._found.update(zip(keys, counts.tolist(), strict=True))
-                self._some.set()
+                self._propose(keys, counts)
 
-    async def run(self) -> None:
-        """Ask, and end those that the switch has forgotten (or that it says are not ours), for ever."""
-        while True:
-            await self._some.wait()
-            self._some = trio.Event()
-            found, self._found = self._found, {}
-            keys, counts = list(found), np.fromiter(found.values(), np.uint32, len(found))
-            question = ExpireFlows(self._node, b"".join(keys), pack_u32(counts))
-            answer = unpack_statuses((await self._switch.ask(question, FlowStatuses)).statuses)
-            gone = (answer == Status.OK) | (answer == Status.UNKNOWN)
-            self._end([keys[index] for index in np.flatnonzero(gone).tolist()], counts[gone])
-            self._engine.unpin([keys[index] for index in np.flatnonzero(~gone).tolist()])
+    def _propose(self, keys: FlowKeys, counts: Counts) -> None:
+        switches = self._view.names("switch")
+        for key, count in zip(keys, counts.tolist(), strict=True):
+            self._found.setdefault(owner_of(key, switches), {})[key] = count
+        for switch in list(self._found):
+            self._ask_next(switch)
+
+    def _ask_next(self, switch: str) -> None:
+        if switch not in self._found or switch in self._asking:
+            return
+        found = self._found.pop(switch)
+        self._asking.add(switch)
+        keys, counts = FlowKeys.of(found), np.fromiter(found.values(), np.uint32, len(found))
+        question = ExpireFlows(self._node, keys.octets(), pack_u32(counts))
+        self._ask(switch, LIAISON, question, FlowStatuses, partial(self._answered, switch, keys, counts))
+
+    def _answered(self, switch: str, keys: FlowKeys, counts: Counts, answer: Any) -> None:
+        """End those that the switch has forgotten (or that it says are not ours)."""
+        statuses = unpack_statuses(answer.statuses)
+        gone = (statuses == Status.OK) | (statuses == Status.UNKNOWN)
+        self._end(keys.where(gone), counts[gone])
+        self._engine.unpin(keys.where(~gone))
+        self._asking.discard(switch)
+        self._ask_next(switch)

@@ -6,49 +6,34 @@ actor is addressed through its own ref. All of it is synchronous and runs to com
 departure of a thousand flows never interleave.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable  # noqa: TC003 - handlers are looked at when classes are made
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import trio
 
-from nfactor.actors import ActorTable, Ref, handles, handles_keyed
+from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
-    BuryFlows,
     CancelFlows,
-    DepartedFlows,
-    DepartFlows,
     Done,
     FlowRecord,
     FlowsInstalled,
-    FlowsMoved,
     FlowStatuses,
     InstallFlows,
-    KeepFlows,
-    MarkerSeen,
-    NotifyClusterCfg,
-    PickedFlows,
-    PickFlows,
-    PollWorkload,
     PrepareFlows,
     ReadFlow,
-    ReturnFlows,
-    ViewTaken,
     Workload,
-    pack_u32,
     unpack_records,
     unpack_u32,
 )
-from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, REPLICAS
+from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.recovery_messages import (
-    AdoptFlows,
     CommitsStored,
     FinishFlows,
     RecoveryOver,
@@ -56,8 +41,9 @@ from nfactor.cluster.recovery_messages import (
     StepTaken,
 )
 from nfactor.cluster.replicator import Replicator
-from nfactor.cluster.view import watermarks
-from nfactor.dataplane.engine import HELD, Counts, Engine, Status
+from nfactor.cluster.role import Later, Role, Task
+from nfactor.cluster.view import View, watermarks
+from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -67,9 +53,9 @@ BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
 
 
-class FlowTable(ActorTable[None]):
+class FlowTable(Role, ActorTable[None]):
     """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for
-    flows that are coming. ``switch`` is asked before flows expire."""
+    flows that are coming."""
 
     def __init__(
         self,
@@ -78,9 +64,8 @@ class FlowTable(ActorTable[None]):
         ledger: Ledger,
         egress: Egress,
         mode: Mode,
+        view: View,
         *,
-        liaison: Ref,
-        switch: Ref,
         threaded: bool = False,
     ) -> None:
         self._engine = engine
@@ -88,31 +73,26 @@ class FlowTable(ActorTable[None]):
         self._ledger = ledger
         self._egress = egress
         self._mode = mode
+        self.view = view
         engine.follows = mode.replicates  # else nobody asks which flows a burst has changed
-        self._liaison = liaison
         self._threaded = threaded
-        self._switch = switch
-        self._term = 0
-        self._members: frozenset[str] = frozenset()
+        self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
+        """Called with a migration and a switch's address: its marker came on the data path, and everything before it
+        is processed, stored and released."""
         self._waiting: list[Burst] = []
-        self._holds: dict[int, tuple[str, list[bytes]]] = {}
-        """Keys that are held, by migration, and who will send their states."""
+        self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
+        """Keys that are held, by migration or claim, and who will send their states."""
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
         """Records that NFs have emitted so far."""
 
-    async def started(self) -> None:
-        """Begin to take packets."""
-        node = self.context.node
-        self._replicator = Replicator(
-            self._mode,
-            self._engine,
-            self._egress,
-            self._ledger,
-            send=lambda runtime, message: node.ref(runtime, REPLICAS).tell_nowait(message),
+    def begin(self) -> None:
+        """Be ready for packets."""
+        self.replicator = Replicator(
+            self._mode, self._engine, self._egress, self._ledger, now=self.host.now, send=self._send_commit
         )
-        self._intake = Intake(
+        self.intake = Intake(
             self._port,
             self._engine,
             arrived=self._arrived,
@@ -120,16 +100,28 @@ class FlowTable(ActorTable[None]):
             marker=self._marker_arrived,
             threaded=self._threaded,
         )
-        self._expiry = Expiry(self._engine, node.name, switch=self._switch, end=self._end)
-        self.context.start_soon(self._expiry.run)
-        self.context.start_soon(self._intake.run, self._replicator.wait_room, self._egress.flush)
+        self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
         if self._mode.kind is Kind.EVERY:
-            self.context.start_soon(self._catch_up)
+            self.host.after(EVERY_S, self._catch_up)
+
+    def tasks(self) -> list[Task]:
+        """See ``Role``."""
+        return [(self.intake.run, (self.replicator.wait_room, self._egress.flush))]
+
+    def _send_commit(self, runtime: str, message: object) -> None:
+        self.host.tell(runtime, REPLICAS, message)
+
+    def settle(self) -> None:
+        """Nothing is half done behind this: what a worker thread has is taken."""
+        self.intake.settle()
 
     # ---------------------------------------------------------------- packets
 
     def _arrived(self, burst: Burst) -> None:
-        self._ledger.take(self._switch.node_name, len(burst))
+        """Packets are a switch's, by their source address."""
+        names = {member.address: member.name for member in self.view.of_kind("switch")}
+        for address, count in cluster_frame.count_sources(burst).items():
+            self._ledger.take(names.get(address, address.hex(":")), count)
 
     def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         """The engine is done with packets from the port."""
@@ -143,7 +135,7 @@ class FlowTable(ActorTable[None]):
         self._ledger.markers_received += 1
         migration = cluster_frame.read_marker(frame)
         if migration is not None:  # else it is somebody's junk with our EtherType, which says nothing
-            self._replicator.when_stored(partial(self._liaison.tell_nowait, MarkerSeen(migration)))
+            self.replicator.when_stored(partial(self.when_marked, migration, frame[6:12]))
 
     def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         keys, emitted = self._engine.touched, self._engine.take_emitted()
@@ -154,7 +146,7 @@ class FlowTable(ActorTable[None]):
             burst, codes = burst.select(others), codes[others]
             keys = [keys[place] for place in others.tolist()] if keys else keys
         if len(burst):
-            self._replicator.commit(burst, keys, codes, emitted)
+            self.replicator.commit(burst, keys, codes, emitted)
 
     def _hold(self, burst: Burst) -> None:
         room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
@@ -164,69 +156,59 @@ class FlowTable(ActorTable[None]):
             self._waiting.append(burst)
             self._ledger.buffer(len(burst))
 
-    async def _catch_up(self) -> None:
+    @settled
+    def _catch_up(self) -> None:
         """Under ``every``: no state lags behind for longer than this, however quiet it is."""
-        while True:
-            await trio.sleep(EVERY_S)
-            self._intake.settle()
-            self._replicator.catch_up()
+        self.replicator.catch_up()
+        self.host.after(EVERY_S, self._catch_up)
 
     # ---------------------------------------------------------------- flows that leave
 
-    @handles(PickFlows)
     @settled
-    def pick(self, message: PickFlows) -> PickedFlows:
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Pin flows for a migration."""
-        keys, epochs = self._engine.pick(message.flows)
+        keys, epochs = self._engine.pick(flows_max)
         self._leaving += len(keys)
-        return PickedFlows(keys.octets(), pack_u32(epochs))
+        return keys, epochs
 
-    @handles(KeepFlows)
     @settled
-    def keep(self, message: KeepFlows) -> None:
+    def keep(self, keys: FlowKeys) -> None:
         """They stay."""
-        keys = FlowKeys.of_octets(message.keys)
         self._leaving -= len(keys)
         self._engine.unpin(keys)
 
-    @handles(DepartFlows)
     @settled
-    def depart(self, message: DepartFlows) -> DepartedFlows:
+    def depart(self, migration: int, keys: FlowKeys) -> Records:
         """Take pinned flows out; late packets of theirs are dropped from now on."""
-        keys = FlowKeys.of_octets(message.keys)
         self._leaving -= len(keys)
         records, statuses = self._engine.depart(keys)
         assert not statuses.any(), "only flows that were picked depart, and picked flows neither expire nor leave twice"
-        self._replicator.departed(message.migration, keys, records)
-        return DepartedFlows(records.tobytes())
+        self.replicator.departed(migration, keys, records)
+        return records
 
-    @handles(FlowsMoved)
     @settled
-    def moved(self, message: FlowsMoved) -> None:
+    def moved(self, migration: int, keys: FlowKeys) -> None:
         """The target owns them, and they are protected there."""
-        self._replicator.moved(message.migration, FlowKeys.of_octets(message.keys))
+        self.replicator.moved(migration, keys)
 
-    @handles(ReturnFlows)
     @settled
-    def returned(self, message: ReturnFlows) -> Done:
-        """The target is dead and the switch has given these back."""
-        keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
-        if message.records:
-            self._engine.install(keys, epochs, unpack_records(message.records, self._engine.record_size))
-            self._let_go(message.migration, keys)
-        else:
+    def take_back(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records | None) -> None:
+        """The target is dead and a switch has given these back, with these epochs. ``records`` are the states of flows
+        that had departed, and are held now; None: they never did."""
+        if records is None:
             self._leaving -= len(keys)
             self._engine.unpin(keys, epochs)
-        self._replicator.adopt(keys)
-        self._replicator.moved(message.migration, keys)
+        else:
+            self._engine.install(keys, epochs, records)
+            self._came(migration, keys)
+        self.replicator.adopt(keys)
+        self.replicator.moved(migration, keys)
         self._drain()
-        return Done()
 
-    @handles(BuryFlows)
     @settled
-    def bury(self, message: BuryFlows) -> None:
+    def bury(self, keys: FlowKeys) -> None:
         """Remove tombstones (those that are still tombstones: a flow may have come back)."""
-        self._engine.forget(FlowKeys.of_octets(message.keys))
+        self._engine.forget(keys)
 
     # ---------------------------------------------------------------- flows that come
 
@@ -235,34 +217,46 @@ class FlowTable(ActorTable[None]):
     def prepare(self, message: PrepareFlows) -> FlowStatuses:
         """Step 1 of a migration to here. Whoever is declared dead is not waited for."""
         keys = FlowKeys.of_octets(message.keys)
-        if message.source not in self._members:
+        if message.source not in self.view:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
-        statuses = self._engine.hold(keys, unpack_u32(message.epochs))
-        self._holds[message.migration] = message.source, _where_ok(keys, statuses.tolist())
+        statuses = self.expect(message.migration, message.source, keys, unpack_u32(message.epochs))
         return FlowStatuses(statuses.tobytes())
+
+    @settled
+    def expect(self, migration: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
+        """Hold packets of flows that will come, in that migration (or claim), from there."""
+        statuses = self._engine.hold(keys, epochs)
+        _, held = self._holds.setdefault(migration, (source, {}))
+        held.update(dict.fromkeys(_where_ok(keys, statuses)))
+        return statuses
 
     @handles(InstallFlows)
     @settled
-    def install(self, message: InstallFlows) -> None:
+    def install(self, message: InstallFlows) -> Later:
         """Step 3 of a migration to here: install the states, have them stored, process what waited for them, in order;
-        the answer goes when they are stored."""
-        if message.source not in self._members:
-            return
-        keys = FlowKeys.of_octets(message.keys)
-        records = unpack_records(message.records, self._engine.record_size)
-        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._let_go(message.migration, keys)
-        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
-        answer = FlowsInstalled(message.migration, statuses.tobytes(), self._drain())
-        source = self.context.node.ref(message.source, LIAISON)
-        self._replicator.when_stored(partial(source.tell_nowait, answer))
+        the answer goes when they are stored. A dead source gets none."""
+        later, keys = Later(), FlowKeys.of_octets(message.keys)
+        if message.source in self.view:
+            records = unpack_records(message.records, self._engine.record_size)
+            statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
+            self.give_up(message.migration)
+            answer = FlowsInstalled(statuses.tobytes(), self._drain())
+            self.replicator.when_stored(partial(later.answer, answer))
+        return later
+
+    def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
+        statuses = self._engine.install(keys, epochs, records)
+        self._came(migration, keys)
+        self.replicator.adopt(_where_ok(keys, statuses))
+        return statuses
 
     @handles(CancelFlows)
     @settled
-    def cancel(self, message: CancelFlows) -> None:
+    def cancel(self, message: CancelFlows) -> Done:
         """The flows will not come."""
-        self._let_go(message.migration, [])
+        self.give_up(message.migration)
         self._drain()
+        return Done()
 
     @handles(FinishFlows)
     @settled
@@ -270,31 +264,39 @@ class FlowTable(ActorTable[None]):
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
+        self.replicator.adopt(_where_ok(keys, statuses))
         self._drain()
         return FlowStatuses(statuses.tobytes())
 
-    @handles(AdoptFlows)
     @settled
-    def adopt(self, message: AdoptFlows) -> FlowStatuses:
-        """Flows of a dead runtime whose replicas were here. Those for which there is no room end, as others did."""
-        keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._let_go(message.claim, keys)
-        self._replicator.adopt(_where_ok(keys, statuses.tolist()))
-        refused, size = np.flatnonzero(statuses != Status.OK), self._engine.record_size
-        self._engine.farewell([keys[place] for place in refused.tolist()], records[refused])
-        self._engine.farewell(FlowKeys.of_octets(message.ended_keys), unpack_records(message.ended_records, size))
+    def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
+        """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
+        How many go on. Those for which there is no room end, as others did."""
+        statuses = self._take_over(claim, keys, epochs, records)
+        self.give_up(claim)
+        refused = np.flatnonzero(statuses != Status.OK)
+        self.farewell(FlowKeys(keys.array[refused]), records[refused])
+        self._drain()
+        return len(keys) - len(refused)
+
+    @settled
+    def farewell(self, keys: FlowKeys, records: Records) -> None:
+        """Flows that ended where NFs could not say what they had to."""
+        self._engine.farewell(keys, records)
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
-        self._replicator.ended([], emitted)
-        self._drain()
-        return FlowStatuses(statuses.tobytes())
+        self.replicator.ended([], emitted)
 
-    def _let_go(self, migration: int, installed: Sequence[bytes]) -> None:
-        here = dict.fromkeys(installed)
-        _, held = self._holds.pop(migration, ("", []))
-        self._engine.release([key for key in held if key not in here])
+    def _came(self, migration: int, keys: FlowKeys) -> None:
+        """These are not waited for any more."""
+        _, held = self._holds.get(migration, ("", {}))
+        for key in keys:
+            held.pop(key, None)
+
+    def give_up(self, migration: int) -> None:
+        """What has not come in that migration (or claim) will not."""
+        _, held = self._holds.pop(migration, ("", {}))
+        self._engine.release(FlowKeys.of(held))
 
     def _drain(self) -> int:
         """Process what waited; what still has to wait for another migration waits on, in the same order."""
@@ -308,50 +310,40 @@ class FlowTable(ActorTable[None]):
 
     # ---------------------------------------------------------------- the cluster
 
-    @handles(NotifyClusterCfg)
-    @settled
-    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
-        """Who is in the cluster: nothing is taken from others."""
-        self._term = max(self._term, message.term)
-        if message.term == self._term:
-            self._members = frozenset(member.name for member in message.members)
-        return ViewTaken()
-
     @handles(SetReplicas)
     @settled
     def set_replicas(self, message: SetReplicas) -> Done:
         """Where the flows of this runtime are replicated from now on."""
-        if message.term >= self._term:
-            self._replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+        if message.term >= self.view.term:
+            self.replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
         return Done()
 
     @handles(CommitsStored)
     @settled
     def stored(self, message: CommitsStored) -> None:
         """A replica has stored and released some."""
-        self._replicator.stored(message.replica, message.sequence)
+        self.replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)
     @settled
-    def recovery_over(self, message: RecoveryOver) -> None:
+    def recovery_over(self, message: RecoveryOver) -> StepTaken:
         """Flows that a dead source was about to send will not come any more."""
         for migration, (source, _) in list(self._holds.items()):
             if source == message.node:
-                self._let_go(migration, [])
+                self.give_up(migration)
         self._drain()
-        to = self.context.node.ref(COORDINATOR, MEMBERSHIP)
-        to.tell_nowait(StepTaken(message.recovery, self._ledger.node))
+        return StepTaken()
 
     # ---------------------------------------------------------------- flows that end
 
-    def _end(self, keys: Sequence[bytes], packets: Counts | None = None) -> None:
+    def _end(self, keys: FlowKeys, packets: Counts | None = None) -> None:
         """End flows here and at their replicas, and let NFs say what they have to. ``packets`` as in
         ``Engine.expire``."""
-        self._intake.settle()
+        self.intake.settle()
         statuses = self._engine.expire(keys, packets)
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
-        self._replicator.ended(_where_ok(keys, statuses.tolist()), emitted)
+        self.replicator.ended(_where_ok(keys, statuses), emitted)
 
     @handles(EndFlows)
     @settled
@@ -363,9 +355,8 @@ class FlowTable(ActorTable[None]):
 
     # ---------------------------------------------------------------- questions
 
-    @handles(PollWorkload)
     @settled
-    def workload(self, message: PollWorkload) -> Workload:
+    def workload(self) -> Workload:
         """The load as it will be when the migrations under way have ended: without the flows that leave, with those
         that come. Otherwise two migrations in quick succession would both act on what the first has already
         changed."""
@@ -381,7 +372,7 @@ class FlowTable(ActorTable[None]):
         return self._ledger.counters(
             nf_errors=statistics.nf_errors,
             nf_error_sample=statistics.nf_error_sample,
-            protection=self._replicator.protection(),
+            protection=self.replicator.protection(),
         )
 
     @handles_keyed(ReadFlow, creates=True)
@@ -391,5 +382,5 @@ class FlowTable(ActorTable[None]):
         return FlowRecord(self._engine.read(key) or b"")
 
 
-def _where_ok(keys: Sequence[bytes], statuses: Sequence[int]) -> list[bytes]:
-    return [key for key, status in zip(keys, statuses, strict=True) if status == Status.OK]
+def _where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:
+    return keys.where(statuses == Status.OK)

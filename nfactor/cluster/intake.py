@@ -21,12 +21,12 @@ A = TypeVar("A", bound=Actor)
 
 
 def settled(handler: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, P], R]:
-    """For handlers of an actor with an ``_intake``: they never find a burst half done, as what a worker thread has is
+    """For handlers of an actor with an ``intake``: they never find a burst half done, as what a worker thread has is
     taken first."""
 
     @wraps(handler)
     def handle(actor: A, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        actor._intake.settle()  # type: ignore[attr-defined]
+        actor.intake.settle()  # type: ignore[attr-defined]
         return handler(actor, *args, **kwargs)
 
     return handle

@@ -146,31 +146,14 @@ async def _run_runtime(
 ) -> None:
     name = runtime_name(index)
     async with _open(world, name) as node, _supervised(node) as supervisor:
-        liaison, flows, replicas = (node.ref(name, actor) for actor in (LIAISON, FLOWS, REPLICAS))
-        switch, ledger = node.ref(switch_name(0), LIAISON), Ledger(name)
-        tables: list[ReplicaTable] = []
-        reporter = Reporter(ledger, node.ref(OUTSIDE, COLLECTOR), lambda *commit: tables[0].completed(*commit))
+        view, ledger = View(), Ledger(name)
+        reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-
-        def replica_table() -> ReplicaTable:
-            tables[:] = [ReplicaTable(egress, ledger, reporter, life.engine.record_size, flows=flows, switch=switch)]
-            return tables[0]
-
-        await supervisor.start(replica_table, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
-        await supervisor.start(
-            lambda: FlowTable(
-                life.engine,
-                port,
-                ledger,
-                egress,
-                plan.replication,
-                liaison=liaison,
-                switch=switch,
-                threaded=plan.threaded,
-            ),
-            name=FLOWS,
-        )
-        await supervisor.start(lambda: Liaison(index, flows, replicas, switch), name=LIAISON)
+        flows = FlowTable(life.engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
+        replicas = ReplicaTable(egress, ledger, reporter, life.engine.record_size, flows, view)
+        await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
+        await supervisor.start(lambda: flows, name=FLOWS)
+        await supervisor.start(lambda: Liaison(index, flows, view), name=LIAISON)
         task_status.started(life)
         await trio.sleep_forever()
 
@@ -183,7 +166,6 @@ async def run_switch(
     outside = world.port(name, address(Kind.SWITCH_OUTSIDE, index))
     inside = world.port(name, address(Kind.SWITCH_INSIDE, index))
     async with _open(world, name) as node, _supervised(node) as supervisor:
-        observer = node.ref(OUTSIDE, COLLECTOR)
         next_hop = address(Kind.OUTSIDE, 0)
         ledger = Ledger(name)
         await supervisor.start(
@@ -193,7 +175,7 @@ async def run_switch(
                 inside,
                 ledger,
                 next_hop=next_hop,
-                observer=observer,
+                observed=True,
             ),
             name=LIAISON,
         )
@@ -206,15 +188,18 @@ async def run_coordinator(
 ) -> None:
     """The coordinator; it has started when every node knows the cluster."""
     async with _open(world, COORDINATOR) as node, _supervised(node) as supervisor:
-        observer = node.ref(OUTSIDE, COLLECTOR)
-        view, replicated = View(), plan.replication.replicates
-        await supervisor.start(lambda: Coordinator(view, observer=observer), name=COORDINATOR)
-        await supervisor.start(
-            lambda: Membership(
-                members(plan), view, replicated=replicated, dead_after_s=plan.dead_after_s, observer=observer
-            ),
-            name=MEMBERSHIP,
+        view, ready = View(), trio.Event()
+        await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
+        membership = Membership(
+            members(plan),
+            view,
+            replicated=plan.replication.replicates,
+            dead_after_s=plan.dead_after_s,
+            observed=True,
+            ready=ready.set,
         )
+        await supervisor.start(lambda: membership, name=MEMBERSHIP)
+        await ready.wait()
         task_status.started()
         await trio.sleep_forever()
 
@@ -265,6 +250,8 @@ class Cluster:
     """Who was in it at the beginning."""
     lives: dict[str, Any]
     """The runtimes that live, by name: a ``Life`` of whatever kind the launcher makes."""
+    collector: Collector
+    """What asks from outside, and outlives the end of sessions."""
 
     async def busiest(self) -> str:
         """The runtime that has the most flows. Where that can be seen without asking, no time passes."""
@@ -272,7 +259,7 @@ class Cluster:
         for name, life in self.lives.items():
             seen = life.flows()
             if seen is None:
-                seen = (await self.node.ref(name, LIAISON).ask(PollWorkload(), Workload)).flows
+                seen = (await self.collector.call(name, LIAISON, PollWorkload(), Workload)).flows
             flows[name] = seen
         return max(flows, key=lambda name: flows[name])
 
@@ -303,8 +290,9 @@ async def open_cluster(
         schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
         lives = await start.start_nodes(nursery, world, plan)
         async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:
-            await supervisor.start(lambda: Collector(outside, schemas), name=COLLECTOR)
+            collector = Collector(outside, schemas)
+            await supervisor.start(lambda: collector, name=COLLECTOR)
             nursery.start_soon(outside.run)
             await start.start_coordinator(nursery, world, plan)
-            yield Cluster(node, outside, members(plan), dict(lives))
+            yield Cluster(node, outside, members(plan), dict(lives), collector)
         nursery.cancel_scope.cancel()

@@ -1,51 +1,43 @@
 """The liaison of a runtime: takes the coordinator's calls and drives the migrations that leave here.
 
-It holds no flow. What touches flows it asks of the flow table (local messages) and of other nodes (remote ones); the
-order of the steps is the machine's in ``nfactor.protocols.migration``, and this file is its shell: an effect in, a
-message out, a reply back into the machine.
+It holds no flow. What touches flows it has done by the flow table beside it, and what concerns other nodes it asks of
+them; the order of the steps is the machine's in ``nfactor.protocols.migration``, and this file is its shell: an effect
+in, a message out, a reply back into the machine.
 """
 
-from collections import deque
-from contextlib import suppress
+from functools import partial
 
-import trio
+import attrs
+import numpy as np
 
-from nfactor.actors import Actor, Ref, handles
+from nfactor.actors import handles
+from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.messages import (
-    BuryFlows,
     CancelFlows,
-    DepartedFlows,
-    DepartFlows,
     Done,
     FlowsInstalled,
-    FlowsMoved,
     FlowStatuses,
     InstallFlows,
-    KeepFlows,
-    MarkerSeen,
     Migrating,
     MigrationEnded,
     NotifyClusterCfg,
-    PickedFlows,
-    PickFlows,
     PollWorkload,
     PrepareFlows,
     RedirectFlows,
-    ReturnFlows,
     SetMigrationTarget,
     ViewTaken,
     Workload,
     pack_u32,
     unpack_statuses,
-    unpack_u32,
 )
-from nfactor.cluster.names import COORDINATOR, FLOWS, MEMBERSHIP
+from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
+from nfactor.cluster.ownership import owner_of
 from nfactor.cluster.recovery_messages import ClaimFlows, FlowsClaimed, Heartbeat, StepTaken, TakeBack
+from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import REMEMBER_S
-from nfactor.dataplane.engine import Status, Statuses
-from nfactor.errors import MailboxFull, PeerDown
-from nfactor.packet.flow_key import keys_list
+from nfactor.dataplane.engine import Records
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.migration import (
     Bury,
     Cancel,
@@ -71,195 +63,182 @@ TOMBSTONE_S = 1.0
 assert REMEMBER_S > TOMBSTONE_S, "a switch forgets no flow whose tombstone still stands"
 
 
+@attrs.define(eq=False)
 class _Migration:
     """One set of flows on its way out: the machine, and what the shell needs to carry out its effects."""
 
-    def __init__(self, number: int, target: str, keys: list[bytes], machine: MigrationSource) -> None:
-        self.number = number
-        self.target = target
-        self.flows = len(keys)
-        self.machine = machine
-        self.effects: deque[Effect] = deque(machine.start())
-        self.happened = trio.Event()
-        """Something came that was no answer to a question."""
-        self.departed: tuple[bytes, ...] = ()
-        self.records = b""
-        """Flows that have departed, and their states, which are kept until the target has answered."""
-        self.buffered = 0
+    number: int
+    target: str
+    machine: MigrationSource
+    flows: int
+    """How many set out."""
+    departed: tuple[bytes, ...] = ()
+    records: Records = attrs.Factory(lambda: np.zeros((0, 0), np.uint8))
+    """Flows that have departed, and their states, which are kept until the target has answered."""
+    buffered: int = 0
 
-    def records_of(self, keys: tuple[bytes, ...]) -> bytes:
+    def records_of(self, keys: tuple[bytes, ...]) -> Records:
         """The states of some that have departed."""
-        size = len(self.records) // len(self.departed)
-        place = {key: index * size for index, key in enumerate(self.departed)}
-        return b"".join(self.records[place[key] : place[key] + size] for key in keys)
-
-    def after(self, effects: list[Effect]) -> None:
-        """Something happened, and this is to be done now."""
-        self.effects.extend(effects)
-        self.happened.set()
+        place = {key: index for index, key in enumerate(self.departed)}
+        return self.records[[place[key] for key in keys]]
 
 
-class Liaison(Actor):
-    """``index`` is the runtime's number; migrations are numbered so that no two runtimes ever use the same number."""
+class Liaison(Role):
+    """``index`` is the runtime's number; migrations are numbered so that no two runtimes ever use the same number.
+    ``flows`` is the flow table of this runtime."""
 
-    def __init__(self, index: int, table: Ref, replicas: Ref, switch: Ref) -> None:
+    def __init__(self, index: int, flows: FlowTable, view: View) -> None:
         self._index = index
-        self._table = table
-        self._replicas = replicas
-        self._switch = switch
-        self._view = View()
+        self._flows = flows
+        self.view = view
         self._count = 0
         self._migrations: dict[int, _Migration] = {}
-        self._one_less = trio.Event()
-        """A migration is over."""
+        self._taking_back: list[tuple[str, Later]] = []
+        """Nodes that are dead, and who waits until no migration to them is left."""
         self._tombstones: dict[int, tuple[bytes, ...]] = {}
         """Flows whose tombstones stand here, by migration."""
+        flows.when_marked = self._marker
 
-    async def started(self) -> None:
+    def begin(self) -> None:
         """Begin to say that this runtime lives."""
-        self.context.start_soon(self._beat)
-
-    async def _beat(self) -> None:
-        sign = Heartbeat(self.context.node.name)
-        to = (self.context.node.ref(COORDINATOR, MEMBERSHIP), self._switch)
-        while True:
-            for ref in to:
-                with suppress(MailboxFull):  # a sign of life that is late says nothing that the next does not
-                    ref.tell_nowait(sign)
-            await trio.sleep(HEARTBEAT_S)
+        sign = Heartbeat(self.host.node)
+        self.host.tell(COORDINATOR, MEMBERSHIP, sign)
+        for switch in self.view.names("switch"):
+            self.host.tell(switch, LIAISON, sign)
+        self.host.after(HEARTBEAT_S, self.begin)
 
     @handles(NotifyClusterCfg)
-    async def configure(self, message: NotifyClusterCfg) -> ViewTaken:
-        """Take the view, everywhere on this runtime, unless a newer one is known."""
-        self._view.take(message)
-        for ref in (self._replicas, self._table):
-            await ref.ask(message, ViewTaken)
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
+        """Take the view, for the whole runtime, unless a newer one is known."""
+        self._flows.settle()
+        self.view.take(message)
         return ViewTaken()
 
     @handles(PollWorkload)
-    async def workload(self, message: PollWorkload) -> Workload:
+    def workload(self, message: PollWorkload) -> Workload:
         """How busy this runtime is."""
-        return await self._table.ask(message, Workload)
+        return self._flows.workload()
+
+    # ---------------------------------------------------------------- migrations
 
     @handles(SetMigrationTarget)
-    async def migrate(self, message: SetMigrationTarget) -> Migrating:
+    def migrate(self, message: SetMigrationTarget) -> Migrating:
         """Set out with flows for another runtime; answers as soon as they are picked."""
-        picked = await self._table.ask(PickFlows(min(message.flows, MIGRATION_BATCH_FLOWS_MAX)), PickedFlows)
-        keys, number = keys_list(picked.keys), 0
-        if keys:
-            self._count += 1
-            number = (self._index + 1) << 32 | self._count
-            migration = _Migration(number, message.target, keys, MigrationSource(keys, unpack_u32(picked.epochs)))
-            self._migrations[number] = migration
-            self.context.start_soon(self._drive, migration)
+        if message.target not in self.view or message.target == self.host.node:
+            return Migrating(0)
+        keys, epochs = self._flows.pick(min(message.flows, MIGRATION_BATCH_FLOWS_MAX))
+        if not len(keys):
+            return Migrating(0)
+        self._count += 1
+        number = (self._index + 1) << 32 | self._count
+        machine = MigrationSource(tuple(keys), epochs, partial(owner_of, switches=self.view.names("switch")))
+        migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
+        self._carry_out(migration, machine.start())
         return Migrating(len(keys), number)
 
-    @handles(MarkerSeen)
-    def marker_seen(self, message: MarkerSeen) -> None:
-        """The switch's answer on the data path. One of a migration that is over says nothing new."""
-        migration = self._migrations.get(message.migration)
-        if migration is not None:
-            migration.after(migration.machine.marker())
+    def _marker(self, number: int, address: bytes) -> None:
+        """A switch's answer on the data path. One of a migration that is over says nothing new."""
+        migration = self._migrations.get(number)
+        switch = next((member.name for member in self.view.of_kind("switch") if member.address == address), None)
+        if migration is not None and switch is not None:
+            self._carry_out(migration, migration.machine.marker(switch))
 
-    @handles(FlowsInstalled)
-    def installed(self, message: FlowsInstalled) -> None:
-        """The target's answer to the last step. From one that is declared dead it comes too late: others decide."""
-        migration = self._migrations.get(message.migration)
-        if migration is not None and migration.target in self._view:
-            migration.buffered = message.buffered
-            migration.after(migration.machine.installed(unpack_statuses(message.statuses)))
+    def _carry_out(self, migration: _Migration, effects: list[Effect]) -> None:
+        for effect in effects:
+            self._do(migration, effect)
+        if migration.machine.over and self._migrations.pop(migration.number, None) is not None:
+            self._over(migration)
 
-    @handles(TakeBack)
-    def take_back(self, message: TakeBack) -> None:
-        """A target is dead: what was on its way there and has not been claimed by its replicas comes back."""
-        for migration in self._migrations.values():
-            if migration.target == message.node and not migration.machine.over:
-                migration.after(migration.machine.died())
-        self.context.start_soon(self._taken_back, message)
-
-    async def _taken_back(self, message: TakeBack) -> None:
-        while any(migration.target == message.node for migration in self._migrations.values()):
-            await self._one_less.wait()
-        # What nobody could claim begins anew somewhere, and here it must not be taken for late.
-        for number in list(self._tombstones):
-            await self._bury(number)
-        step = StepTaken(message.recovery, self.context.node.name)
-        self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
-
-    async def _drive(self, migration: _Migration) -> None:
-        while migration.effects or not migration.machine.over:
-            if migration.effects:
-                await self._carry_out(migration, migration.effects.popleft())
-            else:
-                await migration.happened.wait()
-                migration.happened = trio.Event()
-        del self._migrations[migration.number]
-        self._one_less.set()
-        self._one_less = trio.Event()
-        moved = len(migration.machine.keys) if migration.machine.state is State.DONE else 0
-        await self.context.node.ref(COORDINATOR, COORDINATOR).tell(
-            MigrationEnded(
-                migration=migration.number,
-                source=self.context.node.name,
-                target=migration.target,
-                flows=moved,
-                failed=migration.flows - moved,
-                buffered=migration.buffered,
-            )
-        )
-
-    async def _carry_out(self, migration: _Migration, effect: Effect) -> None:
-        number, machine, own = migration.number, migration.machine, self.context.node.name
-        target = self.context.node.ref(migration.target, FLOWS)
+    def _do(self, migration: _Migration, effect: Effect) -> None:
+        number, target, own, flows = migration.number, migration.target, self.host.node, self._flows
         match effect:
             case Prepare(keys, epochs):
                 request = PrepareFlows(number, own, b"".join(keys), pack_u32(epochs))
-                try:
-                    reply = await self._view.ask(target, request, FlowStatuses)
-                except PeerDown:
-                    migration.after(machine.died())
-                else:
-                    migration.after(machine.prepared(unpack_statuses(reply.statuses)))
-            case Redirect(keys, epochs):
-                order = RedirectFlows(number, own, migration.target, b"".join(keys), pack_u32(epochs))
-                reply = await self._switch.ask(order, FlowStatuses)
-                migration.after(machine.redirected(unpack_statuses(reply.statuses)))
+                self.ask(target, FLOWS, request, FlowStatuses, partial(self._prepared, migration))
+            case Redirect(switch, keys, epochs):
+                order = RedirectFlows(number, own, target, b"".join(keys), pack_u32(epochs))
+                self.ask(switch, LIAISON, order, FlowStatuses, partial(self._redirected, migration, switch))
             case Install(keys, epochs):
-                octets = b"".join(keys)
-                migration.records = (await self._table.ask(DepartFlows(number, octets), DepartedFlows)).records
-                migration.departed = keys
-                await target.tell(InstallFlows(number, own, octets, pack_u32(epochs), migration.records))
-            case Claim(keys, epochs):
-                migration.after(machine.returned(await self._claim(migration, b"".join(keys), pack_u32(epochs))))
+                migration.departed, migration.records = keys, flows.depart(number, FlowKeys.of(keys))
+                states = InstallFlows(number, own, b"".join(keys), pack_u32(epochs), migration.records.tobytes())
+                self.ask(target, FLOWS, states, FlowsInstalled, partial(self._installed, migration))
+            case Claim(switch, keys, epochs):
+                if migration.departed:  # packets may be here before the answer is
+                    flows.expect(number, own, FlowKeys.of(keys), epochs)
+                claim = ClaimFlows(own, target, b"".join(keys), pack_u32(epochs), b"")
+                self.ask(switch, LIAISON, claim, FlowsClaimed, partial(self._returned, migration, switch))
             case Return(keys, epochs, departed):
-                records = migration.records_of(keys) if departed else b""
-                await self._table.ask(ReturnFlows(number, b"".join(keys), pack_u32(epochs), records), Done)
+                flows.take_back(number, FlowKeys.of(keys), epochs, migration.records_of(keys) if departed else None)
             case Keep(keys):
-                await self._table.tell(KeepFlows(b"".join(keys)))
+                flows.keep(FlowKeys.of(keys))
             case Cancel():
-                await target.tell(CancelFlows(number))
+                self.ask(target, FLOWS, CancelFlows(number), Done, lambda _: None)
             case Bury(keys):
-                await self._table.tell(FlowsMoved(number, b"".join(keys)))
-                self._tombstones[number] = keys
-                self.context.start_soon(self._bury_later, number)
+                flows.moved(number, FlowKeys.of(keys))
+                self._tombstones[number] = (*self._tombstones.get(number, ()), *keys)
+                self.host.after(TOMBSTONE_S, partial(self._bury, number))
 
-    async def _claim(self, migration: _Migration, keys: bytes, epochs: bytes) -> Statuses:
-        """Claim flows back. Packets of those that have departed may be here before the switch's answer is, so they are
-        held first."""
-        own = self.context.node.name
-        if migration.departed:
-            await self._table.ask(PrepareFlows(migration.number, own, keys, epochs), FlowStatuses)
-        claimed = await self._switch.ask(ClaimFlows(own, migration.target, keys, epochs, b""), FlowsClaimed)
-        statuses = unpack_statuses(claimed.statuses)
-        if migration.departed and (statuses != Status.OK).all():
-            await self._table.tell(CancelFlows(migration.number))
-        return statuses
+    def _prepared(self, migration: _Migration, answer: FlowStatuses | None) -> None:
+        machine = migration.machine
+        effects = machine.died() if answer is None else machine.prepared(unpack_statuses(answer.statuses))
+        self._carry_out(migration, effects)
 
-    async def _bury_later(self, number: int) -> None:
-        await trio.sleep(TOMBSTONE_S)
-        await self._bury(number)
+    def _redirected(self, migration: _Migration, switch: str, answer: FlowStatuses | None) -> None:
+        assert answer is not None, "switches do not leave"
+        self._carry_out(migration, migration.machine.redirected(switch, unpack_statuses(answer.statuses)))
 
-    async def _bury(self, number: int) -> None:
+    def _installed(self, migration: _Migration, answer: FlowsInstalled | None) -> None:
+        """Where the target is declared dead, its replicas come first, and then ``take_back``."""
+        if answer is not None:
+            migration.buffered = answer.buffered
+            self._carry_out(migration, migration.machine.installed(unpack_statuses(answer.statuses)))
+
+    def _returned(self, migration: _Migration, switch: str, answer: FlowsClaimed | None) -> None:
+        assert answer is not None, "switches do not leave"
+        effects = migration.machine.returned(switch, unpack_statuses(answer.statuses))
+        self._carry_out(migration, effects)
+        if migration.machine.over and migration.departed:  # those that are another's will not come
+            self._flows.give_up(migration.number)
+
+    def _over(self, migration: _Migration) -> None:
+        moved = len(migration.machine.keys) if migration.machine.state is State.DONE else 0
+        ended = MigrationEnded(
+            migration=migration.number,
+            source=self.host.node,
+            target=migration.target,
+            flows=moved,
+            failed=migration.flows - moved,
+            buffered=migration.buffered,
+        )
+        self.ask(COORDINATOR, COORDINATOR, ended, Done, lambda _: None)
+        self._look_whether_taken_back()
+
+    # ---------------------------------------------------------------- recovery
+
+    @handles(TakeBack)
+    def take_back(self, message: TakeBack) -> Later:
+        """A target is dead: what was on its way there and has not been claimed by its replicas comes back."""
+        later = Later()
+        self._taking_back.append((message.node, later))
+        for migration in list(self._migrations.values()):
+            if migration.target == message.node and not migration.machine.over:
+                self._carry_out(migration, migration.machine.died())
+        self._look_whether_taken_back()
+        return later
+
+    def _look_whether_taken_back(self) -> None:
+        targets = {migration.target for migration in self._migrations.values()}
+        ready = [later for node, later in self._taking_back if node not in targets]
+        if not ready:
+            return
+        self._taking_back = [(node, later) for node, later in self._taking_back if node in targets]
+        # What nobody could claim begins anew somewhere, and here it must not be taken for late.
+        for number in list(self._tombstones):
+            self._bury(number)
+        for later in ready:
+            later.answer(StepTaken())
+
+    def _bury(self, number: int) -> None:
         keys = self._tombstones.pop(number, ())
         if keys:
-            await self._table.tell(BuryFlows(b"".join(keys)))
+            self._flows.bury(FlowKeys.of(keys))

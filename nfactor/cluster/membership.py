@@ -1,19 +1,18 @@
 """Who is in the cluster: hears signs of life, declares runtimes dead, and leads the recovery of their flows.
 
-It runs on the coordinator's node, as an actor of its own, for it must never wait while the coordinator waits. The order
-of a recovery's steps is the machine's in ``nfactor.protocols.recovery``; this file is its shell.
+It runs on the coordinator's node, as a role of its own. The order of a recovery's steps is the machine's in
+``nfactor.protocols.recovery``; this file is its shell.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
-import trio
-
-from nfactor.actors import Actor, Ref, handles
+from nfactor.actors import handles
 from nfactor.cluster.liaison import HEARTBEAT_S
 from nfactor.cluster.messages import Done, Member, NotifyClusterCfg, ReadView, Released, ViewTaken
-from nfactor.cluster.names import FLOWS, LIAISON, REPLICAS
+from nfactor.cluster.names import COLLECTOR, FLOWS, LIAISON, OUTSIDE, REPLICAS
 from nfactor.cluster.recovery_messages import (
     FalseAlarms,
     Heartbeat,
@@ -27,51 +26,61 @@ from nfactor.cluster.recovery_messages import (
     TakeBack,
     Witness,
 )
+from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
-from nfactor.errors import PeerDown
-from nfactor.protocols.recovery import Recovery
+from nfactor.protocols.recovery import Recovery, Step
 
 DEAD_AFTER_S = 1.0
 """A runtime that has been silent for so long, to the coordinator and to every switch, is dead (DESIGN section 7)."""
 
-_Order: TypeAlias = Callable[[str], Awaitable[None]]
+_Order: TypeAlias = tuple[str, str, object, type]
+"""A node, a role on it, what it is told, and what it answers."""
 
 
-class Membership(Actor):
-    """Owns the view of one cluster, which begins with ``members``. ``observer`` takes views as well, and is told what
-    was recovered."""
+class Membership(Role):
+    """Owns the view of one cluster, which begins with ``members``. ``observed``: the outside takes views as well, and
+    is told what was recovered. ``ready`` is called when every node knows the cluster, and every runtime its
+    replicas."""
 
     def __init__(
-        self, members: tuple[Member, ...], view: View, *, replicated: bool, dead_after_s: float, observer: Ref | None
+        self,
+        members: tuple[Member, ...],
+        view: View,
+        *,
+        replicated: bool,
+        dead_after_s: float,
+        observed: bool,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._members = members
-        self._view = view
+        self._all = [member.name for member in members]
+        """Everybody who ever was in it, in the order of joining."""
+        self.view = view
         self._replicated = replicated
         self._dead_after_s = dead_after_s
-        self._observer = observer
+        self._observed = observed
+        self._ready = ready
         self._heard: dict[str, float] = {}
-        self._suspected: set[str] = set()
-        self._dead: deque[str] = deque()
+        self._inquiries: dict[str, list[bool]] = {}
+        """Runtimes that are suspected, and what witnesses said so far."""
+        self._unfenced: set[str] = set()
+        """Runtimes that are dead, and of which the switches may still take frames."""
+        self._waiting: deque[Recovery] = deque()
+        """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
         self._packets: list[Released] = []
         self._outcomes: list[Released] = []
         """How far replicas that died had come, as the switches and the outside say."""
         self._recoveries = 0
         self._false_alarms = 0
-        self._changed = trio.Event()
 
-    async def started(self) -> None:
-        """The cluster is ready when every node knows it, and every runtime its replicas."""
-        now = trio.current_time()
+    def begin(self) -> None:
+        """Tell everybody the first view, and the runtimes their replicas; then watch."""
+        now = self.host.now()
         self._heard = {member.name: now for member in self._members if member.kind == "runtime"}
         self._take_view()
-        await self._each(self._names("switch"), self._give_view)
-        await self._each(self._names("runtime"), self._give_view)
-        if self._observer is not None:
-            await self._observer.ask(self._notice(), ViewTaken)
-        await self._each(self._names("runtime"), self._give_replicas)
-        self.context.start_soon(self._watch)
-        self.context.start_soon(self._recover_all)
+        first = Recovery(0, "")  # its first steps are those of a beginning, too
+        self._start_step(first)
 
     @handles(ReadView)
     def read_view(self, message: ReadView) -> NotifyClusterCfg:
@@ -83,35 +92,41 @@ class Membership(Actor):
     @handles(Heartbeat)
     def heard(self, message: Heartbeat) -> None:
         """A runtime lives."""
-        self._heard[message.node] = trio.current_time()
+        self._heard[message.node] = self.host.now()
 
-    async def _watch(self) -> None:
-        while True:
-            await trio.sleep(HEARTBEAT_S)
-            for name in self._names("runtime"):
-                if self._silent(name) and name not in self._suspected:
-                    self._suspected.add(name)
-                    self.context.start_soon(self._inquire, name)
+    def _watch(self) -> None:
+        for name in self._names("runtime"):
+            if self._silent(name) and name not in self._inquiries:
+                self._inquire(name)
+        self.host.after(HEARTBEAT_S, self._watch)
 
     def _silent(self, name: str) -> bool:
-        return trio.current_time() - self._heard[name] > self._dead_after_s
+        return self.host.now() - self._heard[name] > self._dead_after_s
 
-    async def _inquire(self, name: str) -> None:
+    def _inquire(self, name: str) -> None:
         """A second witness: that we do not hear a runtime may be our own fault."""
-        seen = []
+        self._inquiries[name] = []
         for switch in self._names("switch"):
-            heard = await self._view.ask(self.context.node.ref(switch, LIAISON), Witness(name), LastHeard)
-            seen.append(0 <= heard.seconds <= self._dead_after_s)
-        self._suspected.discard(name)
-        if any(seen):
+            self.ask(switch, LIAISON, Witness(name), LastHeard, partial(self._witnessed, name))
+
+    def _witnessed(self, name: str, answer: LastHeard | None) -> None:
+        said = self._inquiries[name]
+        said.append(answer is not None and 0 <= answer.seconds <= self._dead_after_s)
+        if len(said) < len(self._names("switch")):
+            return
+        del self._inquiries[name]
+        if any(said):
             self._false_alarms += 1
-        elif self._silent(name) and name in self._view:
-            self._members = tuple(member for member in self._members if member.name != name)
-            self._take_view()
-            self._dead.append(name)
-            if self._recovery is not None:
-                self._recovery.died(name)
-            self._change()
+        elif self._silent(name) and name in self.view:
+            self._declare_dead(name)
+
+    def _declare_dead(self, name: str) -> None:
+        """Fence it and tell everybody at once, whatever else is on its way: others may be waiting for its answer."""
+        self._members = tuple(member for member in self._members if member.name != name)
+        self._unfenced.add(name)
+        self._take_view()  # questions to it end with that
+        self._recoveries += 1
+        self._start_step(Recovery(self._recoveries, name))
 
     @handles(ReadFalseAlarms)
     def read_false_alarms(self, message: ReadFalseAlarms) -> FalseAlarms:
@@ -120,104 +135,86 @@ class Membership(Actor):
 
     # ---------------------------------------------------------------- recovery
 
-    async def _recover_all(self) -> None:
-        while True:
-            while not self._dead:
-                await self._changed.wait()
-            dead = self._dead.popleft()
-            await self._recover(dead)
-            if self._observer is not None and self._recovery is not None:
-                seconds = trio.current_time() - self._heard[dead]
-                await self._observer.tell(NodeRecovered(dead, self._recovery.flows, seconds))
-            self._recovery = None
+    def _start_step(self, recovery: Recovery) -> None:
+        """Give the orders of the present step, all at once. Each is answered, or its node declared dead."""
+        orders = self._orders(recovery)
+        recovery.begin([node for node, *_ in orders])
+        for node, actor, message, reply in orders:
+            self.ask(node, actor, message, reply, partial(self._answered, recovery, node))
+        if not orders:
+            self._proceed(recovery)
 
-    async def _recover(self, dead: str) -> None:
-        self._recoveries += 1
-        recovery = self._recovery = Recovery(self._recoveries, dead)
-        if self._observer is not None:
-            self._outcomes += (await self._observer.ask(self._notice(), ViewTaken)).released
-        await self._step(recovery, self._names("switch"), self._give_view)
-        await self._step(recovery, self._names("runtime"), self._give_view)
-        await self._step(recovery, self._names("runtime"), self._give_replicas)
-        await self._order(recovery, self._names("runtime"), Recover(recovery.number, dead), REPLICAS)
-        await self._order(recovery, self._names("runtime"), TakeBack(recovery.number, dead), LIAISON)
-        over = RecoveryOver(recovery.number, dead)
-        recovery.begin([*self._names("switch"), *self._names("runtime")])
-        self._tell(self._names("switch"), over, LIAISON)
-        self._tell(self._names("runtime"), over, FLOWS)
-        await self._finish(recovery)
+    def _orders(self, recovery: Recovery) -> list[_Order]:
+        switches, runtimes = self._names("switch"), self._names("runtime")
+        number, dead = recovery.number, recovery.dead
+        match recovery.step:
+            case Step.FENCING:
+                outside: list[_Order] = [(OUTSIDE, COLLECTOR, self._notice(), ViewTaken)] if self._observed else []
+                return [*outside, *((name, LIAISON, self._notice(), ViewTaken) for name in switches)]
+            case Step.VIEWING:
+                return [(name, LIAISON, self._notice(), ViewTaken) for name in runtimes]
+            case Step.REPLACING:
+                return [(name, FLOWS, self._replicas_of(name), Done) for name in runtimes]
+            case Step.CLAIMING:
+                return [(name, REPLICAS, Recover(number, dead), StepTaken) for name in runtimes]
+            case Step.RETURNING:
+                return [(name, LIAISON, TakeBack(number, dead), StepTaken) for name in runtimes]
+            case Step.CLOSING:
+                over = RecoveryOver(number, dead)
+                let_go: list[_Order] = [(name, LIAISON, over, StepTaken) for name in switches]
+                return [*let_go, *((name, FLOWS, over, StepTaken) for name in runtimes)]
+            case Step.OVER:
+                return []
 
-    async def _step(self, recovery: Recovery, nodes: list[str], order: _Order) -> None:
-        """A step whose orders are answered at once."""
-        recovery.begin(nodes)
+    def _answered(self, recovery: Recovery, node: str, answer: Any) -> None:
+        if isinstance(answer, ViewTaken):
+            (self._outcomes if node == OUTSIDE else self._packets).extend(answer.released)
+        if node not in recovery.waiting:
+            return
+        recovery.answered(node, answer.flows if isinstance(answer, StepTaken) else 0)
+        if not recovery.waiting:
+            self._proceed(recovery)
 
-        async def one(node: str) -> None:
-            await order(node)
-            recovery.answered(node)
+    def _proceed(self, recovery: Recovery) -> None:
+        step = recovery.proceed()
+        if step is Step.VIEWING:
+            self._unfenced.discard(recovery.dead)
+        if recovery.number == 0 and step is Step.CLAIMING:
+            self._ready()
+            self._watch()
+        elif step is Step.REPLACING and self._recovery is not None:
+            self._waiting.append(recovery)  # one after the other from here on
+        elif step is Step.OVER:
+            self._over(recovery)
+        else:
+            if step is Step.REPLACING and recovery.number:
+                self._recovery = recovery
+            self._start_step(recovery)
 
-        await self._each(nodes, one)
-        await self._finish(recovery)
-
-    async def _order(self, recovery: Recovery, nodes: list[str], message: object, actor: str) -> None:
-        """A step that takes the nodes a while; they say when it is done."""
-        recovery.begin(nodes)
-        self._tell(nodes, message, actor)
-        await self._finish(recovery)
-
-    async def _finish(self, recovery: Recovery) -> None:
-        while recovery.waiting:
-            await self._changed.wait()
-        recovery.proceed()
-
-    @handles(StepTaken)
-    def step_taken(self, message: StepTaken) -> None:
-        """A node has done its part."""
-        if self._recovery is not None and message.recovery == self._recovery.number:
-            self._recovery.answered(message.node, message.flows)
-            self._change()
+    def _over(self, recovery: Recovery) -> None:
+        if self._observed:
+            seconds = self.host.now() - self._heard[recovery.dead]
+            told = NodeRecovered(recovery.dead, recovery.flows, seconds)
+            self.ask(OUTSIDE, COLLECTOR, told, Done, lambda _: None)
+        self._recovery = self._waiting.popleft() if self._waiting else None
+        if self._recovery is not None:
+            self._start_step(self._recovery)
 
     # ---------------------------------------------------------------- orders
 
     def _take_view(self) -> None:
-        self._view.take(NotifyClusterCfg(self._view.term + 1, self._members))
+        self.view.take(NotifyClusterCfg(self.view.term + 1, self._members))
 
     def _notice(self) -> NotifyClusterCfg:
-        return NotifyClusterCfg(self._view.term, self._members)
+        return NotifyClusterCfg(self.view.term, self._members)
 
     def _names(self, kind: str) -> list[str]:
         return [member.name for member in self._members if member.kind == kind]
 
-    async def _give_view(self, node: str) -> None:
-        taken = await self._view.ask(self.context.node.ref(node, LIAISON), self._notice(), ViewTaken)
-        self._packets += taken.released
-
-    async def _give_replicas(self, runtime: str) -> None:
-        """All other runtimes in turn, each runtime beginning with another."""
-        runtimes = self._names("runtime")
-        if runtime in runtimes:
-            place = runtimes.index(runtime)
-            replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
-            order = SetReplicas(self._view.term, replicas, tuple(self._packets), tuple(self._outcomes))
-            await self._view.ask(self.context.node.ref(runtime, FLOWS), order, Done)
-
-    async def _each(self, nodes: Iterable[str], order: _Order) -> None:
-        """To all at once; who dies meanwhile is not waited for."""
-
-        async def one(node: str) -> None:
-            try:
-                await order(node)
-            except PeerDown:
-                if node in self._view:
-                    raise
-
-        async with trio.open_nursery() as orders:
-            for node in nodes:
-                orders.start_soon(one, node)
-
-    def _tell(self, nodes: Iterable[str], message: object, actor: str) -> None:
-        for node in nodes:
-            self.context.node.ref(node, actor).tell_nowait(message)
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    def _replicas_of(self, runtime: str) -> SetReplicas:
+        """All other runtimes in turn, each runtime beginning with another. One that is dead and may still release
+        something is a replica until it is known how far it came."""
+        runtimes = sorted({*self._names("runtime"), *self._unfenced}, key=self._all.index)
+        place = runtimes.index(runtime)
+        replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
+        return SetReplicas(self.view.term, replicas, tuple(self._packets), tuple(self._outcomes))

@@ -100,7 +100,7 @@ class Migrating:
 
 @message(tag=24)
 class MigrationEnded:
-    """Source runtime → coordinator → outside: what became of a set of flows."""
+    """Source runtime → coordinator → outside: what became of a set of flows. Reply: ``Done``."""
 
     migration: int
     source: str
@@ -164,8 +164,8 @@ class RedirectFlows:
 
 @message(tag=32)
 class InstallFlows:
-    """Step 3, source → target: the states. Flows of this migration that are not among them will not come. When the
-    target's own replica has them, it answers with ``FlowsInstalled``."""
+    """Step 3, source → target: the states. Flows of this migration that are not among them will not come. Reply:
+    ``FlowsInstalled``, when the target's own replica has them."""
 
     migration: int
     source: str
@@ -176,9 +176,8 @@ class InstallFlows:
 
 @message(tag=33, system=True)
 class FlowsInstalled:
-    """Target → source: the target owns the flows whose status is OK."""
+    """The target owns the flows whose status is OK."""
 
-    migration: int
     statuses: bytes
     buffered: int
     """Packets of the set that had waited."""
@@ -186,7 +185,7 @@ class FlowsInstalled:
 
 @message(tag=34)
 class CancelFlows:
-    """Source → target: nothing will come of this migration."""
+    """Source → target: nothing will come of this migration. Reply: ``Done``."""
 
     migration: int
 
@@ -208,77 +207,6 @@ class ExpireFlows:
 
 
 # ---------------------------------------------------------------- inside a runtime
-
-
-@message(tag=40)
-class PickFlows:
-    """Liaison → flow table: pin up to ``flows`` flows for a migration. Reply: ``PickedFlows``."""
-
-    flows: int
-
-
-@message(tag=41)
-class PickedFlows:
-    """The flows and their present epochs."""
-
-    keys: bytes
-    epochs: bytes
-
-
-@message(tag=42)
-class KeepFlows:
-    """Liaison → flow table: pinned flows stay after all."""
-
-    keys: bytes
-
-
-@message(tag=43)
-class DepartFlows:
-    """Liaison → flow table: take pinned flows out. Reply: ``DepartedFlows``."""
-
-    migration: int
-    keys: bytes
-
-
-@message(tag=44)
-class DepartedFlows:
-    """Their records."""
-
-    records: bytes
-
-
-@message(tag=45)
-class BuryFlows:
-    """Liaison → flow table: the tombstones have stood long enough."""
-
-    keys: bytes
-
-
-@message(tag=46, system=True)
-class MarkerSeen:
-    """Flow table → liaison: a switch's marker came on the data path, and everything before it is processed, stored and
-    released."""
-
-    migration: int
-
-
-@message(tag=47)
-class FlowsMoved:
-    """Liaison → flow table: flows that departed are the target's now; their old replicas may forget them."""
-
-    migration: int
-    keys: bytes
-
-
-@message(tag=48)
-class ReturnFlows:
-    """Liaison → flow table: the target is dead and these flows are ours again, with these epochs. ``records`` are the
-    states of those that had departed; empty: they never did."""
-
-    migration: int
-    keys: bytes
-    epochs: bytes
-    records: bytes
 
 
 @message(tag=49)

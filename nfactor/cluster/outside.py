@@ -8,23 +8,26 @@ and at the end it knows that nothing is left. What a dead node held it learns by
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 import trio
 
-from nfactor.actors import Actor, handles
+from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
-from nfactor.errors import ProtocolError
+from nfactor.errors import PeerDown, ProtocolError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
+
+R = TypeVar("R")
 
 STALL_S = 30.0
 """When packets are inside and nothing has come out for so long, nothing will."""
@@ -190,28 +193,28 @@ class Outside:
         self._progressed()
 
 
-class Collector(Actor):
-    """The actor to which nodes tell outcomes and events. ``schemas`` are the record classes of the chain."""
+class Collector(Role):
+    """To whom nodes tell outcomes and events. ``schemas`` are the record classes of the chain."""
 
     def __init__(self, outside: Outside, schemas: Mapping[str, Schema]) -> None:
         self._outside = outside
         self._schemas = schemas
-        self._view = View()
+        self.view = View()
         self._told: dict[tuple[str, str], int] = {}
         """By replica and primary: the last commit whose outcomes were told."""
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Believe nobody else from now on; how far those had come who are in the view no more."""
-        if not self._view.take(message):
+        if not self.view.take(message):
             return ViewTaken()
-        gone = [names for names in sorted(self._told) if names[0] not in self._view]
+        gone = [names for names in sorted(self._told) if names[0] not in self.view]
         return ViewTaken(tuple(Released(*names, self._told.pop(names)) for names in gone))
 
     @handles(Outcomes)
     def outcomes(self, message: Outcomes) -> Done:
         """Fates and records; refused where a record's schema is not the one that we know."""
-        if message.node not in self._view:
+        if message.node not in self.view:
             return Done()
         for piece in message.records:
             schema = self._schemas.get(piece.record)
@@ -227,11 +230,28 @@ class Collector(Actor):
         return Done()
 
     @handles(MigrationEnded)
-    def migration_ended(self, message: MigrationEnded) -> None:
+    def migration_ended(self, message: MigrationEnded) -> Done:
         """The coordinator passes it on."""
         self._outside.happened(message)
+        return Done()
 
     @handles(NodeRecovered)
-    def node_recovered(self, message: NodeRecovered) -> None:
+    def node_recovered(self, message: NodeRecovered) -> Done:
         """The membership tells it."""
         self._outside.node_recovered(message)
+        return Done()
+
+    async def call(self, node: str, actor: str, message: object, reply: type[R]) -> R:
+        """Ask a role and wait for its answer."""
+        answers: list[R | None] = []
+        there = trio.Event()
+
+        def take(answer: R | None) -> None:
+            answers.append(answer)
+            there.set()
+
+        self.ask(node, actor, message, reply, take)
+        await there.wait()
+        if answers[0] is None:
+            raise PeerDown(f"{node} was declared dead")
+        return answers[0]

@@ -91,8 +91,7 @@ class LastHeard:
 
 @message(tag=87, system=True)
 class Recover:
-    """Coordinator → runtime: take over the flows of that dead runtime whose replicas are here. It is answered with
-    ``StepTaken``."""
+    """Coordinator → runtime: take over the flows of that dead runtime whose replicas are here. Reply: ``StepTaken``."""
 
     recovery: int
     node: str
@@ -101,7 +100,7 @@ class Recover:
 @message(tag=88, system=True)
 class TakeBack:
     """Coordinator → runtime: flows that were on their way to that dead runtime, and that no replica has claimed, come
-    back. It is answered with ``StepTaken``."""
+    back. Reply: ``StepTaken``."""
 
     recovery: int
     node: str
@@ -109,8 +108,8 @@ class TakeBack:
 
 @message(tag=89, system=True)
 class RecoveryOver:
-    """Coordinator → switches and runtimes: who has not claimed a flow of that runtime by now will not. It is answered
-    with ``StepTaken``."""
+    """Coordinator → switches and runtimes: who has not claimed a flow of that runtime by now will not. Reply:
+    ``StepTaken``."""
 
     recovery: int
     node: str
@@ -118,10 +117,8 @@ class RecoveryOver:
 
 @message(tag=90, system=True)
 class StepTaken:
-    """Node → coordinator: its part of a step of a recovery is done."""
+    """A node's part of a step of a recovery is done."""
 
-    recovery: int
-    node: str
     flows: int = 0
     """Flows that this node took over in the step."""
 
@@ -148,22 +145,6 @@ class FlowsClaimed:
     """Where the status is EXISTS, in order, the runtime that owns the flow."""
 
 
-@message(tag=93)
-class AdoptFlows:
-    """Replicas → flow table, on one runtime: flows of a dead runtime. Reply: ``FlowStatuses`` of those that are
-    ours."""
-
-    claim: int
-    """With this number in place of a migration's the flows were held (``PrepareFlows``), before they were claimed."""
-    keys: bytes
-    epochs: bytes
-    records: bytes
-    """Flows that are ours now."""
-    ended_keys: bytes
-    ended_records: bytes
-    """Flows that ended, and of which NFs could not say what they had to."""
-
-
 @message(tag=97)
 class FinishFlows:
     """Replicas → flow table of another runtime: the states that a dead runtime was about to send there. Reply:
@@ -176,7 +157,7 @@ class FinishFlows:
 
 @message(tag=94, system=True)
 class NodeRecovered:
-    """Coordinator → outside: a runtime was lost, and its flows are served again."""
+    """Coordinator → outside: a runtime was lost, and its flows are served again. Reply: ``Done``."""
 
     node: str
     flows: int

@@ -121,12 +121,11 @@ async def replay(
 
 async def _feed(cluster: Cluster, source: Source, pace: Pace, between: Callable[[], None]) -> None:
     limit = trio.CapacityLimiter(MIGRATION_REQUESTS_MAX)
-    coordinator = cluster.node.ref(COORDINATOR, COORDINATOR)
 
     async def migrate(*, task_status: trio.TaskStatus[None]) -> None:
         async with limit:
             task_status.started()
-            await coordinator.ask(Migrate(MIGRATION_BATCH_FLOWS_MAX), Migrating)
+            await cluster.collector.call(COORDINATOR, COORDINATOR, Migrate(MIGRATION_BATCH_FLOWS_MAX), Migrating)
 
     fed = 0
     async with trio.open_nursery() as tasks:

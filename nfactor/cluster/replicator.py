@@ -38,12 +38,20 @@ class Replicator:
     """``send`` tells a message to the table of replicas on a runtime. ``set_replicas`` has to be called first."""
 
     def __init__(
-        self, mode: Mode, engine: Engine, egress: Egress, ledger: Ledger, *, send: Callable[[str, object], None]
+        self,
+        mode: Mode,
+        engine: Engine,
+        egress: Egress,
+        ledger: Ledger,
+        *,
+        now: Callable[[], float],
+        send: Callable[[str, object], None],
     ) -> None:
         self._mode = mode
         self._engine = engine
         self._egress = egress
         self._ledger = ledger
+        self._now = now
         self._send = send
         self._replicas: list[str] = []
         self._next = 0
@@ -145,7 +153,7 @@ class Replicator:
         if count:
             self._unprotected += count
             if self._unprotected_since is None:
-                self._unprotected_since = trio.current_time()
+                self._unprotected_since = self._now()
 
     def _leave(self, burst: Burst, codes: Codes, emitted: Sequence[tuple[bytes, Any]]) -> None:
         """Out of the system at once."""
@@ -233,7 +241,7 @@ class Replicator:
             self._confirmed(commit)
             self._protected.update(key for key in commit.flows() if self._assigned.get(key) == replica)
         if self._unprotected_since is not None and not self.unprotected_flows():
-            self._unprotected_s += trio.current_time() - self._unprotected_since
+            self._unprotected_s += self._now() - self._unprotected_since
             self._unprotected_since = None
         self._outstanding.settle()
         self._has_room.set()
@@ -306,5 +314,5 @@ class Replicator:
         if self._mode.kind is Kind.NONE:
             return None
         since = self._unprotected_since
-        running = 0.0 if since is None else trio.current_time() - since
+        running = 0.0 if since is None else self._now() - since
         return Protection(self.unprotected_flows(), self._unprotected, self._unprotected_s + running)

@@ -1,20 +1,20 @@
 """Tells an observer outside what does not come out as a packet: the fates of dropped packets, and emitted records.
 
-All of a node's outcomes go in order, in one question at a time to the reliable link, by a task of their own, so that
-the packet loop never waits for the control network. The answer is what completes a commit: only then does its primary
+All of a node's outcomes go in order, in one question at a time, so that the packet loop never waits for the control
+network. The answer is what completes a commit: only then does its primary
 forget it. Where nobody observes, nothing is kept."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trio
 
-from nfactor.actors import Ref
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import Done
+from nfactor.cluster.names import COLLECTOR, OUTSIDE
 from nfactor.cluster.outcome_messages import EmittedRecords, Outcomes
 from nfactor.dataplane.state import schema_of
 
@@ -44,22 +44,27 @@ def pack_records(node: str, records: Iterable[Any]) -> list[EmittedRecords]:
 
 
 class Reporter:
-    """Call ``wake`` after packets were processed; ``run`` does the telling. ``completed`` is called with a primary and
-    a number when the outcomes of its commits up to that number have been told."""
+    """Call ``wake`` after packets were processed. ``observed``: there is somebody outside to tell."""
 
-    def __init__(self, ledger: Ledger, observer: Ref | None, completed: Callable[[str, int], None]) -> None:
+    def __init__(self, ledger: Ledger, *, observed: bool) -> None:
         self._ledger = ledger
-        self._observer = observer
-        self._completed = completed
+        self._observed = observed
+        self.completed: Callable[[str, int], None] = lambda primary, sequence: None
+        """Called with a primary and a number when the outcomes of its commits up to that number have been told."""
+        self._ask: Callable[..., None] | None = None
         self._pieces: deque[EmittedRecords | tuple[str, int]] = deque()
         """Records and ends of commits, in order."""
         self._fates: list[tuple[str, Marks]] = []
-        self._woken = trio.Event()
         self._busy = False
+
+    def begin(self, ask: Callable[..., None]) -> None:
+        """Begin to tell; ``ask`` as in ``Role``."""
+        self._ask = ask
+        self.wake()
 
     def records(self, pieces: Sequence[EmittedRecords]) -> None:
         """Records to tell."""
-        if self._observer is not None:
+        if self._observed:
             self._pieces += pieces
 
     def complete(self, primary: str, sequence: int) -> None:
@@ -70,26 +75,26 @@ class Reporter:
     def wake(self) -> None:
         """There may be something to tell."""
         fates = self._ledger.take_fates()
-        if self._observer is None:
+        if self._observed:
+            self._fates += fates
+            self._tell_next()
+        else:
             self._finish(self._take())
-            return
-        self._fates += fates
-        if not self._busy and not self._fates and not any(isinstance(p, EmittedRecords) for p in self._pieces):
-            self._finish(self._take())  # nothing to tell and nothing under way: what is stored is complete
-        elif self._pieces or self._fates:
-            self._woken.set()
 
-    async def run(self) -> None:
-        """Tell what there is to tell, for ever."""
-        while True:
-            await self._woken.wait()
-            self._woken = trio.Event()
-            while (self._pieces or self._fates) and self._observer is not None:
-                self._busy = True
-                outcomes = self._take()
-                await self._observer.ask(outcomes, Done)
-                self._busy = False
-                self._finish(outcomes)
+    def _tell_next(self) -> None:
+        if self._busy or self._ask is None or not (self._pieces or self._fates):
+            return
+        outcomes = self._take()
+        if not outcomes.reasons and not outcomes.records:
+            self._finish(outcomes)  # nothing to tell and nothing under way: what is stored is complete
+            return
+        self._busy = True
+        self._ask(OUTSIDE, COLLECTOR, outcomes, Done, partial(self._told, outcomes))
+
+    def _told(self, outcomes: Outcomes, answer: Done | None) -> None:
+        self._busy = False
+        self._finish(outcomes)
+        self._tell_next()
 
     def _take(self) -> Outcomes:
         """The next message. All fates go with the first: a commit is not complete before its fates are told."""
@@ -114,4 +119,4 @@ class Reporter:
 
     def _finish(self, outcomes: Outcomes) -> None:
         for primary, sequence in outcomes.commits.items():
-            self._completed(primary, sequence)
+            self.completed(primary, sequence)

@@ -6,14 +6,14 @@ owners (an entry of it is what the paper calls a virtual switch actor), so that 
 it on the data path cannot be separated by a packet.
 """
 
-import trio
+from functools import partial
 
-from nfactor.actors import Actor, Ref, handles
+from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import ExpireFlows, FlowStatuses, NotifyClusterCfg, RedirectFlows, ViewTaken, unpack_u32
-from nfactor.cluster.names import COORDINATOR, MEMBERSHIP
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
+from nfactor.cluster.pump import pump
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     FlowsClaimed,
@@ -25,6 +25,7 @@ from nfactor.cluster.recovery_messages import (
 )
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
+from nfactor.cluster.role import Role, Task
 from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Status
@@ -32,15 +33,13 @@ from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import keys_list
 
-BURSTS_PER_PASS_MAX = 16
-"""Bursts of either side that are relayed before other tasks of the node get their turn."""
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
 
 
-class VirtualSwitch(Actor):
+class VirtualSwitch(Role):
     """``next_hop`` is the MAC address to which processed packets go."""
 
     def __init__(
@@ -51,15 +50,15 @@ class VirtualSwitch(Actor):
         ledger: Ledger,
         *,
         next_hop: bytes,
-        observer: Ref | None,
+        observed: bool,
     ) -> None:
         self._dispatcher = dispatcher
         self._outside = outside
         self._inside = inside
         self._ledger = ledger
         self._relay = Relay(outside, ledger, next_hop)
-        self._reporter = Reporter(ledger, observer, lambda primary, sequence: None)
-        self._view = View()
+        self._reporter = Reporter(ledger, observed=observed)
+        self.view = View()
         self._runtimes: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._addresses: dict[int, bytes] = {}
@@ -68,24 +67,27 @@ class VirtualSwitch(Actor):
         self._orphans: list[Burst] = []
         self._heard: dict[str, float] = {}
 
-    async def started(self) -> None:
-        """Begin to relay in both directions."""
-        self.context.start_soon(self._pump_in)
-        self.context.start_soon(self._pump_out)
-        self.context.start_soon(self._reporter.run)
+    def begin(self) -> None:
+        """Begin to tell the outside what happens here."""
+        self._reporter.begin(self.ask)
+
+    def tasks(self) -> list[Task]:
+        """See ``Role``: relay in both directions."""
+        return [
+            (pump, (self._outside, self.packets_in, self._reporter.wake)),
+            (pump, (self._inside, self.packets_out, self._reporter.wake)),
+        ]
 
     # ---------------------------------------------------------------- packets
 
-    async def _pump_in(self) -> None:
-        while True:
-            await self._outside.wait_readable()
-            for _ in range(BURSTS_PER_PASS_MAX):
-                burst = self._outside.receive()
-                if burst is None:
-                    break
-                self._ledger.received += len(burst)
-                self._spread(burst)
-            self._reporter.wake()
+    def packets_in(self, burst: Burst) -> None:
+        """From the outside."""
+        self._ledger.received += len(burst)
+        self._spread(burst)
+
+    def packets_out(self, burst: Burst) -> None:
+        """From runtimes."""
+        self._relay.pass_on(burst)
 
     def _spread(self, burst: Burst) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
@@ -122,25 +124,15 @@ class VirtualSwitch(Actor):
             self._spread(packets)
         self._reporter.wake()
 
-    async def _pump_out(self) -> None:
-        while True:
-            await self._inside.wait_readable()
-            for _ in range(BURSTS_PER_PASS_MAX):
-                burst = self._inside.receive()
-                if burst is None:
-                    break
-                self._relay.pass_on(burst)
-            self._reporter.wake()
-
     # ---------------------------------------------------------------- control
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
         dropped. Packets of their flows wait until the flows are claimed."""
-        if not self._view.take(message):
+        if not self.view.take(message):
             return ViewTaken()
-        runtimes = self._view.of_kind("runtime")
+        runtimes = self.view.of_kind("runtime")
         gone = self._runtimes.keys() - {member.name for member in runtimes}
         self._dead |= {self._runtimes[name] for name in gone}
         self._runtimes = {member.name: member.index for member in runtimes}
@@ -157,7 +149,7 @@ class VirtualSwitch(Actor):
         source, target = self._runtimes.get(message.source), self._runtimes.get(message.target)
         if source is None or target is None:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
-        statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=trio.current_time())
+        statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
         if (statuses == Status.OK).any():
             marker = cluster_frame.marker(
                 target=self._addresses[source],
@@ -170,13 +162,8 @@ class VirtualSwitch(Actor):
     def _send_marker(self, marker: Burst) -> None:
         if self._inside.send(marker):
             self._ledger.markers_sent += 1
-        else:
-            self.context.start_soon(self._send_marker_later, marker)
-
-    async def _send_marker_later(self, marker: Burst) -> None:
-        """Later is as good: none of the flows' packets go to the source any more."""
-        await trio.sleep(MARKER_RETRY_S)
-        self._send_marker(marker)
+        else:  # later is as good: none of the flows' packets go to the source any more
+            self.host.after(MARKER_RETRY_S, partial(self._send_marker, marker))
 
     @handles(ExpireFlows)
     def expire(self, message: ExpireFlows) -> FlowStatuses:
@@ -184,20 +171,20 @@ class VirtualSwitch(Actor):
         keys = keys_list(message.keys)
         owner = self._runtimes.get(message.runtime, -1)
         counts = unpack_u32(message.packets)
-        return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=trio.current_time()).tobytes())
+        return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now()).tobytes())
 
     # ---------------------------------------------------------------- failure
 
     @handles(Heartbeat)
     def heard(self, message: Heartbeat) -> None:
         """A runtime lives."""
-        self._heard[message.node] = trio.current_time()
+        self._heard[message.node] = self.host.now()
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:
         """When it was last heard of."""
         heard = self._heard.get(message.node)
-        return LastHeard(-1.0 if heard is None else trio.current_time() - heard)
+        return LastHeard(-1.0 if heard is None else self.host.now() - heard)
 
     @handles(ClaimFlows)
     def claim(self, message: ClaimFlows) -> FlowsClaimed:
@@ -213,20 +200,19 @@ class VirtualSwitch(Actor):
             unpack_u32(message.packets) if message.packets else None,
             dead=dead,
             claimer=claimer,
-            now=trio.current_time(),
+            now=self.host.now(),
         )
         self._spread_orphans()
         return FlowsClaimed(statuses.tobytes(), tuple(self._names[owner] for owner in owners))
 
     @handles(RecoveryOver)
-    def recovery_over(self, message: RecoveryOver) -> None:
+    def recovery_over(self, message: RecoveryOver) -> StepTaken:
         """Flows that nobody has claimed are lost; what comes for them begins anew, elsewhere."""
         for index in [index for index in self._dead if self._names[index] == message.node]:
             self._dead.discard(index)
             self._dispatcher.abandon(index)
         self._spread_orphans()
-        step = StepTaken(message.recovery, self._ledger.node)
-        self.context.node.ref(COORDINATOR, MEMBERSHIP).tell_nowait(step)
+        return StepTaken()
 
     @handles(ReadCounters)
     def counters(self, message: ReadCounters) -> NodeCounters:

@@ -1,53 +1,55 @@
-"""What a node knows of the cluster: who is in it, and questions to others that end when they are declared dead."""
+"""What a node knows of the cluster: who is in it, and whom to tell when somebody is declared dead."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
-import trio
-
-from nfactor.actors import Ref
 from nfactor.cluster.messages import Member, NotifyClusterCfg, Released
 from nfactor.cluster.recovery_messages import SetReplicas
-from nfactor.errors import PeerDown
 from nfactor.protocols.replication import Watermark
-
-R = TypeVar("R")
 
 
 class View:
-    """The latest view that this node was given; before the first one nobody is known."""
+    """The latest view that this node was given; before the first one nobody is known. All roles of a node share it;
+    each whose questions are to end with a node's death ``watch``es."""
 
     def __init__(self) -> None:
         self.term = 0
         self.members: tuple[Member, ...] = ()
-        self._asking: dict[trio.CancelScope, str] = {}
+        self._names: frozenset[str] = frozenset()
+        self._gone: set[str] = set()
+        self._watchers: list[Callable[[str], None]] = []
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Be called with the name of each node that leaves."""
+        self._watchers.append(watcher)
 
     def take(self, message: NotifyClusterCfg) -> bool:
-        """Take a view, unless a newer one is known. Questions to those who are in it no more end."""
+        """Take a view, unless a newer one is known."""
         if message.term <= self.term:
             return False
+        gone = [member.name for member in self.members]
         self.term, self.members = message.term, message.members
-        for scope, node in self._asking.items():
-            if node not in self:
-                scope.cancel()
+        self._names = frozenset(member.name for member in message.members)
+        for name in gone:
+            if name not in self._names:
+                self._gone.add(name)
+                for watcher in self._watchers:
+                    watcher(name)
         return True
 
+    def is_dead(self, node: str) -> bool:
+        """Whether it was in the cluster and is not any more."""
+        return node in self._gone and node not in self._names
+
     def __contains__(self, node: str) -> bool:
-        return any(member.name == node for member in self.members)
+        return node in self._names
 
     def of_kind(self, kind: str) -> list[Member]:
         """The members that are ``runtime`` or ``switch``, in the order in which they joined."""
         return [member for member in self.members if member.kind == kind]
 
-    async def ask(self, ref: Ref, message: object, reply: type[R]) -> R:
-        """``ref.ask``, which raises ``PeerDown`` as soon as the other node is declared dead."""
-        with trio.CancelScope() as scope:
-            self._asking[scope] = ref.node_name
-            try:
-                return await ref.ask(message, reply)
-            finally:
-                del self._asking[scope]
-        raise PeerDown(f"{ref.node_name} was declared dead")
+    def names(self, kind: str) -> list[str]:
+        """Their names."""
+        return [member.name for member in self.members if member.kind == kind]
 
 
 def watermarks(message: SetReplicas, primary: str) -> dict[str, Watermark]:

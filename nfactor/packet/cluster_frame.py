@@ -22,6 +22,7 @@ do the receipts by which a switch sees how much a replica has released.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -120,6 +121,12 @@ def sources(burst: Burst) -> list[bytes]:
     """The source address of each frame."""
     taken: Octets = burst.data[burst.offsets[:, None] + _SOURCE_COLUMNS]
     return [bytes(row) for row in taken]
+
+
+def count_sources(burst: Burst) -> dict[bytes, int]:
+    """How many frames there are from each source address."""
+    common = common_source(burst)
+    return Counter(sources(burst)) if common is None else {common: len(burst)}
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:

@@ -2,7 +2,7 @@
 
 The paper's section 4.1 moves one flow actor; here the unit is a set (DESIGN section 6). The steps are::
 
-    source                     target                      switch
+    source                     target                      each switch that owns keys of the set
       │ 1 prepare(keys)  ───────▶│ hold                        │
       │◀─────────── statuses ────│                             │
       │ 2 redirect(keys, epochs) ──────────────────────────────▶│ owner := target
@@ -11,7 +11,7 @@ The paper's section 4.1 moves one flow actor; here the unit is a set (DESIGN sec
       │ 3 install(states) ──────▶│ install, drain the buffer    │
       │◀─────────── statuses ────│
 
-The source processes packets until the marker has come: nothing overtakes it, because it came down the same queue.
+The source processes packets until every marker has come: nothing overtakes it, because it came down the same queue.
 Sending the states is the commit point. Each reply has a status per key and the next step goes on with those that were
 accepted; the others stay at the source as if nothing had been.
 
@@ -23,7 +23,7 @@ begun; that is no affair of this machine.)
 The table below is the whole machine; an event that has no row is a ``ProtocolError``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -38,12 +38,11 @@ class State(Enum):
     """How far the set has come."""
 
     PREPARING = "the target has been asked to hold the flows"
-    REDIRECTING = "the switch has been asked; neither its answer nor its marker is here"
-    ANSWERED = "the switch has answered; its marker is not here"
-    MARKED = "the marker is here; the switch's answer is not"
+    REDIRECTING = "the switches have been asked, and not all have answered"
+    DRAINING = "all switches have answered; markers are still on the data path"
     INSTALLING = "the states are on their way: committed"
-    DOOMED = "the target is dead, and the switch's answer is not here"
-    RETURNING = "the target is dead; the flows have been claimed back at the switch"
+    DOOMED = "the target is dead, and not all switches have answered"
+    RETURNING = "the target is dead; the flows are claimed back at the switches"
     DONE = "the target owns the flows"
     ABORTED = "the source kept the flows"
 
@@ -52,31 +51,37 @@ class Event(Enum):
     """What can happen to the set."""
 
     PREPARED = "the target answered, and holds some"
-    REDIRECTED = "the switch answered, and turned some"
-    REFUSED = "the answer accepts none"
-    MARKER = "the switch's marker came on the data path"
+    REFUSED = "the last answer is here, and nothing was accepted"
+    ANSWERED = "a switch answered; others have not"
+    REDIRECTED = "the last switch answered; markers are missing"
+    MARKER = "a switch's marker came on the data path; more is missing"
+    DRAINED = "the last thing that was missing came: an answer or a marker"
     INSTALLED = "the target answered that it installed them"
     DIED = "the target is dead, and others have claimed what is theirs"
-    RETURNED = "the switch answered the claim"
+    RETURNED = "the last switch answered the claim"
 
 
 TABLE: Final[dict[tuple[State, Event], State]] = {
     (State.PREPARING, Event.PREPARED): State.REDIRECTING,
     (State.PREPARING, Event.REFUSED): State.ABORTED,
     (State.PREPARING, Event.DIED): State.ABORTED,
-    (State.REDIRECTING, Event.REDIRECTED): State.ANSWERED,
-    (State.REDIRECTING, Event.MARKER): State.MARKED,
+    (State.REDIRECTING, Event.ANSWERED): State.REDIRECTING,
+    (State.REDIRECTING, Event.MARKER): State.REDIRECTING,
+    (State.REDIRECTING, Event.REDIRECTED): State.DRAINING,
+    (State.REDIRECTING, Event.DRAINED): State.INSTALLING,
     (State.REDIRECTING, Event.REFUSED): State.ABORTED,
-    (State.ANSWERED, Event.MARKER): State.INSTALLING,
-    (State.MARKED, Event.REDIRECTED): State.INSTALLING,
-    (State.INSTALLING, Event.INSTALLED): State.DONE,
     (State.REDIRECTING, Event.DIED): State.DOOMED,
-    (State.MARKED, Event.DIED): State.DOOMED,
+    (State.DRAINING, Event.MARKER): State.DRAINING,
+    (State.DRAINING, Event.DRAINED): State.INSTALLING,
+    (State.DRAINING, Event.DIED): State.RETURNING,
+    (State.INSTALLING, Event.INSTALLED): State.DONE,
+    (State.INSTALLING, Event.DIED): State.RETURNING,
+    (State.DOOMED, Event.ANSWERED): State.DOOMED,
     (State.DOOMED, Event.MARKER): State.DOOMED,
     (State.DOOMED, Event.REFUSED): State.ABORTED,
     (State.DOOMED, Event.REDIRECTED): State.RETURNING,
-    (State.ANSWERED, Event.DIED): State.RETURNING,
-    (State.INSTALLING, Event.DIED): State.RETURNING,
+    (State.DOOMED, Event.DRAINED): State.RETURNING,
+    (State.RETURNING, Event.ANSWERED): State.RETURNING,
     (State.RETURNING, Event.MARKER): State.RETURNING,
     (State.RETURNING, Event.RETURNED): State.ABORTED,
 }
@@ -92,8 +97,9 @@ class Prepare:
 
 @attrs.frozen
 class Redirect:
-    """Ask the switch that owns the keys to send their packets to the target from now on."""
+    """Ask a switch to send the packets of keys that it owns to the target from now on."""
 
+    switch: str
     keys: tuple[bytes, ...]
     epochs: Epochs
 
@@ -127,8 +133,9 @@ class Bury:
 
 @attrs.frozen
 class Claim:
-    """Ask the switch that owns the keys to give the flows back to the source, with these epochs."""
+    """Ask a switch to give flows whose keys it owns back to the source, with these epochs."""
 
+    switch: str
     keys: tuple[bytes, ...]
     epochs: Epochs
 
@@ -146,9 +153,10 @@ Effect = Prepare | Redirect | Install | Keep | Cancel | Bury | Claim | Return
 
 
 class MigrationSource:
-    """One set on its way. Feed it events, carry out the effects that it returns, in order."""
+    """One set on its way. Feed it events, carry out the effects that it returns, in order. ``switch_of`` names the
+    switch that owns a key."""
 
-    def __init__(self, keys: Sequence[bytes], epochs: Epochs) -> None:
+    def __init__(self, keys: Sequence[bytes], epochs: Epochs, switch_of: Callable[[bytes], str]) -> None:
         assert len(keys) == len(epochs), "one epoch per key"
         assert len(keys) > 0, "an empty set does not migrate"
         self.keys = tuple(keys)
@@ -156,6 +164,11 @@ class MigrationSource:
         self.epochs: Epochs = (epochs + 1).astype(np.uint32)
         """The epochs that they will have at the target."""
         self.state = State.PREPARING
+        self._switch_of = switch_of
+        self._asked: dict[str, tuple[bytes, ...]] = {}
+        """By switch that has not answered: what it was asked about."""
+        self._unmarked: set[str] = set()
+        """Switches whose markers have not come."""
         self._departed = False
 
     @property
@@ -169,22 +182,35 @@ class MigrationSource:
 
     def prepared(self, statuses: Statuses) -> list[Effect]:
         """The target answered step 1."""
-        refused = self._narrow(statuses)
+        refused = self._narrow(self.keys, statuses)
         self._step(Event.PREPARED if self.keys else Event.REFUSED)
         # Where the target holds nothing there is nothing to cancel either.
-        return [*_keep(refused), *([Redirect(self.keys, self.epochs)] if self.keys else [])]
-
-    def redirected(self, statuses: Statuses) -> list[Effect]:
-        """The switch answered step 2."""
-        refused = self._narrow(statuses)
-        self._step(Event.REDIRECTED if self.keys else Event.REFUSED)
         if not self.keys:
+            return _keep(refused)
+        self._unmarked = {self._switch_of(key) for key in self.keys}
+        return [*_keep(refused), *self._ask_switches(Redirect)]
+
+    def redirected(self, switch: str, statuses: Statuses) -> list[Effect]:
+        """A switch answered step 2."""
+        asked = self._answer(switch)
+        refused = self._narrow(asked, statuses)
+        if len(refused) == len(asked):
+            self._unmarked.discard(switch)  # it turned nothing, so it sends no marker
+        if self._asked:
+            self._step(Event.ANSWERED)
+            return _keep(refused)
+        if not self.keys:
+            self._step(Event.REFUSED)
             return [*_keep(refused), Cancel()]
+        self._step(Event.REDIRECTED if self._unmarked else Event.DRAINED)
         return [*_keep(refused), *self._install(), *self._claim()]
 
-    def marker(self) -> list[Effect]:
-        """The switch's marker came on the data path."""
-        self._step(Event.MARKER)
+    def marker(self, switch: str) -> list[Effect]:
+        """A switch's marker came on the data path. One that comes twice says nothing new."""
+        if switch not in self._unmarked:
+            return []
+        self._unmarked.discard(switch)
+        self._step(Event.MARKER if self._unmarked or self._asked else Event.DRAINED)
         return self._install()
 
     def installed(self, statuses: Statuses) -> list[Effect]:
@@ -199,12 +225,16 @@ class MigrationSource:
         self._step(Event.DIED)
         return [*_keep(self.keys), Cancel()] if self.state is State.ABORTED else self._claim()
 
-    def returned(self, statuses: Statuses) -> list[Effect]:
-        """The switch answered the claim. What it refuses is somebody else's by now, if it had departed; else it has
+    def returned(self, switch: str, statuses: Statuses) -> list[Effect]:
+        """A switch answered the claim. What it refuses is somebody else's by now, if it had departed; else it has
         ended there, and will here."""
-        refused = self._narrow(statuses)
-        self._step(Event.RETURNED)
-        back: list[Effect] = [Return(self.keys, self.epochs, self._departed)] if self.keys else []
+        asked = self._answer(switch)
+        refused = self._narrow(asked, statuses)
+        self._step(Event.ANSWERED if self._asked else Event.RETURNED)
+        left = set(refused)
+        places = [place for place, key in enumerate(self.keys) if key in set(asked) - left]
+        keys = tuple(self.keys[place] for place in places)
+        back: list[Effect] = [Return(keys, self.epochs[places], self._departed)] if keys else []
         if not refused:
             return back
         return [*back, Bury(refused) if self._departed else Keep(refused)]
@@ -225,16 +255,31 @@ class MigrationSource:
         if self.state is not State.RETURNING:
             return []
         self.epochs = (self.epochs + 1).astype(np.uint32)
-        return [Claim(self.keys, self.epochs)]
+        return self._ask_switches(Claim)
 
-    def _narrow(self, statuses: Statuses) -> tuple[bytes, ...]:
-        """Go on with the keys that were accepted; the others are returned."""
-        if len(statuses) != len(self.keys):
-            raise ProtocolError(f"{len(statuses)} statuses for {len(self.keys)} keys")
-        accepted = statuses == Status.OK
-        refused = tuple(key for key, ok in zip(self.keys, accepted.tolist(), strict=True) if not ok)
-        self.keys = tuple(key for key, ok in zip(self.keys, accepted.tolist(), strict=True) if ok)
-        self.epochs = self.epochs[accepted]
+    def _ask_switches(self, effect: type[Redirect] | type[Claim]) -> list[Effect]:
+        """One question to each switch that owns keys of the set, about those."""
+        places: dict[str, list[int]] = {}
+        for place, key in enumerate(self.keys):
+            places.setdefault(self._switch_of(key), []).append(place)
+        self._asked = {switch: tuple(self.keys[place] for place in mine) for switch, mine in places.items()}
+        return [effect(switch, keys, self.epochs[places[switch]]) for switch, keys in self._asked.items()]
+
+    def _answer(self, switch: str) -> tuple[bytes, ...]:
+        if switch not in self._asked:
+            raise ProtocolError(f"migration in state {self.state.name} has asked nothing of {switch}")
+        return self._asked.pop(switch)
+
+    def _narrow(self, asked: tuple[bytes, ...], statuses: Statuses) -> tuple[bytes, ...]:
+        """Go on without those of the asked that were not accepted, which are returned."""
+        if len(statuses) != len(asked):
+            raise ProtocolError(f"{len(statuses)} statuses for {len(asked)} keys")
+        refused = tuple(key for key, status in zip(asked, statuses.tolist(), strict=True) if status != Status.OK)
+        if refused:
+            out = set(refused)
+            kept = np.array([key not in out for key in self.keys], bool)
+            self.keys = tuple(key for key in self.keys if key not in out)
+            self.epochs = self.epochs[kept]
         return refused
 
 

@@ -16,6 +16,7 @@ from nfactor.cluster.messages import FlowRecord, InstallFlows, Migrate, PrepareF
 from nfactor.cluster.names import FLOWS, runtime_name
 from nfactor.cluster.outside import Outside
 from nfactor.cluster.replay import Pace
+from nfactor.cluster.role import Role
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.engine import TimeOuts
@@ -105,18 +106,18 @@ def by_key(result: Run) -> list[tuple[Any, ...]]:
 def test_migrations_begin_with_packets_in_flight_on_every_link() -> None:
     sent: dict[tuple[bytes, bytes], float] = {}
     busy: list[int] = []
-    send, ask = MemoryPort.send, Node.ask
+    send, ask = MemoryPort.send, Role.ask
 
     def watched_send(self: MemoryPort, burst: Burst) -> int:
         sent[self.address, burst.frame(0)[:6]] = trio.current_time()
         return send(self, burst)
 
-    async def watched_ask(self: Node, ref: Any, message: object, within_s: float | None) -> object:
+    def watched_ask(self: Role, node: str, actor: str, message: object, *more: Any) -> None:
         if isinstance(message, Migrate):
             busy.append(sum(1 for time in sent.values() if trio.current_time() - time < DATA_LATENCY_S))
-        return await ask(self, ref, message, within_s)
+        ask(self, node, actor, message, *more)
 
-    with mock.patch.object(MemoryPort, "send", watched_send), mock.patch.object(Node, "ask", watched_ask):
+    with mock.patch.object(MemoryPort, "send", watched_send), mock.patch.object(Role, "ask", watched_ask):
         run(FRAMES, runtimes=2, migrate_every=50)
     links = 2 + 2 * 2  # between the outside and the switch, and between the switch and each runtime, both ways
     assert busy.count(links) > 0.8 * len(busy), "all but where chance sent the last few packets to one runtime"
@@ -144,19 +145,14 @@ def test_the_accounting_holds_after_every_burst() -> None:
 
 
 def test_a_migration_costs_three_requests_whatever_its_size() -> None:
-    """The third is answered by a message of its own, when the target's replica has the states."""
     sent: Counter[str] = Counter()
+    ask = Role.ask
 
-    def counted(name: str) -> Any:
-        original = getattr(Node, name)
+    def counted(self: Role, node: str, actor: str, message: object, *more: Any) -> None:
+        sent[type(message).__name__] += 1
+        ask(self, node, actor, message, *more)
 
-        def send(self: Node, ref: Any, message: object, *more: object) -> object:
-            sent[type(message).__name__] += 1
-            return original(self, ref, message, *more)
-
-        return mock.patch.object(Node, name, send)
-
-    with counted("ask"), counted("tell"):
+    with mock.patch.object(Role, "ask", counted):
         result = run(FRAMES, runtimes=3, migrate_every=300)
     sets = result.outcome.migrations.started
     assert max(event.flows for event in result.out.migrations) > 5

@@ -1,6 +1,5 @@
 """Who is declared dead and when, what a dead runtime can still do, and crashes in the middle of everything."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partialmethod
 from typing import Any
@@ -9,17 +8,15 @@ from unittest import mock
 import pytest
 import trio
 
-from nfactor.actors import Node, Ref
 from nfactor.backends.faulty import LinkRule
 from nfactor.cluster import replay
+from nfactor.cluster.actor_host import ActorHost
 from nfactor.cluster.ledger import AccountingError, Ledger
 from nfactor.cluster.membership import DEAD_AFTER_S
 from nfactor.cluster.messages import (
-    DepartFlows,
     FlowsInstalled,
     FlowStatuses,
     InstallFlows,
-    MarkerSeen,
     NotifyClusterCfg,
     PrepareFlows,
     ReadView,
@@ -28,8 +25,10 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import COORDINATOR, FLOWS, MEMBERSHIP, runtime_name
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.recovery_messages import ClaimFlows, FalseAlarms, ReadFalseAlarms, StoreCommit
+from nfactor.cluster.role import Role
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.packet import cluster_frame
+from nfactor.protocols.calls import Address
 from nfactor.testing import packets
 from tests.cluster.harness import Inside, Run, run, traffic
 from tests.cluster.test_cluster import FRAMES, key_of, per_flow, with_numbering
@@ -57,33 +56,32 @@ class Killer:
         self.inside = inside
         inside.check_nodes()
 
-    def saw(self, node: Node, ref: Any, message: object) -> None:
+    def saw(self, sender: str, receiver: str, message: object) -> None:
         if type(message) is self._message and self.inside is not None and not self.killed:
             self._left -= 1
-            victim = node.name if self._who == "sender" else ref.node_name
+            victim = sender if self._who == "sender" else receiver
             if self._left <= 0 and victim in self.inside.cluster.lives:
                 self.killed = victim
                 self.inside.cluster.kill(victim)
 
     def patches(self) -> Any:
-        def watched(name: str) -> Callable[..., Any]:
-            original = getattr(Node, name)
+        ask, tell, finish = Role.ask, ActorHost.tell, Role._finish
 
-            def send(node: Node, ref: Any, message: object, *more: object) -> Any:
-                self.saw(node, ref, message)
-                return original(node, ref, message, *more)
+        def asked(role: Role, node: str, actor: str, message: object, *more: Any) -> None:
+            self.saw(role.host.node, node, message)
+            ask(role, node, actor, message, *more)
 
-            return send
+        def told(host: ActorHost, node: str, actor: str, message: object) -> None:
+            self.saw(host.node, node, message)
+            tell(host, node, actor, message)
 
-        tell_nowait = Ref.tell_nowait
-
-        def told(ref: Ref, message: object) -> None:
-            self.saw(ref._user(), ref, message)
-            tell_nowait(ref, message)
+        def answered(role: Role, asker: Address, life: int, number: int, answer: object) -> None:
+            self.saw(role.host.node, asker.node, answer)
+            finish(role, asker, life, number, answer)
 
         stack = ExitStack()
-        stack.enter_context(mock.patch.multiple(Node, tell=watched("tell"), ask=watched("ask")))
-        stack.enter_context(mock.patch.object(Ref, "tell_nowait", told))
+        stack.enter_context(mock.patch.multiple(Role, ask=asked, _finish=answered))
+        stack.enter_context(mock.patch.object(ActorHost, "tell", told))
         return stack
 
 
@@ -91,8 +89,6 @@ STEPS = [
     (PrepareFlows, "sender"),
     (PrepareFlows, "receiver"),
     (RedirectFlows, "sender"),
-    (MarkerSeen, "sender"),
-    (DepartFlows, "sender"),
     (InstallFlows, "sender"),
     (InstallFlows, "receiver"),
     (FlowsInstalled, "sender"),
@@ -118,9 +114,10 @@ def test_the_target_may_die_while_its_source_waits_for_the_switch() -> None:
     """Its flows were turned to it already, so they have to be claimed back."""
     killed: list[str] = []
     insides: list[Inside] = []
-    original = Node.ask
+    claims: list[str] = []
+    original = Role.ask
 
-    async def ask(node: Node, ref: Any, message: Any, within_s: float | None) -> object:
+    def ask(role: Role, node: str, actor: str, message: Any, *more: Any) -> None:
         if (
             isinstance(message, RedirectFlows)
             and not killed
@@ -129,21 +126,16 @@ def test_the_target_may_die_while_its_source_waits_for_the_switch() -> None:
         ):
             killed.append(message.target)
             insides[0].cluster.kill(message.target)
-        return await original(node, ref, message, within_s)
-
-    claims: list[str] = []
+        if isinstance(message, ClaimFlows) and message.dead in killed:
+            claims.append(message.runtime)
+        original(role, node, actor, message, *more)
 
     def look(inside: Inside) -> None:
         insides[:] = [inside]
 
-    async def counted(node: Node, ref: Any, message: Any, within_s: float | None) -> object:
-        if isinstance(message, ClaimFlows) and message.dead in killed:
-            claims.append(message.runtime)
-        return await ask(node, ref, message, within_s)
-
     result = run(
         FRAMES, functions=with_numbering, runtimes=3, replication="strict", migrate_every=50, remember=True, look=look,
-        patches=mock.patch.object(Node, "ask", counted),
+        patches=mock.patch.object(Role, "ask", ask),
     )  # fmt: skip
     assert len(claims) >= 3, "two replicas, and the source of the migration"
     check_undisturbed(result)
