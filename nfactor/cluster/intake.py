@@ -65,7 +65,7 @@ class Intake:
                     if burst is None:
                         break
                     if self._worker is None:
-                        self._take(burst)
+                        self.take(burst)
                     else:
                         await self._take_threaded(self._worker, burst)
                 flush()
@@ -73,7 +73,8 @@ class Intake:
             if self._worker is not None:
                 self._worker.close()
 
-    def _take(self, burst: Burst) -> None:
+    def take(self, burst: Burst) -> None:
+        """Deal with a burst at once."""
         for part, marker in _parts(burst):
             if len(part):
                 self._arrived(part)

@@ -24,6 +24,7 @@ from nfactor.cluster.messages import (
     PollWorkload,
     PrepareFlows,
     RedirectFlows,
+    SendMarker,
     SetMigrationTarget,
     ViewTaken,
     Workload,
@@ -56,6 +57,8 @@ MIGRATION_BATCH_FLOWS_MAX = 500
 """Flows that one migration moves, at most (DESIGN section 7)."""
 HEARTBEAT_S = 0.1
 """How often a runtime says that it lives (DESIGN section 7)."""
+MARKER_AGAIN_S = 0.2
+"""When a switch has turned flows and its marker has not come for so long, it is asked for another: ports may lose."""
 TOMBSTONE_S = 1.0
 """How long a runtime remembers that a flow has left, so that its late packets are known as such."""
 
@@ -120,6 +123,11 @@ class Liaison(Role):
         return self._flows.workload()
 
     # ---------------------------------------------------------------- migrations
+
+    @property
+    def migrations_open(self) -> int:
+        """Sets of flows that have set out from here and are neither there nor back."""
+        return len(self._migrations)
 
     @handles(SetMigrationTarget)
     def migrate(self, message: SetMigrationTarget) -> Migrating:
@@ -186,6 +194,12 @@ class Liaison(Role):
     def _redirected(self, migration: _Migration, switch: str, answer: FlowStatuses | None) -> None:
         assert answer is not None, "switches do not leave"
         self._carry_out(migration, migration.machine.redirected(switch, unpack_statuses(answer.statuses)))
+        self.host.after(MARKER_AGAIN_S, partial(self._look_for_marker, migration, switch))
+
+    def _look_for_marker(self, migration: _Migration, switch: str) -> None:
+        if migration.machine.lacks_marker(switch):
+            self.ask(switch, LIAISON, SendMarker(migration.number, self.host.node), Done, lambda _: None)
+            self.host.after(MARKER_AGAIN_S, partial(self._look_for_marker, migration, switch))
 
     def _installed(self, migration: _Migration, answer: FlowsInstalled | None) -> None:
         """Where the target is declared dead, its replicas come first, and then ``take_back``."""

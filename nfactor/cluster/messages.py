@@ -162,6 +162,14 @@ class RedirectFlows:
     epochs: bytes
 
 
+@message(tag=28, system=True)
+class SendMarker:
+    """Source → switch: the marker of a migration whose flows were turned has not come. Send another. Reply: ``Done``."""
+
+    migration: int
+    source: str
+
+
 @message(tag=32)
 class InstallFlows:
     """Step 3, source → target: the states. Flows of this migration that are not among them will not come. Reply:

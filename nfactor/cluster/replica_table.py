@@ -156,13 +156,12 @@ class ReplicaTable(Role):
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
         self._flows.farewell(keys.where(ended), records[ended])
         others = np.flatnonzero(statuses == Status.EXISTS)
-        takeover.finishing = len(dict.fromkeys(answer.owners))
+        takeover.finishing = 1 + len(dict.fromkeys(answer.owners))
         for owner in dict.fromkeys(answer.owners):
             mine = others[[other == owner for other in answer.owners]]
             states = FinishFlows(keys.array[mine].tobytes(), pack_u32(epochs[mine]), records[mine].tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover))
-        if not takeover.finishing:
-            self._claim_next(takeover)
+        self._finished(takeover, None)  # our own part
 
     def _finished(self, takeover: "_Takeover", answer: FlowStatuses | None) -> None:
         """None: that one is dead as well; its own replicas have what it had of them."""
@@ -184,7 +183,7 @@ class _Takeover:
     taken: int = 0
     """How many go on, here or elsewhere."""
     finishing: int = 0
-    """Runtimes that were given states and have not answered."""
+    """Runtimes that were given states and have not answered, and we ourselves."""
 
 
 def _records(flows: Iterable[Replica], size: int) -> Records:

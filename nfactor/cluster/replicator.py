@@ -76,11 +76,13 @@ class Replicator:
 
     async def wait_room(self) -> None:
         """Return when another burst may be processed."""
-        while self._is_full():
+        while self.is_full:
             self._has_room = trio.Event()
             await self._has_room.wait()
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
+        """Whether no more packets may be processed for now."""
         holds = self._mode.kind is Kind.STRICT_HOLD and not self._replicas
         commits = max(map(len, self._channels.values()), default=0)
         return holds or self._unstored >= UNSTORED_PACKETS_MAX or commits >= UNSTORED_COMMITS_MAX
@@ -304,6 +306,10 @@ class Replicator:
             self._spread(merged(parts, piece=self._outstanding.begin(), states=states))
 
     # ---------------------------------------------------------------- questions
+
+    def protected_flows(self) -> list[bytes]:
+        """Flows here whose state a replica is known to have."""
+        return [key for key in self._engine.keys() if key in self._protected]
 
     def unprotected_flows(self) -> int:
         """Flows here whose state no replica is known to have."""

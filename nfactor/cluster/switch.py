@@ -11,7 +11,16 @@ from functools import partial
 from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import ExpireFlows, FlowStatuses, NotifyClusterCfg, RedirectFlows, ViewTaken, unpack_u32
+from nfactor.cluster.messages import (
+    Done,
+    ExpireFlows,
+    FlowStatuses,
+    NotifyClusterCfg,
+    RedirectFlows,
+    SendMarker,
+    ViewTaken,
+    unpack_u32,
+)
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.pump import pump
 from nfactor.cluster.recovery_messages import (
@@ -74,8 +83,8 @@ class VirtualSwitch(Role):
     def tasks(self) -> list[Task]:
         """See ``Role``: relay in both directions."""
         return [
-            (pump, (self._outside, self.packets_in, self._reporter.wake)),
-            (pump, (self._inside, self.packets_out, self._reporter.wake)),
+            (pump, (self._outside, self.packets_in, self.wake)),
+            (pump, (self._inside, self.packets_out, self.wake)),
         ]
 
     # ---------------------------------------------------------------- packets
@@ -88,6 +97,10 @@ class VirtualSwitch(Role):
     def packets_out(self, burst: Burst) -> None:
         """From runtimes."""
         self._relay.pass_on(burst)
+
+    def wake(self) -> None:
+        """Tell the outside what became of packets."""
+        self._reporter.wake()
 
     def _spread(self, burst: Burst) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
@@ -151,18 +164,25 @@ class VirtualSwitch(Role):
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
         statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
         if (statuses == Status.OK).any():
-            marker = cluster_frame.marker(
-                target=self._addresses[source],
-                source=self._inside.address,
-                migration=message.migration,
-            )
-            self._send_marker(marker)
+            self._mark(message.migration, source)
         return FlowStatuses(statuses.tobytes())
+
+    @handles(SendMarker)
+    def send_marker(self, message: SendMarker) -> Done:
+        """The first one was lost. A later one is as good: none of the flows' packets go to the source any more."""
+        source = self._runtimes.get(message.source)
+        if source is not None:
+            self._mark(message.migration, source)
+        return Done()
+
+    def _mark(self, migration: int, source: int) -> None:
+        mine = self._inside.address
+        self._send_marker(cluster_frame.marker(target=self._addresses[source], source=mine, migration=migration))
 
     def _send_marker(self, marker: Burst) -> None:
         if self._inside.send(marker):
             self._ledger.markers_sent += 1
-        else:  # later is as good: none of the flows' packets go to the source any more
+        else:
             self.host.after(MARKER_RETRY_S, partial(self._send_marker, marker))
 
     @handles(ExpireFlows)

@@ -176,6 +176,10 @@ class MigrationSource:
         """Whether nothing more will happen."""
         return self.state in (State.DONE, State.ABORTED)
 
+    def lacks_marker(self, switch: str) -> bool:
+        """Whether the set waits for that switch's marker, which may have been lost."""
+        return switch in self._unmarked and self.state in (State.REDIRECTING, State.DRAINING)
+
     def start(self) -> list[Effect]:
         """The first effect."""
         return [Prepare(self.keys, self.epochs)]

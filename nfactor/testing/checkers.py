@@ -1,0 +1,197 @@
+"""Judges of a run: from what went in and came out, and each owner's log, whether every promise was kept.
+
+None of them looks at how the code under test does it. A violation names the promise, the flow or packet, and what was
+seen. The letters are those of the promises in ``docs/explanation/protocols.md``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from nfactor.testing.lineage import Came, Death, History, Processed, following
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@attrs.frozen
+class Conditions:
+    """What the run was promised, and what was done to it."""
+
+    strict: bool
+    """Output commit: nothing is outside that the surviving state does not include."""
+    replicated: bool
+    lag_packets_max: int = 0
+    """Under ``every``: the most that a state may lag behind."""
+    ports_lose: bool = False
+    """Packets on their way may be lost: by the ports, or with the node that had sent them."""
+    flows_end: bool = False
+    """Flows may end of idleness, and their keys begin anew."""
+    overlapping: bool = False
+    """A second runtime died before the first was recovered: what both had is lost."""
+
+
+@attrs.frozen
+class Final:
+    """The state of a flow at the end, where it is served."""
+
+    node: str
+    born: int
+    count: int
+    digest: int
+
+
+class Chain:
+    """The packets that made a state, in order: found backwards in the owners' logs."""
+
+    def __init__(self, log: Iterable[Processed]) -> None:
+        self._steps: dict[tuple[int, int, int], list[Processed]] = {}
+        for entry in log:
+            self._steps.setdefault((entry.born, entry.count, entry.digest), []).append(entry)
+        self._by_count: dict[tuple[int, int], list[Processed]] = {}
+        for entry in log:
+            self._by_count.setdefault((entry.born, entry.count), []).append(entry)
+
+    def of(self, born: int, count: int, digest: int) -> list[int] | None:
+        """Marks of the packets of that state, oldest first; None: no packets that anybody processed make it."""
+        marks: list[int] = []
+        for number in range(count, 0, -1):
+            entries = self._steps.get((born, number, digest))
+            if not entries:
+                return None
+            mark = entries[-1].mark
+            marks.append(mark)
+            if number == 1:
+                return marks[::-1] if mark == born and following(0, mark) == digest else None
+            digest = next(
+                (
+                    earlier.digest
+                    for earlier in self._by_count.get((born, number - 1), [])
+                    if following(earlier.digest, mark) == digest
+                ),
+                -1,
+            )
+        return None
+
+
+def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
+    """All promises about a whole run, when it is over; raises ``Violation``."""
+    at_most_once(history)
+    chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
+    for flow, marks in chains.items():
+        in_order(flow, marks)
+    outside_is_included(history, finals, chains, conditions)
+    protected_survive(history, finals, conditions)
+    if not history.deaths:
+        nothing_is_lost(history, set(lost_on_ports))
+    if not conditions.ports_lose:
+        included_came_out(history, chains)
+
+
+def at_most_once(history: History) -> None:
+    """(c) No packet comes out twice, no record is told twice, and no packet both comes out and is dropped."""
+    out = Counter(came.mark for came in history.out)
+    told = Counter(mark for _, mark in history.dropped)
+    for what, counts in (("came out", out), ("was dropped", told)):
+        twice = [mark for mark, count in counts.items() if count > 1]
+        if twice:
+            raise Violation(f"(c) at most once: packet {twice[0]} {what} {counts[twice[0]]} times")
+    both = sorted(out.keys() & told.keys())
+    if both:
+        raise Violation(f"(c) at most once: packet {both[0]} came out and was dropped")
+    records = Counter((step.mark, step.born) for _, step in history.records)
+    repeated = [record for record, count in records.items() if count > 1]
+    if repeated:
+        raise Violation(f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times")
+
+
+def _chain_of(history: History, flow: int, final: Final) -> list[int]:
+    """(f) What the final state is made of."""
+    marks = Chain(history.processed).of(final.born, final.count, final.digest)
+    if marks is None:
+        raise Violation(
+            f"(f) transparency: the state of flow {flow} on {final.node} (born {final.born}, {final.count} packets) is "
+            "not what any sequence of its packets makes"
+        )
+    return marks
+
+
+def in_order(flow: int, marks: list[int]) -> None:
+    """(b) Packets were processed in the order in which they were sent."""
+    for earlier, later in zip(marks, marks[1:], strict=False):
+        if earlier >= later:
+            raise Violation(f"(b) order: flow {flow} processed packet {later} after packet {earlier}")
+
+
+def outside_is_included(
+    history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
+) -> None:
+    """(e) Output commit: every packet and record that came out is in the past of the state that survived, if that flow
+    has not begun anew since. Under ``every`` a crash may take back what came out, within the bound."""
+    if not conditions.strict and history.deaths:
+        return
+    for came, what in _seen_outside(history):
+        flow = history.flow_of[came.mark]
+        final = finals.get(flow)
+        if final is None or final.born != came.born:
+            continue
+        chain = chains[flow]
+        if came.count > len(chain) or chain[came.count - 1] != came.mark:
+            raise Violation(
+                f"(e) output commit: {what} {came.mark} is number {came.count} of flow {flow}, and the surviving state "
+                f"of {len(chain)} packets does not include it"
+            )
+
+
+def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
+    for came in history.out:
+        yield came, "packet"
+    for _, step in history.records:
+        yield Came(0, step.mark, step.born, step.count, step.digest), "the record of packet"
+
+
+def protected_survive(history: History, finals: Mapping[int, Final], conditions: Conditions) -> None:
+    """(h) What a dead runtime called protected lives on; (g) under ``every``, not further back than was said."""
+    if conditions.overlapping or conditions.flows_end:
+        return
+    for death in history.deaths:
+        for flow, (born, count) in death.protected.items():
+            final = finals.get(flow)
+            if final is None or final.born != born:
+                where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
+                raise Violation(
+                    f"(h) protection: {death.node} called flow {flow} (born {born}) protected when it died; it is {where}"
+                )
+            _loss_within_bound(death, flow, final, count, conditions)
+
+
+def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
+    released = death.released.get(final.born, 0)
+    least = released if conditions.strict else count - conditions.lag_packets_max
+    if final.count < least:
+        raise Violation(
+            f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come out; "
+            f"it went on from {final.count}"
+        )
+
+
+def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
+    """(a) Nobody died: each packet came out, was dropped for a reason that is told, or was lost by a port."""
+    seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped} | lost_on_ports
+    missing = sorted(history.flow_of.keys() - seen)
+    if missing:
+        raise Violation(f"(a) conservation: {len(missing)} packets are nowhere, the first is {missing[0]}")
+
+
+def included_came_out(history: History, chains: Mapping[int, list[int]]) -> None:
+    """(e) The other way round: what a surviving state includes has come out, or was dropped."""
+    seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
+    for flow, chain in chains.items():
+        for number, mark in enumerate(chain, 1):
+            if mark not in seen:
+                raise Violation(
+                    f"(e) output commit: the state of flow {flow} includes packet {mark} (number {number}), which never "
+                    "came out"
+                )

@@ -1,0 +1,259 @@
+"""A network of nodes on a heap of events: roles without trio, thousands of runs a minute, each from one seed.
+
+Time is in whole microseconds and stands still while an event is handled, so a run depends on nothing but its seed. What
+the network promises is what the real one does: messages between two nodes arrive in order and once, unless a session of
+the link ends, which loses what is on its way; bursts between two ports arrive in order, and some are lost if a schedule
+says so. A node that is dead neither sends nor hears; one that is paused hears everything later.
+"""
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import attrs
+import numpy as np
+
+from nfactor.backends.base import Port, PortStatistics
+from nfactor.cluster.codec import MESSAGES
+from nfactor.cluster.role import Role
+from nfactor.packet.burst import Burst
+
+US = 1e-6
+CONTROL_US = (20, 200)
+"""A message takes this long, at least and at most."""
+DATA_US = (10, 1000)
+"""The same for a burst, where each pair of ports has a mean of its own."""
+
+
+class Stuck(AssertionError):
+    """Events go on and on: two nodes talk without end."""
+
+
+@attrs.frozen
+class Delivery:
+    """A message that arrives, for whoever counts the steps of a protocol."""
+
+    number: int
+    """How many messages arrived before it."""
+    sender: str
+    receiver: str
+    kind: str
+    """The class of the message; of a question or an answer, the class of what is inside."""
+
+
+class HeapNode:
+    """One life of a node. ``after`` is called when it has handled something (there may be room for packets now)."""
+
+    def __init__(self, name: str, life: int) -> None:
+        self.name = name
+        self.life = life
+        self.roles: dict[str, Role] = {}
+        self.alive = True
+        self.paused = False
+        self.skew_s = 0.0
+        self.backlog: deque[Callable[[], None]] = deque()
+        self.settle: Callable[[], None] = lambda: None
+
+
+class HeapHost:
+    """The surroundings of a role here (``nfactor.cluster.host.Host``)."""
+
+    def __init__(self, network: "HeapNetwork", node: HeapNode, actor: str) -> None:
+        self._network = network
+        self._node = node
+        self.node = node.name
+        self.actor = actor
+        self.life = node.life
+
+    def now(self) -> float:
+        """See ``Host``."""
+        return self._network.now_us * US + self._node.skew_s
+
+    def tell(self, node: str, actor: str, message: object) -> None:
+        """See ``Host``."""
+        if self._node.alive:
+            self._network.send(self._node, node, actor, message)
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """See ``Host``."""
+        self._network.at(self._network.now_us + max(1, round(seconds / US)), lambda: self._network.run_on(self._node, call))
+
+
+class HeapPort(Port):
+    """A port; ``take`` is called with what arrives."""
+
+    def __init__(self, network: "HeapNetwork", node: HeapNode, address: bytes, take: Callable[[Burst], None]) -> None:
+        self._network = network
+        self.node = node
+        self.address = address
+        self.mtu = 1 << 16
+        self.take = take
+        self.sent = self.received = self.lost = 0
+
+    def send(self, burst: Burst) -> int:
+        """See ``Port``; everything is taken, by a live node."""
+        if not self.node.alive or not len(burst):
+            return 0
+        self.sent += len(burst)
+        self._network.carry(self, burst)
+        return len(burst)
+
+    def receive(self) -> Burst | None:
+        """Packets are pushed here, not fetched."""
+        return None
+
+    async def wait_readable(self) -> None:
+        """Packets are pushed here, not fetched."""
+        raise NotImplementedError
+
+    def statistics(self) -> PortStatistics:
+        """See ``Port``."""
+        return PortStatistics(self.sent, 0, self.received, self.lost, 0)
+
+    def close(self) -> None:
+        """See ``Port``."""
+
+
+class HeapNetwork:
+    """``watch`` is called before each message is handled, and after each event that a node handled."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.now_us = 0
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._pushed = 0
+        self.nodes: dict[str, HeapNode] = {}
+        """The present life of each node."""
+        self.ports: dict[bytes, HeapPort] = {}
+        self._free_us: defaultdict[tuple[Any, Any], int] = defaultdict(int)
+        """When the last message (or burst) on a way arrives."""
+        self._mean_us: dict[tuple[bytes, bytes], int] = {}
+        self._sessions: defaultdict[frozenset[str], int] = defaultdict(int)
+        self.cuts: set[tuple[str, str]] = set()
+        """Ways from node to node on which messages are lost."""
+        self.port_loss = 0.0
+        self.keep_in_flight = True
+        """Whether what a node has sent still arrives after its death."""
+        self.delivered = 0
+        self.lost_packets: list[int] = []
+        """Marks of packets that ports lost."""
+        self.in_flight = 0
+        """Packets on their way between ports."""
+        self.before: Callable[[Delivery], None] = lambda delivery: None
+        self.after: Callable[[HeapNode], None] = lambda node: None
+
+    # ---------------------------------------------------------------- time
+
+    def at(self, time_us: int, action: Callable[[], None]) -> None:
+        """Do that then."""
+        self._pushed += 1
+        heapq.heappush(self._heap, (time_us, self._pushed, action))
+
+    def run(self, until_us: int, *, events_max: int = 200_000) -> None:
+        """Let time pass until then."""
+        for _ in range(events_max):
+            if not self._heap or self._heap[0][0] > until_us:
+                self.now_us = until_us
+                return
+            self.now_us, _, action = heapq.heappop(self._heap)
+            action()
+        raise Stuck(f"more than {events_max} events before {until_us} us")
+
+    def run_on(self, node: HeapNode, action: Callable[[], None]) -> None:
+        """Something that happens on a node, now or when it is not paused any more."""
+        if node.paused:
+            node.backlog.append(action)
+        elif node.alive:
+            action()
+            node.settle()
+            self.after(node)
+
+    # ---------------------------------------------------------------- faults
+
+    def kill(self, name: str) -> None:
+        """A crash."""
+        self.nodes[name].alive = False
+
+    def pause(self, name: str) -> None:
+        """It does nothing, and hears everything later."""
+        self.nodes[name].paused = True
+
+    def resume(self, name: str) -> None:
+        """It hears what it missed."""
+        node = self.nodes[name]
+        node.paused = False
+        while node.backlog and not node.paused:
+            self.run_on(node, node.backlog.popleft())
+
+    def end_session(self, a: str, b: str) -> None:
+        """What is on its way between two nodes is lost."""
+        self._sessions[frozenset((a, b))] += 1
+
+    # ---------------------------------------------------------------- messages
+
+    def send(self, sender: HeapNode, receiver: str, actor: str, message: object) -> None:
+        """From a role to a role. It travels encoded, as everywhere."""
+        octets = MESSAGES.encode(message)
+        way = (sender.name, receiver)
+        arrives = max(self.now_us + self.rng.randint(*CONTROL_US), self._free_us[way] + 1)
+        self._free_us[way] = arrives
+        pair = frozenset(way)
+        session, lives = self._sessions[pair], sender.life
+        target = self.nodes.get(receiver)
+
+        def arrive() -> None:
+            if target is None or self._sessions[pair] != session or way in self.cuts:
+                return
+            if self.nodes[sender.name].life == lives and (self.keep_in_flight or sender.alive):
+                self.run_on(target, lambda: self._handle(way, target, actor, octets))
+
+        self.at(arrives, arrive)
+
+    def _handle(self, way: tuple[str, str], node: HeapNode, actor: str, octets: bytes) -> None:
+        message: Any = MESSAGES.decode(octets)
+        body = getattr(message, "body", None)
+        inner = message if body is None else MESSAGES.decode(body)
+        self.before(Delivery(self.delivered, *way, type(inner).__name__))
+        self.delivered += 1
+        if node.alive and actor in node.roles:
+            node.roles[actor].act(message)
+
+    # ---------------------------------------------------------------- packets
+
+    def carry(self, port: HeapPort, burst: Burst) -> None:
+        """A burst whose frames may have several targets, in order for each."""
+        targets = [bytes(row) for row in burst.data[burst.offsets[:, None] + np.arange(6)]]
+        for address in dict.fromkeys(targets):
+            self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type, type-var]
+
+    def _carry_to(self, port: HeapPort, address: bytes, burst: Burst) -> None:
+        if self.port_loss:
+            kept = np.array([self.rng.random() >= self.port_loss for _ in range(len(burst))], bool)
+            self._lose(burst.select(np.flatnonzero(~kept)))
+            burst = burst.select(np.flatnonzero(kept))
+        target, way = self.ports.get(address), (port.address, address)
+        if target is None or not len(burst):
+            self._lose(burst)
+            return
+        mean = self._mean_us.setdefault(way, self.rng.randint(*DATA_US))
+        arrives = max(self.now_us + self.rng.randint(max(1, mean // 2), mean), self._free_us[way] + 1)
+        self._free_us[way] = arrives
+        self.in_flight += len(burst)
+
+        def arrive() -> None:
+            self.in_flight -= len(burst)
+            if not target.node.alive or not (self.keep_in_flight or port.node.alive):
+                self._lose(burst)
+                return
+            self.run_on(target.node, lambda: self._receive(target, burst))
+
+        self.at(arrives, arrive)
+
+    def _receive(self, port: HeapPort, burst: Burst) -> None:
+        port.received += len(burst)
+        port.take(burst)
+
+    def _lose(self, burst: Burst) -> None:
+        self.lost_packets += [mark for mark in burst.marks.tolist() if mark]

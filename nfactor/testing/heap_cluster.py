@@ -1,0 +1,275 @@
+"""A whole cluster on a heap of events: switches, runtimes, the coordinator and what surrounds them, from one seed.
+
+The roles are the ones that run on trio; only their surroundings are others. What the cluster did is in its ``history``.
+"""
+
+from collections import deque
+from random import Random
+from typing import Any
+
+import attrs
+import numpy as np
+
+from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.coordinator import Coordinator
+from nfactor.cluster.egress import Egress
+from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.membership import Membership
+from nfactor.cluster.messages import Member
+from nfactor.cluster.names import (
+    COLLECTOR,
+    COORDINATOR,
+    FLOWS,
+    LIAISON,
+    MEMBERSHIP,
+    OUTSIDE,
+    REPLICAS,
+    runtime_name,
+    switch_name,
+)
+from nfactor.cluster.outcome_messages import Outcomes
+from nfactor.cluster.outside import Collector
+from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.replica_table import ReplicaTable
+from nfactor.cluster.reporter import Reporter, record_name
+from nfactor.cluster.role import Role
+from nfactor.cluster.switch import VirtualSwitch
+from nfactor.cluster.view import View
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.reference import ReferenceEngine
+from nfactor.dataplane.state import schema_of
+from nfactor.packet import cluster_frame
+from nfactor.packet.burst import Burst
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.flow_key import FlowKeys
+from nfactor.protocols.replication import Mode
+from nfactor.testing import packets
+from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.lineage import Came, Death, History, Lineage, LineageState, Processed, Step, read_tail
+
+FLOWS_MAX = 64
+"""Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
+
+
+@attrs.frozen
+class Runtime:
+    """The roles of one runtime, and what a judge may look at."""
+
+    node: HeapNode
+    engine: ReferenceEngine
+    flows: FlowTable
+    replicas: ReplicaTable
+    liaison: Liaison
+    ledger: Ledger
+
+
+@attrs.frozen
+class Switch:
+    """The same of a switch."""
+
+    node: HeapNode
+    role: VirtualSwitch
+    dispatcher: Dispatcher
+    ledger: Ledger
+
+
+class HeapCluster:
+    """Nodes that know each other, and nothing on its way. ``feed`` and ``network.run`` do the rest."""
+
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        runtimes: int,
+        mode: Mode,
+        switches: int = 1,
+        time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
+        packet_step_s: float = 0.001,
+    ) -> None:
+        self.network = HeapNetwork(rng)
+        self.history = History()
+        self.mode = mode
+        self._time_outs = time_outs
+        self._step_ns = round(packet_step_s * 1e9)
+        self.key_of: dict[int, bytes] = {}
+        """By flow number."""
+        self.flow_of_key: dict[bytes, int] = {}
+        self.runtimes: dict[str, Runtime] = {}
+        self.switches: dict[str, Switch] = {}
+        self.ready = False
+        self.recovered: list[NodeRecovered] = []
+        self._classifier = FlowClassifier("auto")
+        self._last_mark = 0
+        self._members = (
+            *(Member(switch_name(n), "switch", address(Kind.SWITCH_INSIDE, n), n) for n in range(switches)),
+            *(Member(runtime_name(n), "runtime", address(Kind.RUNTIME, n), n) for n in range(runtimes)),
+        )
+        for number in range(switches):
+            self._start_switch(number)
+        for number in range(runtimes):
+            self._start_runtime(number)
+        self._start_outside()
+        self._start_coordinator()
+        self.network.run(1_000_000)
+        assert self.ready, "a cluster without faults is ready within a second"
+
+    # ---------------------------------------------------------------- nodes
+
+    def _node(self, name: str) -> HeapNode:
+        earlier = self.network.nodes.get(name)
+        node = self.network.nodes[name] = HeapNode(name, earlier.life + 1 if earlier else 1)
+        return node
+
+    def _join(self, node: HeapNode, **roles: Role) -> None:
+        node.roles = dict(roles)
+        for actor, role in roles.items():
+            role.join(HeapHost(self.network, node, actor))
+        for role in roles.values():
+            role.begin()
+
+    def _port(self, node: HeapNode, mac: bytes, take: Any) -> HeapPort:
+        port = self.network.ports[mac] = HeapPort(self.network, node, mac, take)
+        return port
+
+    def _start_switch(self, number: int) -> None:
+        name = switch_name(number)
+        node, ledger = self._node(name), Ledger(name)
+        dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
+        outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number), lambda burst: role.packets_in(burst))
+        inside = self._port(node, address(Kind.SWITCH_INSIDE, number), lambda burst: role.packets_out(burst))
+        role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=address(Kind.OUTSIDE, 0), observed=True)
+        self._join(node, **{LIAISON: role})
+        node.settle = role.wake
+        self.switches[name] = Switch(node, role, dispatcher, ledger)
+
+    def _start_runtime(self, number: int) -> None:
+        name = runtime_name(number)
+        node, ledger, view, waiting = self._node(name), Ledger(name), View(), deque[Burst]()
+
+        def log(mark: int, born: int, count: int, digest: int) -> None:
+            self.history.processed.append(Processed(name, node.life, mark, born, count, digest))
+
+        engine = ReferenceEngine(
+            Chain.of([Lineage(log)]), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
+            common_clock=True,
+        )  # fmt: skip
+        port = self._port(node, address(Kind.RUNTIME, number), waiting.append)
+        reporter = Reporter(ledger, observed=True)
+        egress = Egress(port, ledger, reporter)
+        flows = FlowTable(engine, port, ledger, egress, self.mode, view)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.record_size, flows, view)
+        liaison = Liaison(number, flows, view)
+
+        def settle() -> None:
+            while waiting and not flows.replicator.is_full:
+                flows.intake.take(waiting.popleft())
+            egress.flush()
+
+        self._join(node, **{REPLICAS: replicas, FLOWS: flows, LIAISON: liaison})
+        node.settle = settle
+        self.runtimes[name] = Runtime(node, engine, flows, replicas, liaison, ledger)
+
+    def _start_coordinator(self) -> None:
+        def ready() -> None:
+            self.ready = True
+
+        node, view = self._node(COORDINATOR), View()
+        coordinator = Coordinator(view, observed=True)
+        membership = Membership(
+            self._members, view, replicated=self.mode.replicates, dead_after_s=1.0, observed=True, ready=ready
+        )
+        self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership})
+        self.membership, self.coordinator = membership, coordinator
+
+    def _start_outside(self) -> None:
+        node = self._node(OUTSIDE)
+        self._outside = self._port(node, address(Kind.OUTSIDE, 0), self._packets_out)
+        self.collector = Collector(self, {record_name(Step): schema_of(Step)})  # type: ignore[arg-type]
+        self._join(node, **{COLLECTOR: self.collector})
+
+    # ---------------------------------------------------------------- the outside
+
+    def feed(self, flow: int, count: int = 1) -> None:
+        """So many packets of a flow go in, each to the switch that owns its key (or any, if there are several)."""
+        marks = range(self._last_mark + 1, self._last_mark + 1 + count)
+        self._last_mark += count
+        frame = packets.udp("10.0.0.1", 1000 + flow, "10.9.0.2", 53, bytes(16))
+        burst = packets.burst_of([frame] * count, first_mark=marks[0])
+        burst = attrs.evolve(burst, times=np.array(marks, np.int64) * self._step_ns)
+        if flow not in self.key_of:
+            self._learn(flow, burst)
+        self.history.flow_of.update(dict.fromkeys(marks, flow))
+        entry = address(Kind.SWITCH_OUTSIDE, self.network.rng.randrange(len(self.switches)))
+        cluster_frame.readdress(burst, target=entry, source=self._outside.address)
+        self._outside.send(burst)
+
+    def _learn(self, flow: int, burst: Burst) -> None:
+        from nfactor.packet.fields import Packet
+        from nfactor.packet.headers import parse
+
+        packet = Packet(burst.octets())
+        parse(packet, 0, int(burst.lengths[0]), int(burst.wire_lengths[0]))
+        key, _ = self._classifier.classify(packet)
+        self.key_of[flow], self.flow_of_key[key] = key, flow
+
+    def _packets_out(self, burst: Burst) -> None:
+        for mark, frame in zip(burst.marks.tolist(), burst.frames(), strict=True):
+            self.history.out.append(Came(self.network.now_us, mark, *read_tail(frame)))
+
+    def told(self, outcomes: Outcomes) -> None:
+        """See ``Outside``."""
+        marks = iter(np.frombuffer(outcomes.marks, "<u8").tolist())
+        for reason, count in zip(outcomes.reasons, outcomes.counts, strict=True):
+            self.history.dropped += [(reason, next(marks)) for _ in range(count)]
+
+    def emitted(self, node: str, record: Any) -> None:
+        """See ``Outside``."""
+        self.history.records.append((node, record))
+
+    def happened(self, event: object) -> None:
+        """See ``Outside``."""
+
+    def node_recovered(self, event: NodeRecovered) -> None:
+        """See ``Outside``."""
+        self.recovered.append(event)
+
+    # ---------------------------------------------------------------- faults, and looking inside
+
+    def living(self) -> list[Runtime]:
+        """Runtimes that live and that the coordinator counts as living."""
+        view = self.membership.view
+        return [runtime for name, runtime in self.runtimes.items() if runtime.node.alive and name in view]
+
+    def kill(self, name: str) -> None:
+        """A crash; what a runtime had promised is noted."""
+        node = self.network.nodes[name]
+        if not node.alive:
+            return
+        if name in self.runtimes:
+            self.history.deaths.append(self._death(self.runtimes[name]))
+        self.network.kill(name)
+
+    def _death(self, runtime: Runtime) -> Death:
+        protected = {}
+        for key in runtime.flows.replicator.protected_flows():
+            state = self.state_of(runtime, key)
+            if state is not None:
+                protected[self.flow_of_key[key]] = state.born, state.count
+        released: dict[int, int] = {}
+        for came in self.history.out:
+            released[came.born] = max(released.get(came.born, 0), came.count)
+        return Death(runtime.node.name, self.network.now_us, protected, released)
+
+    def state_of(self, runtime: Runtime, key: bytes) -> Any:
+        """The state of a flow on a runtime, or None."""
+        _, records, statuses = runtime.engine.copy(FlowKeys.of([key]))
+        if statuses[0]:
+            return None
+        return schema_of(LineageState).unpack(records[0].tobytes(), runtime.engine.record_size - STATE_OCTETS)
+
+
+STATE_OCTETS = schema_of(LineageState).size

@@ -1,0 +1,128 @@
+"""A network function that makes every state tell its whole past, and the history of a run that it writes.
+
+Each flow's state is a number and a digest over the marks of all packets that made it, and so is what each packet
+carries when it leaves: two states are equal only if they come of the same packets in the same order. Everything that a
+judge needs to know of a run is in its ``History``: what went in, what was processed where, what came out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from nfactor.dataplane import nf
+
+MULTIPLIER, MODULUS = 1_103_515_245, 2_147_483_647
+TAIL_OCTETS = 16
+"""So much of the end of each payload is overwritten."""
+EMIT_EVERY = 3
+"""A record is emitted for each third packet of a flow."""
+DROP_EVERY = 11
+"""A packet whose mark is a multiple of this is dropped, after it has changed the state."""
+
+
+def following(digest: int, mark: int) -> int:
+    """The digest after one more packet."""
+    return (digest * MULTIPLIER + mark) % MODULUS
+
+
+@nf.state
+class LineageState:
+    """What made it."""
+
+    born: nf.u64
+    """Mark of the flow's first packet."""
+    count: nf.u32
+    digest: nf.u32
+
+
+@nf.record
+class Step:
+    """A flow's state after one of its packets."""
+
+    mark: nf.u64
+    born: nf.u64
+    count: nf.u32
+    digest: nf.u32
+
+
+@attrs.frozen
+class Processed:
+    """One packet that a runtime processed: the flow's state after it."""
+
+    node: str
+    life: int
+    mark: int
+    born: int
+    count: int
+    digest: int
+
+
+@attrs.frozen
+class Came:
+    """One packet that came out."""
+
+    time_us: int
+    mark: int
+    born: int
+    count: int
+    digest: int
+
+
+@attrs.define
+class Death:
+    """A runtime that died, and what was known at that moment."""
+
+    node: str
+    time_us: int
+    protected: dict[int, tuple[int, int]]
+    """Flows that it called protected, by flow number: birth and number of packets of the state it had."""
+    released: dict[int, int]
+    """Packets of each birth that had come out by then: the highest number."""
+
+
+@attrs.define
+class History:
+    """Everything that happened, as seen from outside and from each owner's log."""
+
+    flow_of: dict[int, int] = attrs.Factory(dict)
+    """By mark of a packet that went in: its flow."""
+    processed: list[Processed] = attrs.Factory(list)
+    out: list[Came] = attrs.Factory(list)
+    records: list[tuple[str, Step]] = attrs.Factory(list)
+    dropped: list[tuple[str, int]] = attrs.Factory(list)
+    """Reasons and marks, as the outside was told."""
+    deaths: list[Death] = attrs.Factory(list)
+    restarts: list[str] = attrs.Factory(list)
+
+
+class Lineage(nf.NF):
+    """See the module. ``log`` is called with mark, birth, number and digest after each packet."""
+
+    State = LineageState
+    records = (Step,)
+    drop_reasons = ("chosen",)
+
+    def __init__(self, log: Callable[[int, int, int, int], None]) -> None:
+        self.log = log
+
+    def process_pkt(self, pkt: nf.Packet, fs: Any) -> int:
+        """Count the packet, and write into it what it made of the state."""
+        if fs.born == 0:
+            fs.born = pkt.mark
+        fs.count += 1
+        fs.digest = following(fs.digest, pkt.mark)
+        self.log(pkt.mark, fs.born, fs.count, fs.digest)
+        end = pkt.payload_end
+        pkt.data[end - 16 : end - 8] = fs.born.to_bytes(8, "big")
+        pkt.data[end - 8 : end - 4] = fs.count.to_bytes(4, "big")
+        pkt.data[end - 4 : end] = fs.digest.to_bytes(4, "big")
+        if fs.count % EMIT_EVERY == 0:
+            pkt.emit(Step(mark=pkt.mark, born=fs.born, count=fs.count, digest=fs.digest))
+        return nf.drop(0) if pkt.mark % DROP_EVERY == 0 else nf.FORWARD
+
+
+def read_tail(frame: bytes) -> tuple[int, int, int]:
+    """Birth, number and digest that a packet carries."""
+    tail = frame[-TAIL_OCTETS:]
+    return int.from_bytes(tail[:8], "big"), int.from_bytes(tail[8:12], "big"), int.from_bytes(tail[12:], "big")

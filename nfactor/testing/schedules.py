@@ -1,0 +1,258 @@
+"""Schedules of faults, drawn from a seed or listed one by one, and the judgement of each run.
+
+A run has three parts: traffic with migrations and faults in it; quiet, in which faults have stopped; and a probe for
+each flow, which has to come out. Everything is drawn from the seed, so that a seed is a whole run.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+import attrs
+
+from nfactor.cluster.messages import Migrating, SetMigrationTarget
+from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.protocols.replication import Kind, Mode
+from nfactor.testing.checkers import Conditions, Final, Violation, check
+from nfactor.testing.heap import HeapNode
+from nfactor.testing.heap_cluster import HeapCluster
+
+QUIET_S = 6.0
+"""After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
+section 7)."""
+TRAFFIC_US = 30_000
+"""For so long there is traffic."""
+
+
+@attrs.define
+class Schedule:
+    """What a run is made of. Times are from the beginning of the traffic, in microseconds."""
+
+    scenario: str
+    seed: int
+    runtimes: int = 3
+    switches: int = 1
+    mode: str = "strict"
+    flows: int = 4
+    bursts: int = 40
+    migrations: int = 4
+    keep_in_flight: bool = True
+    flows_end: bool = False
+    kill_at: list[tuple[int, str]] = attrs.Factory(list)
+    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies."""
+    pauses: list[tuple[int, str, int]] = attrs.Factory(list)
+    """When, who, for how long."""
+    broken: list[tuple[int, str, str]] = attrs.Factory(list)
+    """When a session between two nodes ends."""
+    cuts: list[tuple[int, str, str, int]] = attrs.Factory(list)
+    """When nothing from one node reaches another, and for how long."""
+    port_loss: float = 0.0
+    skew_s: float = 0.0
+
+
+SCENARIOS = ("migration", "replication", "recovery", "cluster")
+
+
+def draw(scenario: str, seed: int) -> Schedule:
+    """The schedule of a seed."""
+    rng = Random(f"{scenario} {seed}")
+    schedule = Schedule(scenario, seed)
+    schedule.runtimes = rng.choice([2, 3, 3, 4])
+    schedule.flows, schedule.bursts = rng.randint(2, 6), rng.randint(25, 60)
+    modes = {
+        "migration": ["none"],
+        "replication": ["strict", "strict", "strict-hold", "every=4"],
+        "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
+        "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
+    }
+    schedule.mode = rng.choice(modes[scenario])
+    schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
+    schedule.keep_in_flight = rng.random() < 0.7
+    names = [f"runtime-{number}" for number in range(schedule.runtimes)]
+    if scenario in ("recovery", "cluster"):
+        deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
+        for name in rng.sample(names, deaths):
+            schedule.kill_at.append((rng.randint(0, 40 + 6 * schedule.bursts), name))
+    if scenario != "recovery":
+        _draw_disturbances(rng, schedule, [*names, "switch-0", COORDINATOR, OUTSIDE], names)
+    return schedule
+
+
+def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
+    for _ in range(rng.randint(0, 3)):
+        schedule.broken.append((rng.randrange(TRAFFIC_US), *rng.sample(everybody, 2)))
+    for _ in range(rng.randint(0, 2)):
+        length = rng.choice([500, 5_000, 300_000])
+        schedule.cuts.append((rng.randrange(TRAFFIC_US), *rng.sample(everybody, 2), length))
+    for _ in range(rng.randint(0, 2)):
+        length = rng.choice([500, 5_000, 300_000, 2_500_000] if schedule.scenario == "cluster" else [500, 5_000, 300_000])
+        schedule.pauses.append((rng.randrange(TRAFFIC_US), rng.choice(runtimes), length))
+    if rng.random() < 0.3:
+        schedule.port_loss = rng.choice([0.005, 0.05])
+    schedule.skew_s = rng.choice([0.0, 0.0, 3600.0])
+
+
+class Run:
+    """One schedule on a heap."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
+        outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
+        self.cluster = HeapCluster(
+            self.rng,
+            runtimes=schedule.runtimes,
+            switches=schedule.switches,
+            mode=Mode.parse(schedule.mode),
+            time_outs=outs,
+            packet_step_s=0.2 if schedule.flows_end else 0.001,
+        )
+        self.network = self.cluster.network
+        self.network.keep_in_flight = schedule.keep_in_flight
+        self.network.before = self._before
+        self.network.after = self._after
+        self.trace: list[str] = []
+        self._base = self.network.delivered
+        self._start_us = self.network.now_us
+        self._killing = True
+
+    def judge(self) -> None:
+        """Run it; raises ``Violation``, or whatever the code under test raises."""
+        self._plan()
+        self.network.run(self._start_us + TRAFFIC_US)
+        self._stop_faults()
+        self._wait(QUIET_S)
+        if self._serves:
+            self._probe()
+        self._check_quiet()
+        self._check_history()
+
+    # ---------------------------------------------------------------- what happens
+
+    def _plan(self) -> None:
+        schedule, at = self.schedule, self._at
+        if schedule.skew_s:
+            for runtime in self.cluster.runtimes.values():
+                runtime.node.skew_s = self.rng.uniform(0, schedule.skew_s)
+        for _ in range(schedule.bursts):
+            flow = self.rng.randrange(schedule.flows)
+            at(self.rng.randrange(TRAFFIC_US), partial(self.cluster.feed, flow, self.rng.choice([1, 1, 2, 4])))
+        for _ in range(schedule.migrations):
+            at(self.rng.randrange(TRAFFIC_US), self._migrate)
+        for when, a, b in schedule.broken:
+            at(when, partial(self.network.end_session, a, b))
+        for when, a, b, length in schedule.cuts:
+            at(when, partial(self.network.cuts.add, (a, b)))
+            at(when + length, partial(self.network.cuts.discard, (a, b)))
+        for when, name, length in schedule.pauses:
+            at(when, partial(self.network.pause, name))
+            at(when + length, partial(self.network.resume, name))
+        if schedule.port_loss:
+            at(0, partial(setattr, self.network, "port_loss", schedule.port_loss))
+
+    def _at(self, offset_us: int, action: Callable[[], Any]) -> None:
+        self.network.at(self._start_us + offset_us, action)
+
+    def _migrate(self) -> None:
+        names = [runtime.node.name for runtime in self.cluster.living()]
+        if len(names) < 2:
+            return
+        source, target = self.rng.sample(names, 2)
+        order = SetMigrationTarget(target, self.rng.randint(1, 4))
+        self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
+
+    def _before(self, delivery: Any) -> None:
+        for at, name in self.schedule.kill_at:
+            if self._killing and delivery.number - self._base == at:
+                self.cluster.kill(name)
+
+    def _after(self, node: HeapNode) -> None:
+        """(a) and (d), after every event."""
+        cluster = self.cluster
+        member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
+        if member is not None:
+            member.ledger.counters()  # raises AccountingError
+        if node.name in cluster.runtimes:
+            self._check_one_owner()
+
+    def _check_one_owner(self) -> None:
+        owners: dict[bytes, str] = {}
+        for runtime in self.cluster.living():
+            for key in runtime.engine.keys():
+                if key in owners:
+                    flow = self.cluster.flow_of_key[key]
+                    raise Violation(f"(d) one owner: flow {flow} is at {owners[key]} and at {runtime.node.name}")
+                owners[key] = runtime.node.name
+
+    def _stop_faults(self) -> None:
+        self.network.port_loss = 0.0
+        self._killing = False
+
+    @property
+    def _serves(self) -> bool:
+        """Whether packets are to pass: where nothing may leave without a replica, there has to be one."""
+        return self.cluster.mode.kind is not Kind.STRICT_HOLD or len(self.cluster.living()) > 1
+
+    def _wait(self, seconds: float) -> None:
+        longest = max((when + length for when, *_, length in [*self.schedule.cuts, *self.schedule.pauses]), default=0)
+        quiet_from = max(self.network.now_us, self._start_us + longest)
+        self.network.run(quiet_from + round(seconds * 1e6))
+
+    # ---------------------------------------------------------------- judgement
+
+    def _probe(self) -> None:
+        """(i) Every flow is served."""
+        before = len(self.cluster.history.flow_of)
+        flows = sorted(self.cluster.key_of)
+        for flow in flows:
+            self.cluster.feed(flow)
+        self.network.run(self.network.now_us + 300_000)
+        history = self.cluster.history
+        seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
+        for flow, mark in zip(flows, range(before + 1, before + 1 + len(flows)), strict=True):
+            if mark not in seen:
+                raise Violation(f"(i) liveness: flow {flow} is not served, {QUIET_S} s after the last fault")
+
+    def _check_quiet(self) -> None:
+        """(i) Nothing is half done, and everything is protected."""
+        cluster = self.cluster
+        living = cluster.living()
+        for runtime in living:
+            name = runtime.node.name
+            if runtime.liaison.migrations_open:
+                raise Violation(f"(i) liveness: {runtime.liaison.migrations_open} migrations of {name} never ended")
+            if runtime.ledger.buffered and self._serves:
+                raise Violation(f"(i) liveness: {runtime.ledger.buffered} packets wait at {name} for ever")
+            unprotected = runtime.flows.replicator.unprotected_flows()
+            if cluster.mode.replicates and len(living) > 1 and unprotected:
+                raise Violation(f"(i) liveness: {unprotected} flows of {name} are never protected again")
+            if runtime.engine.statistics().rows != runtime.engine.statistics().flows:
+                raise Violation(f"(i) liveness: {name} still waits for flows, or remembers some that left")
+        for switch in cluster.switches.values():
+            if switch.ledger.buffered:
+                raise Violation(f"(i) liveness: {switch.ledger.buffered} packets wait at {switch.node.name} for ever")
+
+    def _check_history(self) -> None:
+        cluster, schedule = self.cluster, self.schedule
+        finals: dict[int, Final] = {}
+        for runtime in cluster.living():
+            for key in runtime.engine.keys():
+                state = cluster.state_of(runtime, key)
+                finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
+        deaths = cluster.history.deaths
+        conditions = Conditions(
+            strict=cluster.mode.strict,
+            replicated=cluster.mode.replicates,
+            lag_packets_max=cluster.mode.every_packets + 8,
+            ports_lose=bool(schedule.port_loss) or not schedule.keep_in_flight or not self._serves,
+            flows_end=schedule.flows_end,
+            overlapping=len(deaths) + len(schedule.pauses) > 1,
+        )
+        check(cluster.history, finals, conditions, self.network.lost_packets)
+
+
+def run(scenario: str, seed: int) -> None:
+    """Draw a seed's schedule and judge its run."""
+    Run(draw(scenario, seed)).judge()
