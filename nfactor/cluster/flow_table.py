@@ -60,7 +60,7 @@ from nfactor.cluster.view import watermarks
 from nfactor.dataplane.engine import HELD, Counts, Engine, Status
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.protocols.replication import EVERY_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
@@ -94,8 +94,9 @@ class FlowTable(ActorTable[None]):
         self._switch = switch
         self._term = 0
         self._members: frozenset[str] = frozenset()
+        self._room = trio.lowlevel.ParkingLot()
         self._waiting: list[Burst] = []
-        self._holds: dict[int, tuple[str, list[bytes]]] = {}
+        self._holds: dict[int, tuple[str, Sequence[bytes]]] = {}
         """Keys that are held, by migration, and who will send their states."""
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
@@ -111,25 +112,29 @@ class FlowTable(ActorTable[None]):
             self._egress,
             self._ledger,
             send=lambda runtime, message: node.ref(runtime, REPLICAS).tell_nowait(message),
+            now=trio.current_time,
+            room=self._room.unpark_all,
         )
         self._intake = Intake(
             self._port,
             self._engine,
-            arrived=self._arrived,
+            arrived=lambda burst: self._ledger.take(self._switch.node_name, len(burst)),
             processed=self._processed,
             marker=self._marker_arrived,
             threaded=self._threaded,
         )
         self._expiry = Expiry(self._engine, node.name, switch=self._switch, end=self._end)
         self.context.start_soon(self._expiry.run)
-        self.context.start_soon(self._intake.run, self._replicator.wait_room, self._egress.flush)
+        self.context.start_soon(self._intake.run, self._wait_room, self._egress.flush)
         if self._mode.kind is Kind.EVERY:
             self.context.start_soon(self._catch_up)
 
     # ---------------------------------------------------------------- packets
 
-    def _arrived(self, burst: Burst) -> None:
-        self._ledger.take(self._switch.node_name, len(burst))
+    async def _wait_room(self) -> None:
+        """Return when another burst may be processed."""
+        while self._replicator.is_full:
+            await self._room.park()
 
     def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         """The engine is done with packets from the port."""
@@ -146,15 +151,15 @@ class FlowTable(ActorTable[None]):
             self._replicator.when_stored(partial(self._liaison.tell_nowait, MarkerSeen(migration)))
 
     def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
-        keys, emitted = self._engine.touched, self._engine.take_emitted()
+        rows, emitted = self._engine.touched, self._engine.take_emitted()
         self._records += len(emitted)
-        if (codes == HELD).any():
-            self._hold(burst.select(np.flatnonzero(codes == HELD)))
-            others = np.flatnonzero(codes != HELD)
-            burst, codes = burst.select(others), codes[others]
-            keys = [keys[place] for place in others.tolist()] if keys else keys
+        held = codes == HELD
+        if held.any():
+            self._hold(burst.select(np.flatnonzero(held)))
+            burst, codes = burst.select(np.flatnonzero(~held)), codes[~held]
+            rows = rows[~held] if len(rows) else rows
         if len(burst):
-            self._replicator.commit(burst, keys, codes, emitted)
+            self._replicator.commit(burst, rows, codes, emitted)
 
     def _hold(self, burst: Burst) -> None:
         room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
@@ -293,7 +298,7 @@ class FlowTable(ActorTable[None]):
 
     def _let_go(self, migration: int, installed: Sequence[bytes]) -> None:
         here = dict.fromkeys(installed)
-        _, held = self._holds.pop(migration, ("", []))
+        _, held = self._holds.pop(migration, ("", ()))
         self._engine.release([key for key in held if key not in here])
 
     def _drain(self) -> int:
@@ -391,5 +396,5 @@ class FlowTable(ActorTable[None]):
         return FlowRecord(self._engine.read(key) or b"")
 
 
-def _where_ok(keys: Sequence[bytes], statuses: Sequence[int]) -> list[bytes]:
-    return [key for key, status in zip(keys, statuses, strict=True) if status == Status.OK]
+def _where_ok(keys: Sequence[bytes], statuses: Sequence[int]) -> FlowKeys:
+    return FlowKeys(keys_array(keys)).where(np.asarray(statuses, np.uint8) == Status.OK)

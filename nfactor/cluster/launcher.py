@@ -153,7 +153,8 @@ async def _run_runtime(
         egress = Egress(port, ledger, reporter)
 
         def replica_table() -> ReplicaTable:
-            tables[:] = [ReplicaTable(egress, ledger, reporter, life.engine.record_size, flows=flows, switch=switch)]
+            copies = life.engine.changes.copies
+            tables[:] = [ReplicaTable(egress, ledger, reporter, copies, flows=flows, switch=switch)]
             return tables[0]
 
         await supervisor.start(replica_table, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
