@@ -1,111 +1,127 @@
 """One commit of a primary: what a burst did to the flows of one replica, and how that is split and put together.
 
-Everything is kept by flow, so that when the replica dies its flows can go to several others, each with its own packets.
+Everything is kept by the buckets of its flows, so that when the replica dies they can go to several others, each with
+its own packets. The states are not kept: whoever needs them later needs them as they are by then.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.recovery_messages import StoreCommit
 from nfactor.cluster.reporter import pack_records
-from nfactor.dataplane.engine import REPLY, Engine, Status
+from nfactor.dataplane.buckets import Buckets, buckets_of
+from nfactor.dataplane.changes import NO_KEYS, Changed
+from nfactor.dataplane.engine import REPLY
+from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst, concatenate
 from nfactor.packet.burst_codec import pack_burst
+from nfactor.packet.flow_key import FlowKeys
+from nfactor.protocols.replication import Watermark
+
+Codes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 
 NO_PACKETS = Burst.from_frames([])
-NO_CODES: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+NO_CODES: Codes = np.zeros(0, np.uint8)
+NO_BUCKETS: Buckets = np.zeros(0, np.uint16)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Commit:
-    """``keys`` and ``codes`` are per packet of ``burst``, in order; ``states`` are flows whose present state is to be
-    stored although no packet of theirs is in here."""
+    """``buckets`` and ``codes`` are per packet of ``burst``, in order."""
 
     piece: int
     """Its number in ``Outstanding``."""
-    keys: Sequence[bytes] = ()
+    buckets: Buckets = NO_BUCKETS
     burst: Burst = NO_PACKETS
-    codes: npt.NDArray[np.uint8] = NO_CODES
+    codes: Codes = NO_CODES
     emitted: Sequence[tuple[bytes, Any]] = ()
-    ended: Sequence[bytes] = ()
-    states: Sequence[bytes] = ()
+    whole: FlowKeys = NO_KEYS
+    """Flows that the replica had not known before: until it has stored this, they are not protected."""
+    message: StoreCommit | None = None
+    """As it was sent."""
 
     @property
     def empty(self) -> bool:
         """Nothing would be seen of it outside."""
-        return not (self.keys or self.emitted or self.ended)
+        return not (len(self.buckets) or self.emitted)
 
-    def flows(self) -> list[bytes]:
-        """Every flow that it is about, once."""
-        return list(dict.fromkeys([*self.states, *self.keys, *(key for key, _ in self.emitted), *self.ended]))
+    def emitted_buckets(self) -> Buckets:
+        """The buckets of the flows of which records were emitted, in order."""
+        return buckets_of(FlowKeys.of(key for key, _ in self.emitted).array)
 
-    def part(self, flows: Collection[bytes]) -> "Commit":
-        """What of it is about those flows."""
-        places = np.array([place for place, key in enumerate(self.keys) if key in flows], np.intp)
-        return Commit(
-            piece=self.piece,
-            keys=[self.keys[place] for place in places.tolist()],
-            burst=self.burst.select(places),
-            codes=self.codes[places],
-            emitted=[(key, record) for key, record in self.emitted if key in flows],
-            ended=[key for key in self.ended if key in flows],
-            states=[key for key in self.states if key in flows],
-        )
-
-    def after(self, *, packets_came: bool, outcomes_came: bool) -> "Commit":
-        """What is left of it when a replica has died that had released this much: packets that went on, and drops and
-        emitted records."""
-        left = np.array([not packets_came if code <= REPLY else not outcomes_came for code in self.codes], bool)
-        places = np.flatnonzero(left)
+    def part(self, packets: Places, emitted: Places) -> "Commit":
+        """Those of its packets and emitted records, in that order."""
         return attrs.evolve(
             self,
-            keys=[self.keys[place] for place in places.tolist()],
-            burst=self.burst.select(places),
-            codes=self.codes[places],
-            emitted=() if outcomes_came else self.emitted,
+            buckets=self.buckets[packets],
+            burst=self.burst.select(packets),
+            codes=self.codes[packets],
+            emitted=[self.emitted[place] for place in emitted.tolist()],
         )
 
+    def by_bucket(self) -> "Commit":
+        """The same, sorted by bucket; what is of one flow stays in order."""
+        return self.part(np.argsort(self.buckets, kind="stable"), np.argsort(self.emitted_buckets(), kind="stable"))
 
-def merged(commits: Iterable[Commit], *, piece: int, states: Sequence[bytes] = ()) -> Commit:
-    """One commit of several, in order, in which those ``states`` are alive, even if an earlier flow of the same key
-    ended. It counts as the oldest of their pieces, or as ``piece`` if there are none."""
-    some, alive = list(commits), set(states)
+    def after(self, sequence: int, came: Watermark) -> "Commit":
+        """What is left of it, which had that number, when a replica has died that had come so far: packets that went
+        on, and drops and emitted records."""
+        told = sequence <= came.outcomes
+        out = np.zeros(len(self.codes), bool)
+        if len(self.burst):
+            released = [switch for switch, last in came.packets.items() if sequence <= last]
+            sources = cluster_frame.sources(self.burst)
+            out |= np.array([source in released for source in sources], bool)
+            out |= np.isin(self.burst.marks, np.fromiter(came.marks, np.uint64, len(came.marks)))
+        left = np.flatnonzero(np.where(self.codes <= REPLY, ~out, not told))
+        return self.part(left, np.arange(0 if told else len(self.emitted)))
+
+
+def merged(commits: Iterable[Commit], *, piece: int) -> Commit:
+    """One commit of several, in order. It counts as the oldest of their pieces, or as ``piece`` if there are none."""
+    some = list(commits)
     bursts = [commit.burst for commit in some if len(commit.burst)]
     return Commit(
         piece=min((commit.piece for commit in some), default=piece),
-        keys=[key for commit in some for key in commit.keys],
+        buckets=np.concatenate([NO_BUCKETS, *(commit.buckets for commit in some)]),
         burst=concatenate(bursts) if bursts else NO_PACKETS,
-        codes=np.concatenate([commit.codes for commit in some]) if some else NO_CODES,
+        codes=np.concatenate([NO_CODES, *(commit.codes for commit in some)]),
         emitted=[item for commit in some for item in commit.emitted],
-        ended=list(dict.fromkeys(key for commit in some for key in commit.ended if key not in alive)),
-        states=[*states, *(key for commit in some for key in commit.states)],
     )
 
 
-def to_message(commit: Commit, engine: Engine, *, node: str, address: bytes, sequence: int) -> StoreCommit:
-    """The commit with the states as they are now, for its replica."""
-    wanted = [key for key in commit.flows() if key not in commit.ended]
-    epochs, records, statuses = engine.copy(wanted)
-    there = np.flatnonzero(statuses == Status.OK)
-    going = commit.codes <= REPLY
-    dropped = np.unique(commit.codes[~going]).tolist()
-    marks = [commit.burst.marks[commit.codes == code] for code in dropped]
+def to_message(
+    commit: Commit,
+    changed: Changed,
+    ended: FlowKeys,
+    *,
+    reasons: Sequence[str],
+    node: str,
+    address: bytes,
+    sequence: int,
+) -> StoreCommit:
+    """The commit for its replica, with what has changed in its flows. ``reasons`` are the names of codes."""
+    burst, codes = commit.burst, commit.codes
+    dropped: list[int] = []
+    marks: list[bytes] = []
+    if codes.any() and (codes > REPLY).any():
+        dropped = np.unique(codes[codes > REPLY]).tolist()
+        marks = [burst.marks[codes == code].astype("<u8").tobytes() for code in dropped]
+        burst = burst.select(np.flatnonzero(codes <= REPLY))
     return StoreCommit(
         primary=node,
         address=address,
         sequence=sequence,
-        keys=b"".join(wanted[place] for place in there.tolist()),
-        epochs=pack_u32(epochs[there]),
-        records=records[there].tobytes(),
-        ended=b"".join(commit.ended),
-        packets=pack_burst(commit.burst.select(np.flatnonzero(going))),
-        reasons=tuple(engine.reasons[code] for code in dropped),
-        counts=tuple(map(len, marks)),
-        marks=b"".join(those.astype("<u8").tobytes() for those in marks),
-        emitted=tuple(pack_records(node, (record for _, record in commit.emitted))),
+        changes=changed.octets,
+        ended=ended.octets(),
+        packets=pack_burst(burst),
+        reasons=tuple(reasons[code] for code in dropped),
+        counts=tuple(len(these) // 8 for these in marks),
+        marks=b"".join(marks),
+        emitted=tuple(pack_records(node, (record for _, record in commit.emitted))) if commit.emitted else (),
     )

@@ -21,8 +21,10 @@ class Egress:
         self._port = port
         self._ledger = ledger
         self._reporter = reporter
-        self._owed: dict[tuple[bytes, bytes], int] = {}
-        """Receipts that the port had no room for, by switch and primary."""
+        self._released: dict[bytes, dict[bytes, int]] = {}
+        """By switch and primary, the last commit whose packets were sent there, the latest last."""
+        self._owing: dict[bytes, None] = {}
+        """Switches that are to have a receipt for which the port had no room."""
 
     @property
     def address(self) -> bytes:
@@ -39,16 +41,22 @@ class Egress:
 
     def receipt(self, to: bytes, primary: bytes, sequence: int) -> None:
         """Tell the switch, behind the packets, whose commit they were and which. Where the port has no room it is told
-        with the next one, or when ``flush`` is called."""
-        self._owed[to, primary] = sequence
+        with the next one, or when ``flush`` is called. Each receipt says again what the last ones said: a link may lose
+        some."""
+        released = self._released.setdefault(to, {})
+        released.pop(primary, None)
+        released[primary] = sequence
+        while len(released) > cluster_frame.RECEIPT_PRIMARIES_MAX:
+            del released[next(iter(released))]
+        self._owing[to] = None
         self._send_receipts()
 
     def _send_receipts(self) -> None:
-        for (to, primary), sequence in list(self._owed.items()):
-            frame = cluster_frame.receipt(target=to, source=self._port.address, primary=primary, sequence=sequence)
+        for to in list(self._owing):
+            frame = cluster_frame.receipt(target=to, source=self._port.address, sequences=self._released[to])
             if self._port.send(frame):
                 self._ledger.receipts_sent += 1
-                del self._owed[to, primary]
+                del self._owing[to]
 
     def drop(self, reason: str, burst: Burst) -> None:
         """These packets end here."""
@@ -67,6 +75,6 @@ class Egress:
 
     def flush(self) -> None:
         """Whatever there is to tell may be told now."""
-        if self._owed:
+        if self._owing:
             self._send_receipts()
         self._reporter.wake()

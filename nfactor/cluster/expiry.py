@@ -11,7 +11,7 @@ import numpy as np
 
 from nfactor.cluster.messages import ExpireFlows, FlowStatuses, pack_u32, unpack_statuses
 from nfactor.cluster.names import LIAISON
-from nfactor.cluster.ownership import owner_of
+from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import Counts, Engine, Status
 from nfactor.packet.flow_key import FlowKeys
@@ -52,9 +52,9 @@ class Expiry:
                 self._propose(keys, counts)
 
     def _propose(self, keys: FlowKeys, counts: Counts) -> None:
-        switches = self._view.names("switch")
-        for key, count in zip(keys, counts.tolist(), strict=True):
-            self._found.setdefault(owner_of(key, switches), {})[key] = count
+        for switch, places in by_owner(keys, self._view.names("switch")):
+            mine = FlowKeys(keys.array[places])
+            self._found.setdefault(switch, {}).update(zip(mine, counts[places].tolist(), strict=True))
         for switch in list(self._found):
             self._ask_next(switch)
 

@@ -33,6 +33,7 @@ from nfactor.cluster.messages import (
 )
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
+from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import (
     CommitsStored,
     FinishFlows,
@@ -47,7 +48,7 @@ from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Stat
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
-from nfactor.protocols.replication import EVERY_S, Kind, Mode
+from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
@@ -79,6 +80,7 @@ class FlowTable(Role, ActorTable[None]):
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
+        self._gate = Gate()
         self._waiting: list[Burst] = []
         self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
         """Keys that are held, by migration or claim, and who will send their states."""
@@ -90,7 +92,13 @@ class FlowTable(Role, ActorTable[None]):
     def begin(self) -> None:
         """Be ready for packets."""
         self.replicator = Replicator(
-            self._mode, self._engine, self._egress, self._ledger, now=self.host.now, send=self._send_commit
+            self._mode,
+            self._engine,
+            self._egress,
+            self._ledger,
+            send=self._send_commit,
+            now=self.host.now,
+            room=self._gate.look,
         )
         self.intake = Intake(
             self._port,
@@ -103,10 +111,12 @@ class FlowTable(Role, ActorTable[None]):
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
         if self._mode.kind is Kind.EVERY:
             self.host.after(EVERY_S, self._catch_up)
+        if self._mode.replicates:
+            self.host.after(RESEND_COMMITS_S, self._resend)
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
-        return [(self.intake.run, (self.replicator.wait_room, self._egress.flush))]
+        return [(self.intake.run, (partial(self._gate.wait, lambda: self.replicator.is_full), self._egress.flush))]
 
     def _send_commit(self, runtime: str, message: object) -> None:
         self.host.tell(runtime, REPLICAS, message)
@@ -138,15 +148,15 @@ class FlowTable(Role, ActorTable[None]):
             self.replicator.when_stored(partial(self.when_marked, migration, frame[6:12]))
 
     def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
-        keys, emitted = self._engine.touched, self._engine.take_emitted()
+        rows, emitted = self._engine.touched, self._engine.take_emitted()
         self._records += len(emitted)
-        if (codes == HELD).any():
-            self._hold(burst.select(np.flatnonzero(codes == HELD)))
-            others = np.flatnonzero(codes != HELD)
-            burst, codes = burst.select(others), codes[others]
-            keys = [keys[place] for place in others.tolist()] if keys else keys
+        held = codes == HELD
+        if held.any():
+            self._hold(burst.select(np.flatnonzero(held)))
+            burst, codes = burst.select(np.flatnonzero(~held)), codes[~held]
+            rows = rows[~held] if len(rows) else rows
         if len(burst):
-            self.replicator.commit(burst, keys, codes, emitted)
+            self.replicator.commit(burst, rows, codes, emitted)
 
     def _hold(self, burst: Burst) -> None:
         room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
@@ -161,6 +171,11 @@ class FlowTable(Role, ActorTable[None]):
         """Under ``every``: no state lags behind for longer than this, however quiet it is."""
         self.replicator.catch_up()
         self.host.after(EVERY_S, self._catch_up)
+
+    def _resend(self) -> None:
+        """What a session of the link has lost is sent again."""
+        self.replicator.resend()
+        self.host.after(RESEND_COMMITS_S, self._resend)
 
     # ---------------------------------------------------------------- flows that leave
 

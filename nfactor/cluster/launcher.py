@@ -150,7 +150,7 @@ async def _run_runtime(
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(life.engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
-        replicas = ReplicaTable(egress, ledger, reporter, life.engine.record_size, flows, view)
+        replicas = ReplicaTable(egress, ledger, reporter, life.engine.changes.copies, flows, view)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
         await supervisor.start(lambda: Liaison(index, flows, view), name=LIAISON)

@@ -52,6 +52,10 @@ class Released:
     primary: str
     sequence: int
     """The last commit of which something came."""
+    switch: bytes = b""
+    """Address of the switch that tells; empty: the outside does, of drops and records."""
+    marks: bytes = b""
+    """Without a primary: packets that came from that replica behind its last receipt, little-endian ``uint64``."""
 
 
 @message(tag=14)
@@ -164,7 +168,8 @@ class RedirectFlows:
 
 @message(tag=28, system=True)
 class SendMarker:
-    """Source → switch: the marker of a migration whose flows were turned has not come. Send another. Reply: ``Done``."""
+    """Source → switch: the marker of a migration whose flows were turned has not come; send another. Reply:
+    ``Done``."""
 
     migration: int
     source: str

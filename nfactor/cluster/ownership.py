@@ -1,9 +1,29 @@
 """Which virtual switch owns a flow key: a static hash of the key, as RSS does in a NIC (DESIGN section 8)."""
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.dataplane.buckets import buckets_of
+from nfactor.packet.flow_key import FlowKeys
+
+Places = npt.NDArray[np.intp]
 
 
 def owner_of(key: bytes, switches: Sequence[str]) -> str:
     """One of the switches, the same for everybody who knows the same switches in the same order."""
-    return switches[zlib.crc32(key) % len(switches)] if len(switches) > 1 else switches[0]
+    if len(switches) == 1:
+        return switches[0]
+    return switches[int(buckets_of(np.frombuffer(key, np.uint8).reshape(1, -1))[0]) % len(switches)]
+
+
+def by_owner(keys: FlowKeys, switches: Sequence[str]) -> Iterator[tuple[str, Places]]:
+    """Where in ``keys`` are those of each switch that has any."""
+    if len(switches) == 1:
+        if len(keys):
+            yield switches[0], np.arange(len(keys))
+        return
+    owners = buckets_of(keys.array) % len(switches)
+    for number in np.unique(owners).tolist():
+        yield switches[number], np.flatnonzero(owners == number)

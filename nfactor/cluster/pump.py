@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import trio
+
 from nfactor.backends.base import Port
 from nfactor.packet.burst import Burst
 
@@ -19,3 +21,22 @@ async def pump(port: Port, take: Callable[[Burst], None], flush: Callable[[], No
                 break
             take(burst)
         flush()
+
+
+class Gate:
+    """Where a pump waits while what is behind it is full."""
+
+    def __init__(self) -> None:
+        self._lot: trio.lowlevel.ParkingLot | None = None
+
+    def look(self) -> None:
+        """There may be room."""
+        if self._lot is not None:
+            self._lot.unpark_all()
+
+    async def wait(self, is_full: Callable[[], bool]) -> None:
+        """Return when there is room."""
+        while is_full():
+            if self._lot is None:
+                self._lot = trio.lowlevel.ParkingLot()
+            await self._lot.park()

@@ -31,9 +31,8 @@ class StoreCommit:
     address: bytes
     """The primary's MAC address, by which the switch knows whose packets a receipt speaks of."""
     sequence: int
-    keys: bytes
-    epochs: bytes
-    records: bytes
+    changes: bytes
+    """Of flows' states (``nfactor.dataplane.changes``)."""
     ended: bytes
     """Keys of flows that are no more."""
     packets: bytes

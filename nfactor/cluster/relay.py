@@ -3,6 +3,7 @@
 Frames are known by their source address, which holds the runtime's incarnation. What comes from a runtime that is not
 in the view is as if it had never been sent: its flows have another owner by now, which would be contradicted."""
 
+from collections import deque
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -11,7 +12,11 @@ from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import Released
 from nfactor.packet import cluster_frame
-from nfactor.packet.burst import Burst
+from nfactor.packet.burst import Burst, Marks
+
+LOOSE_BURSTS_MAX = 64
+"""Bursts of one runtime that are remembered until a receipt comes behind them, at most; where none is to come, the
+latest are as good as any."""
 
 
 class Relay:
@@ -24,7 +29,9 @@ class Relay:
         self._known: dict[bytes, str] = {}
         self._names: dict[bytes, str] = {}
         self._released: dict[tuple[str, str], int] = {}
-        """By replica and primary: the last commit whose packets came."""
+        """By replica and primary: the last commit whose packets came, as the last receipt says."""
+        self._loose: dict[str, deque[Marks]] = {}
+        """By replica: marks of packets that came after its last receipt."""
         self.fenced = 0
         """Frames of runtimes that are not in the view, which were dropped."""
 
@@ -33,10 +40,17 @@ class Relay:
         self._known = dict(runtimes)
         self._names.update(runtimes)
 
-    def released_by(self, replicas: Collection[str]) -> tuple[Released, ...]:
-        """How far replicas that are dead had come with whose commits; asked once, for their next life counts anew."""
-        told = [(names, self._released.pop(names)) for names in sorted(self._released) if names[0] in replicas]
-        return tuple(Released(replica, primary, sequence) for (replica, primary), sequence in told)
+    def released_by(self, replicas: Collection[str], switch: bytes) -> tuple[Released, ...]:
+        """How far replicas that are dead had come with whose commits, and which packets of the next ones came; asked
+        once, for their next life counts anew. ``switch`` is the address that runtimes know this switch by."""
+        told = []
+        for replica in sorted(replicas):
+            loose = self._loose.pop(replica, ())
+            marks = np.concatenate([np.zeros(0, np.uint64), *loose]).astype("<u8").tobytes()
+            told.append(Released(replica, "", 0, switch, marks))
+            mine = sorted(names for names in self._released if names[0] == replica)
+            told += [Released(*names, self._released.pop(names), switch, b"") for names in mine]
+        return tuple(told)
 
     def pass_on(self, burst: Burst) -> None:
         """Frames that came from runtimes."""
@@ -55,17 +69,29 @@ class Relay:
             self.fenced += len(burst)
             return
         markers = cluster_frame.marker_indices(burst)
-        for place in markers.tolist():
-            receipt = cluster_frame.read_receipt(burst.frame(place))
-            if receipt is not None and receipt[1] in self._names:
-                _, primary, sequence = receipt
-                self._released[runtime, self._names[primary]] = sequence
         if len(markers):
             self._ledger.receipts += len(markers)
+            for place in markers.tolist():
+                self._note(runtime, cluster_frame.read_receipt(burst.frame(place)) or {})
+            self._keep_loose(runtime, burst.slice(int(markers[-1]) + 1, len(burst)))
             burst = burst.select(np.setdiff1d(np.arange(len(burst)), markers))
+        else:
+            self._keep_loose(runtime, burst)
         if len(burst):
             self._ledger.take(runtime, len(burst))
             cluster_frame.readdress(burst, target=self._next_hop, source=self._outside.address)
             taken = self._outside.send(burst)
             self._ledger.sent += taken
             self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+
+    def _note(self, runtime: str, sequences: Mapping[bytes, int]) -> None:
+        """A receipt stands behind all packets of which it speaks."""
+        for primary, sequence in sequences.items():
+            if primary in self._names:
+                self._released[runtime, self._names[primary]] = sequence
+        self._loose.pop(runtime, None)
+
+    def _keep_loose(self, runtime: str, burst: Burst) -> None:
+        if len(burst):
+            loose = self._loose.setdefault(runtime, deque(maxlen=LOOSE_BURSTS_MAX))
+            loose.append(burst.marks)

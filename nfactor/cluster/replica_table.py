@@ -5,7 +5,7 @@ by the egress, with a receipt behind them that tells the switch how far this pri
 records go to the outside; and when those are known to have arrived, the primary may forget the commit.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import attrs
@@ -18,11 +18,10 @@ from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     FlowStatuses,
     pack_u32,
-    unpack_records,
     unpack_u32,
 )
 from nfactor.cluster.names import FLOWS, LIAISON
-from nfactor.cluster.ownership import owner_of
+from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
@@ -36,30 +35,39 @@ from nfactor.cluster.recovery_messages import (
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
-from nfactor.dataplane.chain import HEADER
+from nfactor.dataplane.changes import Copies, packets_of
 from nfactor.dataplane.engine import Epochs, Records, Status
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst_codec import unpack_burst
-from nfactor.packet.flow_key import FlowKeys, keys_list
-from nfactor.protocols.replication import Replica, ReplicaStore
+from nfactor.packet.flow_key import FlowKeys
+from nfactor.protocols.replication import ReplicaStore
 
 RECOVERY_BATCH_FLOWS_MAX = 4096
 """Flows that are claimed by one question to a switch, at most."""
 
 
 class ReplicaTable(Role):
-    """``flows`` is the flow table of this runtime."""
+    """``flows`` is the flow table of this runtime; ``copies`` makes room for the flows of another."""
 
     def __init__(
-        self, egress: Egress, ledger: Ledger, reporter: Reporter, record_size: int, flows: FlowTable, view: View
+        self,
+        egress: Egress,
+        ledger: Ledger,
+        reporter: Reporter,
+        copies: Callable[[], Copies],
+        flows: FlowTable,
+        view: View,
     ) -> None:
         self._egress = egress
         self._ledger = ledger
         self._reporter = reporter
-        self._record_size = record_size
         self._flows = flows
         self.view = view
-        self._store = ReplicaStore()
+        self._store = ReplicaStore(copies)
+        self._done: dict[str, int] = {}
+        """By primary, the last commit of which everything is told."""
+        self.gaps = 0
+        """Commits that came before an earlier one, and were ignored."""
         self._claims = 0
         reporter.completed = self._completed
 
@@ -70,96 +78,88 @@ class ReplicaTable(Role):
     @handles(StoreCommit)
     def store(self, message: StoreCommit) -> None:
         """Store the states, then release."""
-        if message.primary not in self.view:
+        primary, sequence = message.primary, message.sequence
+        if primary not in self.view:
             return
-        records = unpack_records(message.records, self._record_size)
-        self._store.store(
-            message.primary,
-            message.sequence,
-            keys_list(message.keys),
-            unpack_u32(message.epochs),
-            [record.tobytes() for record in records],
-            keys_list(message.ended),
-        )
+        following = self._store.following(primary)
+        if sequence > following:
+            self.gaps += 1  # one before it was lost with a session of the link, and will come again, and this one too
+            return
+        if sequence < following:
+            self._confirm(primary)  # the confirmation may have been lost
+            return
+        self._store.store(primary, sequence, message.changes, FlowKeys.of_octets(message.ended))
         burst = unpack_burst(message.packets)
-        self._ledger.take(message.primary, len(burst) + sum(message.counts))
+        self._ledger.take(primary, len(burst) + sum(message.counts))
         if len(burst):
-            switch = cluster_frame.sources(burst.slice(0, 1))[0]
+            switches = cluster_frame.count_sources(burst)
             self._egress.packets(burst)
-            self._egress.receipt(switch, message.address, message.sequence)
+            for switch in switches:
+                self._egress.receipt(switch, message.address, sequence)
         self._egress.drops(message.reasons, message.counts, message.marks)
         self._egress.records(list(message.emitted))
-        self._reporter.complete(message.primary, message.sequence)
+        self._reporter.complete(primary, sequence)
 
     def _completed(self, primary: str, sequence: int) -> None:
         """All that the primary's commits up to this one held has left: it may forget them."""
         if primary in self.view:
-            self.host.tell(primary, FLOWS, CommitsStored(self._ledger.node, sequence))
+            self._done[primary] = sequence
+            self._confirm(primary)
+
+    def _confirm(self, primary: str) -> None:
+        if primary in self._done:
+            self.host.tell(primary, FLOWS, CommitsStored(self.host.node, self._done[primary]))
 
     @handles(ForgetReplicas)
     def forget(self, message: ForgetReplicas) -> None:
         """The flows have moved away from that primary."""
-        self._store.forget(message.primary, keys_list(message.keys), unpack_u32(message.epochs))
+        self._store.forget(message.primary, FlowKeys.of_octets(message.keys), unpack_u32(message.epochs))
 
     # ---------------------------------------------------------------- recovery
 
     @handles(Recover)
     def recover(self, message: Recover) -> Later:
         """Take over what that dead runtime had here: one batch for one switch after another."""
-        flows, switches = self._store.take(message.node), self.view.names("switch")
-        batches: dict[str, list[list[bytes]]] = {}
-        for key in flows:
-            mine = batches.setdefault(owner_of(key, switches), [[]])
-            if len(mine[-1]) == RECOVERY_BATCH_FLOWS_MAX:
-                mine.append([])
-            mine[-1].append(key)
-        takeover = _Takeover(
-            message.node,
-            Later(),
-            iter(
-                [(switch, {key: flows[key] for key in batch}) for switch, every in batches.items() for batch in every]
-            ),
-        )
+        keys, epochs, records = self._store.take(message.node)
+        self._done.pop(message.node, None)
+        batches = [
+            _Batch(switch, FlowKeys(keys.array[some]), epochs[some] + np.uint32(1), records[some])
+            for switch, places in by_owner(keys, self.view.names("switch"))
+            for some in np.split(places, range(RECOVERY_BATCH_FLOWS_MAX, len(places), RECOVERY_BATCH_FLOWS_MAX))
+        ]
+        takeover = _Takeover(message.node, Later(), iter(batches))
         self._claim_next(takeover)
         return takeover.over
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
         the flows are held first."""
-        switch, flows = next(takeover.batches, ("", {}))
-        if not flows:
+        batch = next(takeover.batches, None)
+        if batch is None:
             takeover.over.answer(StepTaken(takeover.taken))
             return
         self._claims += 1
-        node, keys = self.host.node, FlowKeys.of(flows)
-        epochs = np.array([flow.epoch + 1 for flow in flows.values()], np.uint32)
-        packets = np.array([HEADER.unpack(flow.record).packets for flow in flows.values()], np.uint32)
-        self._flows.expect(self._claims, node, keys, epochs)  # a number that no migration has
-        claim = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(epochs), pack_u32(packets))
-        then = partial(self._claimed, takeover, self._claims, flows, epochs)
-        self.ask(switch, LIAISON, claim, FlowsClaimed, then)
+        claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
+        self._flows.expect(claim, node, keys, batch.epochs)
+        packets = pack_u32(packets_of(batch.records))
+        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(batch.epochs), packets)
+        self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim, batch))
 
-    def _claimed(
-        self,
-        takeover: "_Takeover",
-        claim: int,
-        flows: dict[bytes, Replica],
-        epochs: Epochs,
-        answer: FlowsClaimed | None,
-    ) -> None:
+    def _claimed(self, takeover: "_Takeover", claim: int, batch: "_Batch", answer: FlowsClaimed | None) -> None:
         """Become the primary of what is ours now. What the dead runtime was about to give to another that lives is
         given there in its stead; what had just ended says what it had to say."""
         assert answer is not None, "switches do not leave"
+        keys, epochs, records = batch.keys, batch.epochs, batch.records
         statuses = np.frombuffer(answer.statuses, np.uint8)
-        keys, records = FlowKeys.of(flows), _records(flows.values(), self._record_size)
         ours, ended = statuses == Status.OK, statuses == Status.UNKNOWN
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
         self._flows.farewell(keys.where(ended), records[ended])
-        others = np.flatnonzero(statuses == Status.EXISTS)
-        takeover.finishing = 1 + len(dict.fromkeys(answer.owners))
+        elsewhere, owners = np.flatnonzero(statuses == Status.EXISTS), np.array(answer.owners, object)
+        takeover.finishing = 1
         for owner in dict.fromkeys(answer.owners):
-            mine = others[[other == owner for other in answer.owners]]
-            states = FinishFlows(keys.array[mine].tobytes(), pack_u32(epochs[mine]), records[mine].tobytes())
+            places = elsewhere[owners == owner]
+            states = FinishFlows(keys.array[places].tobytes(), pack_u32(epochs[places]), records[places].tobytes())
+            takeover.finishing += 1
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover))
         self._finished(takeover, None)  # our own part
 
@@ -172,19 +172,24 @@ class ReplicaTable(Role):
             self._claim_next(takeover)
 
 
-@attrs.define
+@attrs.frozen(eq=False)
+class _Batch:
+    """Flows of a dead runtime whose keys one switch owns, with the epochs that they will have here."""
+
+    switch: str
+    keys: FlowKeys
+    epochs: Epochs
+    records: Records
+
+
+@attrs.define(eq=False)
 class _Takeover:
     """The flows of a dead runtime whose replicas were here, on their way to a new primary."""
 
     dead: str
     over: Later
-    batches: Iterator[tuple[str, dict[bytes, Replica]]]
-    """Of one switch each."""
+    batches: Iterator[_Batch]
     taken: int = 0
     """How many go on, here or elsewhere."""
     finishing: int = 0
     """Runtimes that were given states and have not answered, and we ourselves."""
-
-
-def _records(flows: Iterable[Replica], size: int) -> Records:
-    return np.frombuffer(b"".join(flow.record for flow in flows), np.uint8).reshape(-1, size)

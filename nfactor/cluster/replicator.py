@@ -1,41 +1,43 @@
 """The primary's side of replication on a runtime: which replica a flow has, and what waits until it is stored.
 
 What the engine did with a burst is handed in (``commit``), split by replica, and sent; what needs no replica, or has
-none, leaves at once by the egress. The rules are DESIGN section 7's: the modes, round robin over the replicas, and when
-one dies, the states again through the others, with every packet and record that it had not released.
+none, leaves at once by the egress. The rules are DESIGN section 7's: the modes, and when a replica dies, the states
+again through the others, with every packet and record that it had not released. No work is done flow by flow: flows are
+rows and buckets in arrays, and the engine says what has changed in them as octets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
-import numpy.typing as npt
-import trio
 
-from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Commit, merged, to_message
+from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
 from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.cluster.reporter import pack_records
-from nfactor.dataplane.chain import HEADER
-from nfactor.dataplane.engine import LATE, REPLY, TABLE_FULL, Engine, Records
-from nfactor.packet.burst import Burst
-from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, Watermark
+from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
+from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
+from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
+from nfactor.packet.burst import Burst, Octets
+from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
+from nfactor.protocols.dealing import Deal, Mask, batches
+from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
 
 UNSTORED_PACKETS_MAX = 4096
 """Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
 UNSTORED_COMMITS_MAX = 1024
 """The same in commits to one replica."""
 REPLICATION_BATCH_FLOWS_MAX = 500
-"""Flows whose states go to a new replica in one message."""
-
-Codes = npt.NDArray[np.uint8]
+"""Flows whose states go to a new replica in one message, unless one bucket has more."""
 
 
 class Replicator:
-    """``send`` tells a message to the table of replicas on a runtime. ``set_replicas`` has to be called first."""
+    """``send`` tells a message to the table of replicas on a runtime; ``now`` is the time in seconds; ``room`` is
+    called when ``is_full`` may have become false. ``set_replicas`` has to be called first."""
 
     def __init__(
         self,
@@ -44,102 +46,112 @@ class Replicator:
         egress: Egress,
         ledger: Ledger,
         *,
-        now: Callable[[], float],
         send: Callable[[str, object], None],
+        now: Callable[[], float],
+        room: Callable[[], object],
     ) -> None:
         self._mode = mode
         self._engine = engine
+        self._changes = engine.changes
         self._egress = egress
         self._ledger = ledger
-        self._now = now
         self._send = send
-        self._replicas: list[str] = []
-        self._next = 0
+        self._now = now
+        self._room = room
+        self._deal = Deal()
         self._channels: dict[str, Channel[Commit]] = {}
-        self._assigned: dict[bytes, str] = {}
-        self._protected: set[bytes] = set()
-        self._departed: dict[int, dict[bytes, tuple[str, int]]] = {}
-        """Flows that left, by migration: where their last state here is stored, and of which epoch it is."""
+        self._confirmed_s: dict[str, float] = {}
+        """When each replica last confirmed something, or was given something while it had nothing to confirm."""
+        self.resent = 0
+        """Commits that were sent again."""
+        self._departed: dict[int, tuple[FlowKeys, Epochs]] = {}
+        """Flows that left, by migration, and of which epoch their last state here is."""
         self._outstanding = Outstanding()
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
-        self._lagging: dict[bytes, None] = {}
+        self._lagging: list[Rows] = []
         """Flows whose state at the replica lags behind, under ``every``."""
         self._lag = 0
         self._unstored = 0
-        self._has_room = trio.Event()
         self._unprotected = 0
         self._unprotected_s = 0.0
         self._unprotected_since: float | None = None
 
     # ---------------------------------------------------------------- packets
 
-    async def wait_room(self) -> None:
-        """Return when another burst may be processed."""
-        while self.is_full:
-            self._has_room = trio.Event()
-            await self._has_room.wait()
-
     @property
     def is_full(self) -> bool:
-        """Whether no more packets may be processed for now."""
-        holds = self._mode.kind is Kind.STRICT_HOLD and not self._replicas
+        """Whether so much waits that no other burst may be processed."""
+        holds = self._mode.kind is Kind.STRICT_HOLD and not self._deal.replicas
         commits = max(map(len, self._channels.values()), default=0)
         return holds or self._unstored >= UNSTORED_PACKETS_MAX or commits >= UNSTORED_COMMITS_MAX
 
-    def commit(
-        self, burst: Burst, keys: Sequence[bytes | None], codes: Codes, emitted: list[tuple[bytes, Any]]
-    ) -> None:
-        """A burst was processed: ``keys`` and ``codes`` as the engine gave them, and what its NFs emitted."""
+    def commit(self, burst: Burst, rows: Rows, codes: Codes, emitted: list[tuple[bytes, Any]]) -> None:
+        """A burst was processed: ``rows`` that it touched and ``codes`` as the engine gave them, and what its NFs
+        emitted."""
         if not self._mode.strict:
             if self._mode.kind is Kind.EVERY:
-                self._follow(keys)
-                if not self._replicas:
+                self._follow(rows)
+                if not self._deal.replicas:
                     self._count_unprotected(codes)
             self._leave(burst, codes, emitted)
             return
-        stateful = np.array([key is not None for key in keys], bool) & (codes != LATE) & (codes != TABLE_FULL)
+        buckets = self._changes.buckets(rows)
+        stateful = (buckets != NO_BUCKET) & (codes != LATE)
         if not stateful.all():
             self._leave(burst.select(np.flatnonzero(~stateful)), codes[~stateful], [])
             burst, codes = burst.select(np.flatnonzero(stateful)), codes[stateful]
-            keys = [key for key, kept in zip(keys, stateful.tolist(), strict=True) if kept]
-        flows = [key for key in keys if key is not None]
-        if flows or emitted:
-            piece = self._outstanding.begin()
-            self._spread(Commit(piece=piece, keys=flows, burst=burst, codes=codes, emitted=emitted))
-
-    def _spread(self, commit: Commit) -> None:
-        """To each flow's own replica, with the state that now includes it."""
-        if not self._replicas:
+            buckets, rows = buckets[stateful], rows[stateful]
+        if not (len(buckets) or emitted):
+            return
+        commit = Commit(piece=self._outstanding.begin(), buckets=buckets, burst=burst, codes=codes, emitted=emitted)
+        if not self._deal.replicas:
             self._without_replica(commit)
             return
-        flows = commit.flows()
-        replicas = dict.fromkeys(map(self._replica_of, flows))
-        if len(replicas) == 1:
-            self._give(next(iter(replicas)), commit)
-        else:
-            for replica in replicas:
-                self._give(replica, commit.part({key for key in flows if self._assigned[key] == replica}))
-        for key in commit.ended:
-            del self._assigned[key]
+        for replica, part, places in self._parts(commit, buckets):
+            self._give(replica, part, self._changes.of(rows if places is None else rows[places]))
 
-    def _replica_of(self, key: bytes) -> str:
-        replica = self._assigned.get(key)
-        if replica is None:
-            replica = self._assigned[key] = self._replicas[self._next % len(self._replicas)]
-            self._next += 1
-        return replica
+    def _parts(self, commit: Commit, buckets: Buckets) -> Iterator[tuple[str, Commit, Places | None]]:
+        """What of it is for each replica, and where in ``buckets`` are those of that replica (None: all). They are the
+        packets' own, or of flows of which it has no packets."""
+        if len(self._deal.replicas) == 1:
+            yield self._deal.replicas[0], commit, None
+            return
+        holders = self._deal.holders(buckets)
+        emitted = self._deal.holders(commit.emitted_buckets())
+        for number in np.unique(np.concatenate((holders, emitted))).tolist():
+            places = np.flatnonzero(holders == number)
+            packets = places if len(commit.buckets) else _NO_PLACES
+            yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
 
-    def _give(self, replica: str, commit: Commit) -> None:
+    def _give(self, replica: str, commit: Commit, changed: Changed, ended: FlowKeys = NO_KEYS) -> None:
+        """To its replica, with the states that now include it."""
         channel = self._channels[replica]
-        sequence = channel.add(commit)
+        message = to_message(
+            commit,
+            changed,
+            ended,
+            reasons=self._engine.reasons,
+            node=self._ledger.node,
+            address=self._egress.address,
+            sequence=channel.following,
+        )
+        if not len(channel):
+            self._confirmed_s[replica] = self._now()
+        channel.add(attrs.evolve(commit, whole=changed.whole, message=message))
         self._outstanding.give(commit.piece)
         self._unstored += len(commit.burst)
         self._ledger.hand(replica, len(commit.burst))
-        message = to_message(
-            commit, self._engine, node=self._ledger.node, address=self._egress.address, sequence=sequence
-        )
         self._send(replica, message)
+
+    def resend(self) -> None:
+        """Send again what replicas should have confirmed by now, as it was."""
+        for replica, channel in self._channels.items():
+            if len(channel) and self._now() - self._confirmed_s[replica] >= RESEND_COMMITS_S:
+                self._confirmed_s[replica] = self._now()
+                for commit in channel:
+                    self.resent += 1
+                    self._send(replica, commit.message)
 
     def _without_replica(self, commit: Commit) -> None:
         if self._mode.kind is Kind.STRICT_HOLD:
@@ -168,65 +180,87 @@ class Replicator:
             self._egress.records(pack_records(self._ledger.node, (record for _, record in emitted)))
         self._egress.flush()
 
-    def _follow(self, keys: Sequence[bytes | None]) -> None:
+    def _follow(self, rows: Rows) -> None:
         """Under ``every``: send states once enough packets have changed them."""
-        self._lagging.update(dict.fromkeys(key for key in keys if key is not None))
-        self._lag += len(keys)
+        self._lagging.append(rows)
+        self._lag += len(rows)
         if self._lag >= self._mode.every_packets:
             self.catch_up()
 
     def catch_up(self) -> None:
         """Send every state that lags behind."""
-        flows, self._lagging, self._lag = list(self._lagging), {}, 0
-        if flows and self._replicas:
-            self._states(flows)
+        lagging, self._lagging, self._lag = self._lagging, [], 0
+        if not (lagging and self._deal.replicas):
+            return
+        rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
+        for start in range(0, len(rows), REPLICATION_BATCH_FLOWS_MAX):
+            some = rows[start : start + REPLICATION_BATCH_FLOWS_MAX]
+            self._changed(self._changes.buckets(some), some)
+
+    def _changed(self, buckets: Buckets, rows: Rows) -> None:
+        """What has changed in those rows, whose buckets these are."""
+        there = buckets != NO_BUCKET
+        if not there.all():
+            buckets, rows = buckets[there], rows[there]
+        piece = self._outstanding.begin()
+        for replica, part, places in self._parts(Commit(piece=piece), buckets):
+            changed = self._changes.of(rows if places is None else rows[places])
+            if changed.octets:
+                self._give(replica, part, changed)
 
     # ---------------------------------------------------------------- flows that come and go
 
     def adopt(self, keys: Sequence[bytes]) -> None:
         """Flows came with their states, or changed their epochs."""
-        if self._mode.kind is not Kind.NONE:
-            self._states(keys)
-
-    def _states(self, keys: Sequence[bytes]) -> None:
-        for start in range(0, len(keys), REPLICATION_BATCH_FLOWS_MAX):
-            piece = self._outstanding.begin()
-            self._spread(Commit(piece=piece, states=keys[start : start + REPLICATION_BATCH_FLOWS_MAX]))
+        if not self._mode.replicates:
+            return
+        if not self._deal.replicas:
+            self._without_replica(Commit(piece=self._outstanding.begin()))
+            return
+        every = keys_array(keys)
+        for start in range(0, len(every), REPLICATION_BATCH_FLOWS_MAX):
+            some = every[start : start + REPLICATION_BATCH_FLOWS_MAX]
+            commit = Commit(piece=self._outstanding.begin())
+            for replica, part, places in self._parts(commit, buckets_of(some)):
+                self._give(replica, part, self._changes.whole(FlowKeys(some if places is None else some[places])))
 
     def ended(self, keys: Sequence[bytes], emitted: list[tuple[bytes, Any]]) -> None:
         """Flows ended; ``emitted`` is what NFs had still to say of them, or of flows that ended elsewhere."""
-        self._protected.difference_update(keys)
-        for key in keys:
-            self._lagging.pop(key, None)
-        if not (self._mode.strict and keys):  # without keys they ended elsewhere, and are in no replica any more
+        if not (self._mode.strict and len(keys)):  # without keys they ended elsewhere, and are in no replica any more
             self._leave(NO_PACKETS, NO_CODES, emitted)
-            keys, emitted = [key for key in keys if key in self._assigned], []
-        if keys or emitted:
-            self._spread(Commit(piece=self._outstanding.begin(), emitted=emitted, ended=keys))
+            emitted = []
+            if not len(keys) or not self._deal.replicas:
+                return
+        every, commit = keys_array(keys), Commit(piece=self._outstanding.begin(), emitted=emitted)
+        if not self._deal.replicas:
+            self._without_replica(commit)
+            return
+        for replica, part, places in self._parts(commit, buckets_of(every)):
+            ended = FlowKeys(every if places is None else every[places])
+            self._give(replica, part, NOTHING_CHANGED, ended)
 
-    def departed(self, migration: int, keys: Sequence[bytes], records: Records) -> None:
+    def departed(self, migration: int, keys: FlowKeys, records: Records) -> None:
         """Flows left for another runtime; their replicas keep them until ``moved``."""
-        self._protected.difference_update(keys)
-        departed = self._departed[migration] = {}
-        for key, record in zip(keys, records, strict=True):
-            self._lagging.pop(key, None)
-            replica = self._assigned.pop(key, None)
-            if replica is not None:
-                departed[key] = replica, HEADER.unpack(record.tobytes()).epoch
+        if self._mode.replicates:
+            self._departed[migration] = keys, epochs_of(records)
 
-    def moved(self, migration: int, keys: Sequence[bytes]) -> None:
-        """They arrived, or came back, and are protected where they are now."""
-        departed = self._departed.get(migration, {})
-        forget: dict[str, dict[bytes, int]] = {}
-        for key in keys:
-            replica, epoch = departed.pop(key, ("", 0))
-            if replica in self._channels:
-                forget.setdefault(replica, {})[key] = epoch
-        if not departed:
-            self._departed.pop(migration, None)
-        for replica, those in forget.items():
-            epochs = pack_u32(np.fromiter(those.values(), np.uint32, len(those)))
-            self._send(replica, ForgetReplicas(self._ledger.node, b"".join(those), epochs))
+    def moved(self, migration: int, keys: FlowKeys) -> None:
+        """They arrived, or came back, and are protected where they are now. A bucket leaves no replica that lives, so
+        they are where their buckets are, or nowhere."""
+        departed, epochs = self._departed.pop(migration, (NO_KEYS, _NO_EPOCHS))
+        places = places_of(keys, departed)
+        gone = np.zeros(len(departed), bool)
+        gone[places[places >= 0]] = True
+        if not gone.all():
+            self._departed[migration] = departed.where(~gone), epochs[~gone]
+        if not (self._deal.replicas and gone.any()):
+            return
+        departed, epochs = departed.where(gone), epochs[gone]
+        holders = self._deal.holders(buckets_of(departed.array))
+        for number in np.unique(holders).tolist():
+            those = holders == number
+            message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
+            self._send(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""
@@ -241,12 +275,9 @@ class Replicator:
             return  # it is dead, and what it had released is known
         for commit in channel.stored(sequence):
             self._confirmed(commit)
-            self._protected.update(key for key in commit.flows() if self._assigned.get(key) == replica)
-        if self._unprotected_since is not None and not self.unprotected_flows():
-            self._unprotected_s += self._now() - self._unprotected_since
-            self._unprotected_since = None
+            self._confirmed_s[replica] = self._now()
         self._outstanding.settle()
-        self._has_room.set()
+        self._room()
 
     def _confirmed(self, commit: Commit) -> None:
         self._unstored -= len(commit.burst)
@@ -254,66 +285,82 @@ class Replicator:
 
     def set_replicas(self, replicas: Sequence[str], released: dict[str, Watermark]) -> None:
         """Replicate to these from now on. ``released`` says how far those came that are not among them any more."""
-        had_some = bool(self._replicas)
-        self._replicas = list(replicas)
         for replica in replicas:
             self._channels.setdefault(replica, Channel())
-        lost = [replica for replica in self._channels if replica not in replicas]
-        for replica in lost:
-            self._lose(replica, released.get(replica, Watermark()))
-        if self._replicas and not had_some:
-            self._take_home()
-        self._outstanding.settle()
-        self._has_room.set()
-
-    def _lose(self, replica: str, came: Watermark) -> None:
-        """A replica died: its flows, and what it has not released, go to the others."""
         left: list[Commit] = []
-        for sequence, commit in self._channels.pop(replica).close():
-            rest = commit.after(packets_came=sequence <= came.packets, outcomes_came=sequence <= came.outcomes)
-            self._ledger.hand(replica, -len(rest.burst))
-            left.append(rest)
-            self._confirmed(commit)
-        flows = [key for key, held in self._assigned.items() if held == replica]
-        for key in flows:
-            del self._assigned[key]
-        self._protected.difference_update(flows)
-        if self._replicas:
-            self._move(flows, left)
+        for replica in [replica for replica in self._channels if replica not in replicas]:
+            left += self._lose(replica, released.get(replica, Watermark()))
+        dealt = self._deal.change(replicas)
+        if self._deal.replicas:
+            self._move(dealt, [*self._taken_home(), *left])
+            if self._unprotected_since is not None:
+                self._outstanding.when_done(self._protected_again)
         else:
             for commit in left:
                 self._without_replica(commit)
+        self._outstanding.settle()
+        self._room()
 
-    def _take_home(self) -> None:
-        """There are replicas at last: everything that has none goes there."""
+    def _lose(self, replica: str, came: Watermark) -> Iterator[Commit]:
+        """A replica died: what of its commits it has not released."""
+        for sequence, commit in self._channels.pop(replica).close():
+            rest = commit.after(sequence, came)
+            self._ledger.hand(replica, -len(rest.burst))
+            self._confirmed(commit)
+            yield rest
+
+    def _taken_home(self) -> list[Commit]:
+        """Commits that had no replica."""
         homeless, self._homeless = self._homeless, []
         for commit in homeless:
             self._ledger.buffer(-len(commit.burst))
             self._outstanding.done(commit.piece)
-        flows = self._engine.keys()
-        self._move([key for key in flows if key not in self._assigned], homeless)
+        return homeless
 
-    def _move(self, flows: Sequence[bytes], left: Sequence[Commit]) -> None:
-        """States of flows with all that has not left the system of theirs: one message holds both, so that no state is
-        anywhere without the packets that it includes."""
-        known = dict.fromkeys(flows)
-        others = dict.fromkeys(key for commit in left for key in commit.flows() if key not in known)
-        every = [*known, *others]
-        for start in range(0, len(every), REPLICATION_BATCH_FLOWS_MAX):
-            batch = set(every[start : start + REPLICATION_BATCH_FLOWS_MAX])
-            parts = [part for commit in left if not (part := commit.part(batch)).empty]
-            states = [key for key in every[start : start + REPLICATION_BATCH_FLOWS_MAX] if key in known]
-            self._spread(merged(parts, piece=self._outstanding.begin(), states=states))
+    def _move(self, dealt: Mask, left: Sequence[Commit]) -> None:
+        """Flows in buckets that were dealt anew, whole, with all that has not left the system of theirs: one message
+        holds both, so that no state is anywhere without the packets that it includes."""
+        keys = self._engine.keys()
+        buckets = buckets_of(keys.array)
+        moving = np.flatnonzero(dealt[buckets])
+        moving = moving[np.argsort(buckets[moving], kind="stable")]
+        every, buckets = keys.array[moving], buckets[moving]
+        rest = merged((commit for commit in left if not commit.empty), piece=self._outstanding.begin()).by_bucket()
+        holders, emitted = self._deal.holders(rest.buckets), self._deal.holders(rest.emitted_buckets())
+        here = self._deal.holders(buckets)
+        for number, replica in self._deal.numbered():
+            part = rest.part(np.flatnonzero(holders == number), np.flatnonzero(emitted == number))
+            self._move_to(replica, every[here == number], buckets[here == number], part)
+
+    def _move_to(self, replica: str, keys: Octets, buckets: Buckets, rest: Commit) -> None:
+        """Everything is sorted by bucket, and a message holds some buckets entirely."""
+        for first, behind in batches(np.bincount(buckets, minlength=BUCKETS), REPLICATION_BATCH_FLOWS_MAX):
+            flows, packets, emitted = (
+                slice(*np.searchsorted(these, (first, behind)).tolist())
+                for these in (buckets, rest.buckets, rest.emitted_buckets())
+            )
+            places = np.arange(len(rest.buckets))[packets], np.arange(len(rest.emitted))[emitted]
+            part = rest.part(*places)
+            if len(keys[flows]) or not part.empty:
+                self._give(replica, part, self._changes.whole(FlowKeys(keys[flows])))
 
     # ---------------------------------------------------------------- questions
 
     def protected_flows(self) -> list[bytes]:
         """Flows here whose state a replica is known to have."""
-        return [key for key in self._engine.keys() if key in self._protected]
+        if not self._deal.replicas:
+            return []
+        waiting = [commit.whole for channel in self._channels.values() for commit in channel]
+        unprotected = set(joined([self._changes.unasked(), *waiting]))
+        return [key for key in list(self._engine.keys()) if key not in unprotected]
 
     def unprotected_flows(self) -> int:
-        """Flows here whose state no replica is known to have."""
-        return self._engine.statistics().flows - len(self._protected)
+        """Flows here whose state no replica is known to have: those that were never sent, and those that were sent
+        whole in a commit that is not known to be stored."""
+        if not self._deal.replicas:
+            return self._engine.statistics().flows
+        waiting = [commit.whole for channel in self._channels.values() for commit in channel]
+        return int(self._changes.here(joined([self._changes.unasked(), *waiting])).sum())
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""
@@ -322,3 +369,13 @@ class Replicator:
         since = self._unprotected_since
         running = 0.0 if since is None else self._now() - since
         return Protection(self.unprotected_flows(), self._unprotected, self._unprotected_s + running)
+
+    def _protected_again(self) -> None:
+        """What was without a replica when there was one at last has been stored."""
+        if self._unprotected_since is not None and self._deal.replicas:
+            self._unprotected_s += self._now() - self._unprotected_since
+            self._unprotected_since = None
+
+
+_NO_PLACES: Places = np.zeros(0, np.intp)
+_NO_EPOCHS: Epochs = np.zeros(0, np.uint32)

@@ -153,7 +153,7 @@ class VirtualSwitch(Role):
         self._addresses.update({member.index: member.address for member in runtimes})
         self._dispatcher.set_runtimes([member.index for member in runtimes])
         self._relay.admit({member.address: member.name for member in runtimes})
-        return ViewTaken(self._relay.released_by(gone))
+        return ViewTaken(self._relay.released_by(gone, self._inside.address))
 
     @handles(RedirectFlows)
     def redirect(self, message: RedirectFlows) -> FlowStatuses:

@@ -1,8 +1,10 @@
 """What a node knows of the cluster: who is in it, and whom to tell when somebody is declared dead."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from nfactor.cluster.messages import Member, NotifyClusterCfg, Released
+import numpy as np
+
+from nfactor.cluster.messages import Member, NotifyClusterCfg
 from nfactor.cluster.recovery_messages import SetReplicas
 from nfactor.protocols.replication import Watermark
 
@@ -54,12 +56,13 @@ class View:
 
 def watermarks(message: SetReplicas, primary: str) -> dict[str, Watermark]:
     """How far each dead replica came with this primary's commits."""
-    packets, outcomes = (_of(primary, told) for told in (message.packets, message.outcomes))
-    return {
-        replica: Watermark(packets.get(replica, 0), outcomes.get(replica, 0))
-        for replica in packets.keys() | outcomes.keys()
-    }
-
-
-def _of(primary: str, told: Sequence[Released]) -> dict[str, int]:
-    return {released.replica: released.sequence for released in told if released.primary == primary}
+    found: dict[str, Watermark] = {}
+    for told in message.packets:
+        watermark = found.setdefault(told.replica, Watermark())
+        if told.primary == primary:
+            watermark.packets[told.switch] = told.sequence
+        watermark.marks.update(np.frombuffer(told.marks, "<u8").tolist())
+    for told in message.outcomes:
+        if told.primary == primary:
+            found.setdefault(told.replica, Watermark()).outcomes = told.sequence
+    return found

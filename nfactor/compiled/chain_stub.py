@@ -14,3 +14,19 @@ def farewell(cx: int, pk: int, row: int) -> None:
 def deallocate(cx: int, pk: int, row: int) -> None:
     """The flow leaves this runtime."""
     raise NotImplementedError
+
+
+def every_part() -> int:
+    """The bits of all parts that the chain's states have (``dataplane.changes``)."""
+    raise NotImplementedError
+
+
+def write_parts(row: int, at: int, parts: int) -> int:
+    """Copy parts of the states in a row to an address; where they end."""
+    raise NotImplementedError
+
+
+def read_parts(row: int, at: int, end: int, parts: int) -> int:
+    """Put parts of states in their places; where they end, or -1 if there are fewer octets, or more in a byte string
+    than there may be."""
+    raise NotImplementedError

@@ -5,14 +5,15 @@ headers that are not plain read by the reference parser, lets the index grow, an
 """
 
 import os
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from nfactor.compiled import layout, native, python_calls
+from nfactor.compiled.copies import CompiledChanges
 from nfactor.compiled.events import Events
+from nfactor.compiled.flow_memory import MOVES, SLICE, FlowMemory
 from nfactor.compiled.memory_map import Piece, Words
 from nfactor.compiled.plain import PlainCalls
 from nfactor.compiled.reading import Reader
@@ -20,6 +21,7 @@ from nfactor.compiled.sample import Failure, error_sample
 from nfactor.compiled.text import chain_text
 from nfactor.dataplane import flow_row
 from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.changes import Rows
 from nfactor.dataplane.engine import (
     FLOWS_MAX,
     NF_ERROR,
@@ -38,17 +40,9 @@ from nfactor.errors import CallerError, NotCompilable
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
-from nfactor.packet.flow_key import FlowKeys, keys_array, keys_list
+from nfactor.packet.flow_key import FlowKeys, keys_array
 
-_INDEX_MIN: Final = 4096
-"""Places of the smallest index."""
-_GROWTH: Final = 2
-_SLICE: Final = 1024
-"""Packets or keys that are handed over at once: the index may have to grow in between."""
 _NEVER_NS: Final = (1 << 63) - 1
-_MOVES: Final = 4
-"""Entries of an old index that move with each flow that is held."""
-_LINE: Final = 64
 _U8: Final = np.dtype(np.uint8)
 
 
@@ -83,7 +77,7 @@ class CompiledEngine(Engine):
         self._reader = Reader(classifier, self._malformed)
         self._events = Events(made.program, self._context)
         self._sample = ""
-        self._touched: npt.NDArray[np.int64] = np.zeros(_SLICE, np.int64)
+        self._touched: npt.NDArray[np.int64] = np.zeros(SLICE, np.int64)
         """Addresses of the rows that the packets of the last burst, of which there were ``_last``, touched."""
         self._last = 0
         self._lay_out(flows_max, secret or os.urandom(KEY_OCTETS))
@@ -95,22 +89,15 @@ class CompiledEngine(Engine):
             refusals.update((chain.functions[place].name, error) for place, error in made.plain.items())
         self._code = native.load(made.text)
         self._process = python_calls.bind(self._code.address("process"), self._context)
+        self.changes = CompiledChanges(self._code, self._context)
 
     # ---------------------------------------------------------------- memory
 
     def _lay_out(self, flows_max: int, secret: bytes) -> None:
-        if not 0 < flows_max < layout.NO_ROW - 1:
-            raise CallerError(f"flows_max {flows_max}: from 1 to {layout.NO_ROW - 2}, as rows are numbered in 32 bits")
         word = self._context
         state_size = self._chain.record_size - layout.HEADER_OCTETS
-        stride = -(-(layout.ROW_STATES + state_size) // _LINE) * _LINE
-        self._rows = Piece(stride * flows_max)
-        self._cold = Piece(layout.COLD_OCTETS * flows_max)
-        self._rows.use_large_pages()
-        self._cold.use_large_pages()
-        self._index = Piece(8 * _INDEX_MIN)
-        self._old_index = self._index
-        self._grow_at = _INDEX_MIN // _GROWTH
+        self._memory = FlowMemory(word, flows_max, state_size, secret)
+        stride = word[layout.STRIDE]
         self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
         self._guesses = Piece(8 * layout.BLOCK_PACKETS)
         self._columns = Piece(8 * layout.BLOCK_PACKETS)
@@ -126,15 +113,7 @@ class CompiledEngine(Engine):
         )
         self._template = np.frombuffer(template or bytes(8), np.uint8)
         self._errors = np.zeros(len(self._chain.functions), np.int64)
-        word[layout.ROWS], word[layout.STRIDE], word[layout.COLD] = self._rows.address, stride, self._cold.address
-        word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, _INDEX_MIN - 1
-        word[layout.FLOWS_MAX] = flows_max
-        word[layout.TEMPLATE], word[layout.STATE_SIZE] = self._template.ctypes.data, state_size
-        word[layout.ERRORS] = self._errors.ctypes.data
-        for place, start in enumerate(range(0, KEY_OCTETS, 8)):
-            word[layout.SECRETS + 8 * place] = int.from_bytes(secret[start : start + 8], "little", signed=True)
-        for empty in (layout.FREE, layout.OLDEST, layout.NEWEST, layout.SCAN, layout.SCAN_END):
-            word[empty] = layout.NO_ROW
+        word[layout.TEMPLATE], word[layout.ERRORS] = self._template.ctypes.data, self._errors.ctypes.data
 
     def _set_up(self, classifier: FlowClassifier, time_outs: TimeOuts, *, common_clock: bool) -> None:
         word = self._context
@@ -157,18 +136,6 @@ class CompiledEngine(Engine):
             at = layout.SLOTS + layout.SLOT_OCTETS * number
             self._context[at], self._context[at + layout.WORD] = place_of(memory)
 
-    def _make_room(self) -> None:
-        """Let the index grow when it is half full and has done with its last growth."""
-        word = self._context
-        if word[layout.OLD_INDEX] == 0:
-            places = word[layout.INDEX_MASK] + 1
-            self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
-            self._index.use_large_pages()
-            word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
-            word[layout.OLD_CURSOR] = 0
-            word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
-            self._grow_at = places * _GROWTH // 2
-
     # ---------------------------------------------------------------- packets
 
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
@@ -177,12 +144,12 @@ class CompiledEngine(Engine):
             self._bind_tables()
         count = len(burst.offsets)
         codes = np.empty(count, _U8)
-        if count > _SLICE:
+        if count > SLICE:
             self._process_slices(burst, codes)
             return codes
         self._last = count
-        if self._context[layout.ROWS_USED] > self._grow_at:
-            self._make_room()
+        if self._context[layout.ROWS_USED] > self._memory.grow_at:
+            self._memory.grow()
         if self._plain is not None:
             self._plain.look_at(burst)
         done = self._process(burst, codes, self._touched)
@@ -195,10 +162,10 @@ class CompiledEngine(Engine):
     def _process_slices(self, burst: Burst, codes: Any) -> None:
         """A large burst, part by part, as the index may have to grow in between."""
         touched = np.empty(len(burst), np.int64)
-        for start in range(0, len(burst), _SLICE):
-            part = burst.slice(start, min(start + _SLICE, len(burst)))
-            codes[start : start + _SLICE] = self.process(part)
-            touched[start : start + _SLICE] = self._touched[: self._last]
+        for start in range(0, len(burst), SLICE):
+            part = burst.slice(start, min(start + SLICE, len(burst)))
+            codes[start : start + SLICE] = self.process(part)
+            touched[start : start + SLICE] = self._touched[: self._last]
         self._touched, self._last = touched, len(burst)
 
     def _go_on(self, burst: Burst, codes: Any, at: int) -> None:
@@ -227,12 +194,9 @@ class CompiledEngine(Engine):
         self._context[layout.FOLLOWS] = wanted
 
     @property
-    def touched(self) -> Sequence[bytes | None]:  # type: ignore[override]
+    def touched(self) -> Rows:  # type: ignore[override]
         """See ``Engine.touched``."""
-        rows = self._touched[: self._last if self.follows else 0]
-        keys = np.zeros((len(rows), KEY_OCTETS), np.uint8)
-        self._code.keys_of(_at(rows), _at(keys), len(rows))
-        return [key if row else None for key, row in zip(keys_list(keys), rows.tolist(), strict=True)]
+        return self._touched[: self._last if self.follows else 0].copy()
 
     def _sample_error(self, burst: Burst | None) -> None:
         word, shared = self._context, self._bound
@@ -276,14 +240,13 @@ class CompiledEngine(Engine):
     def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
         """See ``Engine.hold``."""
         every, numbers, statuses = keys_array(keys), _u32(epochs), np.zeros(len(keys), np.uint8)
-        for start in range(0, len(keys), _SLICE):
-            if self._context[layout.ROWS_USED] > self._grow_at:
-                self._make_room()
-            count = min(_SLICE, len(keys) - start)
+        for start in range(0, len(keys), SLICE):
+            self._memory.grow()
+            count = min(SLICE, len(keys) - start)
             addresses = (_at(array[start:]) for array in (every, numbers, statuses))
             self._code.hold(self._cx, *addresses, count)
             if self._context[layout.OLD_INDEX]:
-                self._code.grow(self._cx, _MOVES * count)
+                self._code.grow(self._cx, MOVES * count)
         return statuses
 
     def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
@@ -358,9 +321,9 @@ class CompiledEngine(Engine):
         """See ``Engine.poison``: rubbish in every row, and no code that would hand it out."""
         word = self._context
         used = word[layout.ROWS_TOUCHED] * word[layout.STRIDE]
-        rows = self._rows.array[:used].reshape(-1, word[layout.STRIDE])
+        rows = self._memory.rows.array[:used].reshape(-1, word[layout.STRIDE])
         rows[:, KEY_OCTETS:] = 0xA5
-        del self._code, self._events
+        del self._code, self._events, self.changes
         self.process = lambda burst: np.full(len(burst), NF_ERROR, np.uint8)  # type: ignore[method-assign]
 
     def statistics(self) -> EngineStatistics:

@@ -27,6 +27,7 @@ from nfactor.compiled.layout import (
     PK_VERSION,
     PLAIN_END,
     PLAIN_PACKET,
+    ROW_DIRTY,
     STRIDE,
 )
 from nfactor.compiled.machine import (
@@ -42,6 +43,7 @@ from nfactor.compiled.machine import (
     ld_u32,
     ld_u64,
     outlined,
+    st_8,
     st_16,
     st_32,
     st_64,
@@ -50,6 +52,7 @@ from nfactor.compiled.machine import (
     swap64,
     word_of,
 )
+from nfactor.dataplane.changes import PARTS_MAX
 from nfactor.packet.cluster_frame import KEY_OCTETS
 
 _SOURCE_4: Final = 12
@@ -163,7 +166,8 @@ def nf_error(cx: int, stage: int, pk: int, row: int) -> int:
 
 @inlined
 def plain_packet(cx: int, stage: int, pk: int, row: int) -> int:
-    """Have an interpreted NF process the packet."""
+    """Have an interpreted NF process the packet. It may have written to its state: nobody has seen it."""
+    st_8(row + ROW_DIRTY, ld_u8(row + ROW_DIRTY) | 1 << min(stage, PARTS_MAX - 1))
     verdict = call_address(ld_i64(cx + PLAIN_PACKET), stage, pk, row)
     if verdict < 0:
         fail(cx, 0)

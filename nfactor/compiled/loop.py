@@ -47,6 +47,7 @@ from nfactor.compiled.layout import (
     REFUSED,
     RESTORE_THREAD,
     ROW_CLOSING,
+    ROW_DIRTY,
     ROW_INITIATOR,
     ROW_LAST_NS,
     ROW_PACKETS,
@@ -82,6 +83,7 @@ from nfactor.compiled.table import (
     row_at,
     same_key,
 )
+from nfactor.dataplane.changes import TOUCHED
 
 _ACTIVE, _HELD_PHASE = 0, 2
 _HELD, _LATE, _TABLE_FULL = 2, 3, 4
@@ -278,6 +280,8 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
             st_8(codes + at + place, code)
             if follows:
                 st_64(touched + 8 * (at + place), row)
+                if row != 0:
+                    st_8(row + ROW_DIRTY, ld_u8(row + ROW_DIRTY) | TOUCHED)
             clock = max(clock, ld_i64(pk + PK_TIME))
             pk += PK_OCTETS
         st_64(cx + CLOCK, clock)

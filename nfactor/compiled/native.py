@@ -19,7 +19,7 @@ from typing import Final
 import llvmlite
 import llvmlite.binding as llvm
 
-from nfactor.compiled import arithmetic, helpers, loop, parse, sets, table
+from nfactor.compiled import arithmetic, changes, helpers, loop, parse, sets, table
 from nfactor.compiled.codegen import Library, ModuleCode
 
 CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
@@ -75,7 +75,7 @@ def name_of(text: str) -> str:
 def compiled(text: str, modules: Sequence[ModuleType] = ()) -> bytes:
     """The object code of a chain; ``modules`` of the dialect are compiled with it."""
     library = Library()
-    for module in (arithmetic, helpers, table, parse, loop, sets, *modules):
+    for module in (arithmetic, helpers, table, parse, loop, sets, changes, *modules):
         library.add_module(module)
     library.add_text(text)
     code = ModuleCode(library)
@@ -112,7 +112,7 @@ def _library_text() -> str:
 def _entries(*modules: ModuleType) -> dict[str, int]:
     """The functions that Python calls, and how many words each takes."""
     library = Library()
-    for module in (loop, sets, *modules):
+    for module in (loop, sets, changes, *modules):
         library.add_module(module)
     return {name: len(library[name].node.args.args) for name in library.entries()}
 

@@ -39,13 +39,18 @@ _KEPT: Final[dict[int, Any]] = {}
 
 
 def bind(address: int, context: Words) -> Callable[[Burst, Any, Any], int]:
-    """The function at that address for that context: ``f(burst, codes, touched)``.
+    """``process`` at that address for that context: ``f(burst, codes, touched)``.
 
     Raises ``CallerError`` where numpy or Python keep things elsewhere than expected.
     """
-    _check_arrays()
     for place, slot in enumerate(_burst_slots()):
         context[layout.BURST_SLOTS + layout.WORD * place] = slot
+    return bind_arrays(address, context)
+
+
+def bind_arrays(address: int, context: Words) -> Callable[..., int]:
+    """The function at that address for that context, whose arguments are arrays (and objects that it knows)."""
+    _check_arrays()
     for word, name in (
         (layout.MAKE_INTEGER, "PyLong_FromLongLong"),
         (layout.SAVE_THREAD, "PyEval_SaveThread"),
@@ -53,11 +58,11 @@ def bind(address: int, context: Words) -> Callable[[Burst, Any, Any], int]:
     ):
         context[word] = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
     if address not in _KEPT:
-        _KEPT[address] = _MethodDefinition(b"process", address, _METH_FASTCALL, None)
+        _KEPT[address] = _MethodDefinition(b"compiled", address, _METH_FASTCALL, None)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    function: Callable[[Burst, Any, Any], int] = make(ctypes.addressof(_KEPT[address]), context.array, None)
+    function: Callable[..., int] = make(ctypes.addressof(_KEPT[address]), context.array, None)
     return function
 
 

@@ -70,7 +70,7 @@ _ROW_AHEAD: Final = 8
 
 
 @inlined
-def _row_of(cx: int, keys: int, place: int, count: int) -> int:
+def row_of(cx: int, keys: int, place: int, count: int) -> int:
     """The row of the key at that place, while what later ones need is being fetched."""
     if place + _INDEX_AHEAD < count:
         tag = hash_of(cx, keys + 48 * (place + _INDEX_AHEAD))
@@ -135,7 +135,7 @@ def pick(cx: int, keys: int, epochs: int, flows_max: int) -> int:
 def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """LEAVING flows stay, with these epochs if the address is not 0."""
     for place in range(count):
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -148,7 +148,7 @@ def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
 def depart(cx: int, keys: int, records: int, statuses: int, count: int) -> None:
     """Take LEAVING flows out."""
     for place in range(count):
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _LEAVING:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -164,7 +164,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """Expect flows."""
     for place in range(count):
         key = keys + 48 * place
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0:
             if insert(cx, key, hash_of(cx, key), _HELD, ld_u32(epochs + 4 * place)) < 0:
                 st_8(statuses + place, _FULL)
@@ -181,7 +181,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
 def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Put records of HELD flows in place."""
     for place in range(count):
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _HELD:
             st_8(statuses + place, _UNKNOWN)
         elif ld_u32(epochs + 4 * place) < ld_u32(cold_at(cx, row) + COLD_EPOCH):
@@ -197,7 +197,7 @@ def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count:
 def drop(cx: int, keys: int, phase: int, statuses: int, count: int) -> None:
     """Remove rows that are in that phase."""
     for place in range(count):
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != phase:
             st_8(statuses + place, _UNKNOWN)
         else:
@@ -236,7 +236,7 @@ def expire(cx: int, keys: int, packets: int, statuses: int, start: int, count: i
     for place in range(start, count):
         if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
             return place
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -269,7 +269,7 @@ def farewells(cx: int, keys: int, records: int, scratch: int, start: int, count:
 def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: int) -> None:
     """Epochs and records of flows that process packets."""
     for place in range(count):
-        row = _row_of(cx, keys, place, count)
+        row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
             st_8(statuses + place, _UNKNOWN)
         else:

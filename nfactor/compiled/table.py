@@ -64,6 +64,7 @@ MOVED: Final = 0xFFFF_FFFF
 """An entry of the old index that is in the new one now."""
 _LOW: Final = 0xFFFF_FFFF
 _WORDS: Final = 6
+_GONE: Final = 3
 MOVES_PER_PACKET: Final = 4
 
 
@@ -211,6 +212,7 @@ def remove(cx: int, row: int) -> None:
     tag = hash_of(cx, row_at(cx, row))
     if not _leave(ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK), tag, row):
         _leave_old(ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK), tag, row)
+    st_8(row_at(cx, row) + ROW_PHASE, _GONE)  # whoever kept the row's address sees that it is nobody's
     st_32(cold + COLD_NEWER, ld_i64(cx + FREE))
     st_64(cx + FREE, row)
     st_64(cx + ROWS_USED, ld_i64(cx + ROWS_USED) - 1)

@@ -3,19 +3,19 @@
 import inspect
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from nfactor.compiled import layout
+from nfactor.compiled.changes_text import changes_text
 from nfactor.compiled.program import Program
 from nfactor.compiled.values import Const, FlowValue, Int, PacketValue, Record, Value
 from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.changes import bit_of, parts_of
 from nfactor.dataplane.nf import DROP, NF
 from nfactor.dataplane.state import Schema
 from nfactor.errors import NotCompilable
-
-_DIRTY_BITS: Final = 8
 
 
 @attrs.frozen
@@ -67,6 +67,7 @@ def chain_text(chain: Chain, first_code: int, *, split: bool = False) -> ChainTe
         program.text([call.partition("(")[0] for call in calls]),
         _chain([stage.process for stage in stages], [len(reasons) for reasons in chain.reasons], first_code),
         _ends("farewell", [(stage.expires, stage.deallocates) for stage in stages], count=True),
+        changes_text(parts_of(chain)),
         _ends("deallocate", [(stage.deallocates,) for stage in stages], count=False),
     ]
     return ChainText("\n\n".join(parts), program, tuple(offsets), plain)
@@ -75,8 +76,13 @@ def chain_text(chain: Chain, first_code: int, *, split: bool = False) -> ChainTe
 def _state(schema: Schema | None, number: int, offset: int) -> Value:
     if schema is None:
         return Const(None)
-    bit, dirty = 1 << min(number, _DIRTY_BITS - 1), f"row + {layout.ROW_DIRTY}"
-    return Record(schema, f"(row + {offset})", f"st_8({dirty}, ld_u8({dirty}) | {bit})")
+    return Record(schema, f"(row + {offset})", _mark(number))
+
+
+def _mark(number: int) -> str:
+    """The statement that says that the state of the NF at that place has changed."""
+    dirty = f"row + {layout.ROW_DIRTY}"
+    return f"st_8({dirty}, ld_u8({dirty}) | {bit_of(number)})"
 
 
 def _compiled(program: Program, function: NF, state: Value) -> _Stage:

@@ -20,7 +20,7 @@ flows are handed back to the caller, who keeps them for later; packets of GONE f
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -30,6 +30,9 @@ from nfactor.dataplane.chain import Chain
 from nfactor.packet.burst import Burst
 from nfactor.packet.fields import MALFORMED_REASONS
 from nfactor.packet.flow_key import FlowKeys
+
+if TYPE_CHECKING:
+    from nfactor.dataplane.changes import Changes, Rows
 
 FLOWS_MAX = 1_000_000
 """Rows of a flow table, in every phase together, unless said otherwise."""
@@ -123,9 +126,12 @@ class Engine(ABC):
     """Octets of one flow's record."""
     follows: bool = True
     """Whether ``touched`` is wanted; it is empty otherwise."""
-    touched: Sequence[bytes | None]
-    """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed,
-    or a new flow for which there was no room)."""
+    changes: "Changes"
+    """What flows have changed: for replication."""
+
+    touched: "Rows"
+    """For each packet of the burst that was processed last, the row of its flow, or that it has none (it is
+    malformed, or of a new flow for which there was no room): for ``changes`` to read."""
 
     @abstractmethod
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:

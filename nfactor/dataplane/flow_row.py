@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from nfactor.dataplane.chain import FlowHeader
+from nfactor.dataplane.changes import WHOLE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.fields import TCP, UDP, Packet
 from nfactor.packet.flow_key import KEY_PROTOCOL
@@ -17,12 +19,14 @@ RST: Final = 0x04
 _CLOSED_BOTH: Final = 3
 _CLOSED_RESET: Final = 4
 _NEVER_NS: Final = 1 << 63
+COUNT_MASK: Final = 0xFFFF_FFFF
+"""Packets of a flow are counted modulo 2^32."""
 
 
 class Row:
     """A flow actor: its key, its phase, and the states of the chain."""
 
-    __slots__ = ("closing", "epoch", "initiator", "key", "last_ns", "packets", "phase", "steps", "time_out_ns")
+    __slots__ = ("closing", "dirty", "epoch", "initiator", "key", "last_ns", "packets", "phase", "steps", "time_out_ns")
 
     def __init__(self, key: bytes, epoch: int, phase: int) -> None:
         self.key = key
@@ -30,6 +34,8 @@ class Row:
         self.phase = phase
         self.initiator = 0
         self.closing = 0
+        self.dirty = 0
+        """What has changed since somebody asked: bits of ``dataplane.changes``."""
         self.last_ns = 0
         self.packets = 0
         self.time_out_ns = 0
@@ -40,6 +46,15 @@ class Row:
     def states(self) -> list[Any]:
         """The NFs' states, in chain order."""
         return [fs for _, fs in self.steps]
+
+    def header(self, age_ns: int) -> FlowHeader:
+        """What travels with the states."""
+        return FlowHeader(age_ns, self.epoch, self.packets & COUNT_MASK, self.initiator, self.closing)
+
+    def take(self, header: FlowHeader, last_ns: int) -> None:
+        """Be what came with states from elsewhere; the epoch is the caller's affair."""
+        self.last_ns, self.packets, self.initiator = last_ns, header.packets, header.initiator
+        self.closing, self.dirty = header.closing, WHOLE
 
     def stay(self, epoch: int) -> None:
         """The flow does not leave after all."""

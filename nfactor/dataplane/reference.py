@@ -8,13 +8,14 @@ turned into lists once per burst) is fast without being hard to read.
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane import flow_row, nf
-from nfactor.dataplane.chain import Chain, FlowHeader
+from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.changes import TOUCHED, WHOLE, Rows
 from nfactor.dataplane.engine import (
     FIRST_EPOCH,
     FLOWS_MAX,
@@ -33,15 +34,14 @@ from nfactor.dataplane.engine import (
     TimeOuts,
     reasons_of,
 )
-from nfactor.dataplane.flow_row import FIN, RST, ProcessPkt, Row
+from nfactor.dataplane.flow_row import COUNT_MASK, FIN, RST, ProcessPkt, Row
+from nfactor.dataplane.reference_changes import ReferenceChanges
 from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.packet.headers import parse
-
-_COUNT_MASK: Final = 0xFFFF_FFFF
 
 
 class ReferenceEngine(Engine):
@@ -68,7 +68,8 @@ class ReferenceEngine(Engine):
         self._clock_ns = 0
         self._scan: deque[Row] = deque()
         self._emitted: list[tuple[Any, Any]] = []
-        self.touched: list[bytes | None] = []
+        self.touched: Rows = np.array([], object)
+        self.changes = ReferenceChanges(chain, self._rows, self._pack)
         self._packets = self._created = self._expired = self._refused = 0
         self._errors: Counter[str] = Counter()
         self._error_sample = ""
@@ -94,7 +95,7 @@ class ReferenceEngine(Engine):
         pkt, one = Packet(burst.octets()), self._process_one
         pkt.records = self._emitted
         codes = bytearray(len(burst))
-        touched = self.touched = []
+        touched, rows = [], self._rows
         columns = zip(
             burst.offsets.tolist(),
             burst.lengths.tolist(),
@@ -106,7 +107,10 @@ class ReferenceEngine(Engine):
         for index, (offset, length, wire_length, pkt.time, pkt.mark) in enumerate(columns):
             codes[index] = one(pkt, offset, offset + length, wire_length)
             if self.follows:
-                touched.append(pkt.flow)
+                touched.append(rows.get(pkt.flow))  # type: ignore[arg-type]  # of None there is no row
+        for row in filter(None, touched):
+            row.dirty |= TOUCHED
+        self.touched = np.array(touched, object)
         self._packets += len(burst)
         self._clock_ns = max(self._clock_ns, int(burst.times.max(initial=0)))
         return np.frombuffer(codes, np.uint8)
@@ -166,7 +170,7 @@ class ReferenceEngine(Engine):
         return row
 
     def _begin(self, row: Row, direction: int) -> None:
-        row.initiator, row.closing = direction, 0
+        row.initiator, row.closing, row.dirty = direction, 0, WHOLE
         row.set_time_out(self._time_outs)
         row.steps = self._with_states(self._chain.new_states())
         self._created += 1
@@ -283,21 +287,17 @@ class ReferenceEngine(Engine):
         del self._rows[row.key]
 
     def _pack(self, row: Row) -> bytes:
-        header = FlowHeader(
-            last_ns=row.last_ns if self._common_clock else self._clock_ns - row.last_ns,
-            epoch=row.epoch,
-            packets=row.packets & _COUNT_MASK,
-            initiator=row.initiator,
-            closing=row.closing,
-        )
-        return self._chain.pack(header, row.states())
+        return self._chain.pack(row.header(self._age(row.last_ns)), row.states())
 
     def _unpack(self, row: Row, record: bytes) -> None:
         header, states = self._chain.unpack(record)
         row.steps = self._with_states(states)
-        row.last_ns = header.last_ns if self._common_clock else self._clock_ns - header.last_ns
-        row.packets, row.initiator, row.closing = header.packets, header.initiator, header.closing
+        row.take(header, self._age(header.last_ns))
         row.set_time_out(self._time_outs)
+
+    def _age(self, ns: int) -> int:
+        """Of a time, and the time of an age; times stay what they are where the clock is common."""
+        return ns if self._common_clock else self._clock_ns - ns
 
     # ---------------------------------------------------------------- the end of flows
 
@@ -314,7 +314,7 @@ class ReferenceEngine(Engine):
                 if row.phase == flow_row.ACTIVE and self._clock_ns - row.last_ns > row.time_out_ns:
                     row.phase = flow_row.LEAVING
                     idle.append(row)
-        return FlowKeys.of(row.key for row in idle), np.array([row.packets & _COUNT_MASK for row in idle], np.uint32)
+        return FlowKeys.of(row.key for row in idle), np.array([row.packets & COUNT_MASK for row in idle], np.uint32)
 
     def _next_to_scan(self) -> bool:
         """Whether any row is left of those that were there when the scan began; what has gone since is passed over."""
@@ -329,7 +329,7 @@ class ReferenceEngine(Engine):
             row = self._rows.get(key)
             if row is None or row.phase >= flow_row.HELD:
                 statuses[index] = Status.UNKNOWN
-            elif packets is not None and row.packets & _COUNT_MASK != packets[index]:
+            elif packets is not None and row.packets & COUNT_MASK != packets[index]:
                 row.phase, row.packets = flow_row.ACTIVE, row.packets - int(packets[index])
                 statuses[index] = Status.BUSY
             else:

@@ -46,11 +46,14 @@ LABEL_OCTETS = 50
 """A label: the flow key (48 octets), the packet's direction, and one spare octet."""
 LINKTYPE_ETHERNET = 1
 
+RECEIPT_PRIMARIES_MAX = 64
+"""Primaries of which one receipt speaks, at most: those that were heard of last."""
+
 NO_ADDRESS = bytes(6)
 _HEADER = struct.Struct(">6s6sHH")
 _TYPES = struct.Struct(">12xHH")
 _MARKER = struct.Struct(">6s6sHHQ")
-_RECEIPT = struct.Struct(">6s6sHHQ6s")
+_RELEASED = struct.Struct(">Q6s")
 _MIGRATION, _STORED = 0, 1
 """What stands in place of a link type says which marker it is."""
 
@@ -104,17 +107,22 @@ def read_marker(frame: bytes) -> int | None:
     return int(migration) if what == _MIGRATION else None
 
 
-def receipt(*, target: bytes, source: bytes, primary: bytes, sequence: int) -> Burst:
-    """A burst of one frame by which a replica says, behind the packets, that they end that commit of that primary."""
-    return Burst.from_frames([_RECEIPT.pack(target, source, ETHERTYPE_MARKER, _STORED, sequence, primary)])
+def receipt(*, target: bytes, source: bytes, sequences: Mapping[bytes, int]) -> Burst:
+    """A burst of one frame by which a replica says, behind the packets, how far it has come with the commits of which
+    primaries (by address). It stands for all earlier ones."""
+    assert len(sequences) <= RECEIPT_PRIMARIES_MAX
+    frame = _HEADER.pack(target, source, ETHERTYPE_MARKER, _STORED)
+    frame += b"".join(_RELEASED.pack(sequence, primary) for primary, sequence in sequences.items())
+    return Burst.from_frames([frame])
 
 
-def read_receipt(frame: bytes) -> tuple[bytes, bytes, int] | None:
-    """The addresses of replica and primary and the number of the commit, or None if it is no receipt."""
-    if len(frame) < _RECEIPT.size:
+def read_receipt(frame: bytes) -> dict[bytes, int] | None:
+    """The numbers of commits by primary, or None if it is no receipt."""
+    if len(frame) < _HEADER.size or _HEADER.unpack_from(frame)[3] != _STORED:
         return None
-    _, source, _, what, sequence, primary = _RECEIPT.unpack_from(frame)
-    return (source, primary, sequence) if what == _STORED else None
+    if (len(frame) - _HEADER.size) % _RELEASED.size:
+        return None
+    return {primary: sequence for sequence, primary in _RELEASED.iter_unpack(frame[_HEADER.size :])}
 
 
 def sources(burst: Burst) -> list[bytes]:

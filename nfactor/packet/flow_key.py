@@ -192,3 +192,13 @@ def keys_list(keys: Octets | bytes) -> list[bytes]:
     octets = keys if isinstance(keys, bytes) else keys.tobytes()
     assert len(octets) % KEY_OCTETS == 0
     return [octets[start : start + KEY_OCTETS] for start in range(0, len(octets), KEY_OCTETS)]
+
+
+def places_of(keys: FlowKeys, among: FlowKeys) -> npt.NDArray[np.intp]:
+    """Where in ``among``, all of which differ, each of the keys is; -1 for one that is not."""
+    wanted, known = (some.array.view(f"S{KEY_OCTETS}").reshape(-1) for some in (keys, among))
+    if not len(known):
+        return np.full(len(wanted), -1, np.intp)
+    order = np.argsort(known)
+    places: npt.NDArray[np.intp] = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[places] == wanted, places, -1)

@@ -16,17 +16,23 @@ with the states as they are now, through another replica. So nothing is lost and
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
 import attrs
 
-from nfactor.dataplane.engine import Epochs
+from nfactor.dataplane.changes import Copies
+from nfactor.dataplane.engine import Epochs, Keys, Records
 from nfactor.errors import CallerError, ProtocolError
+from nfactor.packet.flow_key import FlowKeys
 
 EVERY_S: Final = 0.01
 """Under ``every=K`` a changed state is sent after so long at the latest, however few packets there were."""
+
+RESEND_COMMITS_S: Final = 0.25
+"""When a replica has confirmed nothing for so long of what it was sent, it is sent all of it again: a session of the
+link to it has ended, or it is busy, and ignores what it has."""
 
 C = TypeVar("C")
 
@@ -75,13 +81,16 @@ class Mode:
         return self.kind in (Kind.STRICT, Kind.STRICT_HOLD)
 
 
-@attrs.frozen
+@attrs.define
 class Watermark:
-    """How far a replica came before it died: the last commit of that primary whose packets, and whose drops and
-    records, it is known to have released."""
+    """How far a replica came before it died, as far as others know."""
 
-    packets: int = 0
+    packets: dict[bytes, int] = attrs.Factory(dict)
+    """By switch (its address): the last commit of that primary whose packets came there."""
+    marks: set[int] = attrs.Factory(set)
+    """Packets of later commits that came all the same: the receipt behind them did not."""
     outcomes: int = 0
+    """The last commit whose drops and records were told."""
 
 
 class Channel(Generic[C]):
@@ -93,6 +102,14 @@ class Channel(Generic[C]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    @property
+    def following(self) -> int:
+        """The number that the next commit will have."""
+        return self._last + 1
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._kept)
 
     def add(self, commit: C) -> int:
         """Keep a commit; its number."""
@@ -146,6 +163,8 @@ class Outstanding:
 
     def settle(self) -> None:
         """Call those who need wait no more. Not part of ``done``: what is taken back may be given anew at once."""
+        if not self._waiting:
+            return
         oldest = min(self._parts, default=self._last + 1)
         while self._waiting and self._waiting[0][0] < oldest:
             self._waiting.popleft()[1]()
@@ -156,53 +175,44 @@ class Outstanding:
         self.settle()
 
 
-@attrs.frozen
-class Replica:
-    """A flow of somebody else, as its primary last sent it."""
-
-    epoch: int
-    record: bytes
-
-
 class ReplicaStore:
-    """The replica's side: the flows of other runtimes, by primary: two may have flows of one key, one that has just
-    moved away or ended there, and one that is new. It is as large as their tables are, which are bounded."""
+    """The replica's side: copies of the flows of other runtimes, by primary: two may have flows of one key, one that
+    has just moved away or ended there, and one that is new. ``copies`` makes room for those of a runtime."""
 
-    def __init__(self) -> None:
-        self._flows: dict[str, dict[bytes, Replica]] = {}
+    def __init__(self, copies: Callable[[], Copies]) -> None:
+        self._open_copies = copies
+        self._copies: dict[str, Copies] = {}
         self._stored: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._flows.values()))
+        return sum(map(len, self._copies.values()))
 
-    def store(
-        self,
-        primary: str,
-        sequence: int,
-        keys: Sequence[bytes],
-        epochs: Epochs,
-        records: Sequence[bytes],
-        ended: Sequence[bytes],
-    ) -> None:
-        """Take the states of a commit. Raises ``ProtocolError`` if it is not the next one of that primary."""
-        expected = self._stored.get(primary, 0) + 1
+    def following(self, primary: str) -> int:
+        """The number of the commit of that primary that is to be stored next."""
+        return self._stored.get(primary, 0) + 1
+
+    def store(self, primary: str, sequence: int, changes: bytes, ended: Keys) -> None:
+        """Take what a commit changes. Raises ``ProtocolError`` if it is not the next one of that primary, and as
+        ``Copies.apply`` does."""
+        expected = self.following(primary)
         if sequence != expected:
             raise ProtocolError(f"{primary} sent commit {sequence}; {expected} is the next")
+        if primary not in self._copies:
+            self._copies[primary] = self._open_copies()
+        copies = self._copies[primary]
+        copies.apply(changes)
+        if len(ended):
+            copies.drop(ended)
         self._stored[primary] = sequence
-        flows = self._flows.setdefault(primary, {})
-        flows.update(zip(keys, map(Replica, epochs.tolist(), records), strict=True))
-        for key in ended:
-            flows.pop(key, None)
 
-    def forget(self, primary: str, keys: Sequence[bytes], epochs: Epochs) -> None:
+    def forget(self, primary: str, keys: Keys, epochs: Epochs) -> None:
         """Those flows of that primary have moved away from it, having had these epochs there. One that has come back
         since has a higher one, and is kept."""
-        flows = self._flows.get(primary, {})
-        for key, epoch in zip(keys, epochs.tolist(), strict=True):
-            if key in flows and flows[key].epoch <= epoch:
-                del flows[key]
+        if primary in self._copies:
+            self._copies[primary].drop(keys, epochs)
 
-    def take(self, primary: str) -> dict[bytes, Replica]:
+    def take(self, primary: str) -> tuple[FlowKeys, Epochs, Records]:
         """Everything of a primary that is dead, which is forgotten here; its next life begins to count anew."""
         self._stored.pop(primary, None)
-        return self._flows.pop(primary, {})
+        copies = self._copies.pop(primary) if primary in self._copies else self._open_copies()
+        return copies.all()

@@ -6,6 +6,7 @@ seen. The letters are those of the promises in ``docs/explanation/protocols.md``
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 import attrs
 
@@ -104,7 +105,9 @@ def at_most_once(history: History) -> None:
     records = Counter((step.mark, step.born) for _, step in history.records)
     repeated = [record for record, count in records.items() if count > 1]
     if repeated:
-        raise Violation(f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times")
+        raise Violation(
+            f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times"
+        )
 
 
 def _chain_of(history: History, flow: int, final: Final) -> list[int]:
@@ -120,7 +123,7 @@ def _chain_of(history: History, flow: int, final: Final) -> list[int]:
 
 def in_order(flow: int, marks: list[int]) -> None:
     """(b) Packets were processed in the order in which they were sent."""
-    for earlier, later in zip(marks, marks[1:], strict=False):
+    for earlier, later in pairwise(marks):
         if earlier >= later:
             raise Violation(f"(b) order: flow {flow} processed packet {later} after packet {earlier}")
 
@@ -162,7 +165,8 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
             if final is None or final.born != born:
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
                 raise Violation(
-                    f"(h) protection: {death.node} called flow {flow} (born {born}) protected when it died; it is {where}"
+                    f"(h) protection: {death.node} called flow {flow} (born {born}) protected when it died; it is "
+                    f"{where}"
                 )
             _loss_within_bound(death, flow, final, count, conditions)
 
@@ -172,8 +176,8 @@ def _loss_within_bound(death: Death, flow: int, final: Final, count: int, condit
     least = released if conditions.strict else count - conditions.lag_packets_max
     if final.count < least:
         raise Violation(
-            f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come out; "
-            f"it went on from {final.count}"
+            f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come "
+            f"out; it went on from {final.count}"
         )
 
 
@@ -192,6 +196,6 @@ def included_came_out(history: History, chains: Mapping[int, list[int]]) -> None
         for number, mark in enumerate(chain, 1):
             if mark not in seen:
                 raise Violation(
-                    f"(e) output commit: the state of flow {flow} includes packet {mark} (number {number}), which never "
-                    "came out"
+                    f"(e) output commit: the state of flow {flow} includes packet {mark} (number {number}), which "
+                    "never came out"
                 )

@@ -10,15 +10,17 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from nfactor.backends.base import Port, PortStatistics
 from nfactor.cluster.codec import MESSAGES
-from nfactor.cluster.role import Role
 from nfactor.packet.burst import Burst
+
+if TYPE_CHECKING:
+    from nfactor.cluster.role import Role
 
 US = 1e-6
 CONTROL_US = (20, 200)
@@ -78,18 +80,20 @@ class HeapHost:
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         """See ``Host``."""
-        self._network.at(self._network.now_us + max(1, round(seconds / US)), lambda: self._network.run_on(self._node, call))
+        self._network.at(
+            self._network.now_us + max(1, round(seconds / US)), lambda: self._network.run_on(self._node, call)
+        )
 
 
 class HeapPort(Port):
     """A port; ``take`` is called with what arrives."""
 
-    def __init__(self, network: "HeapNetwork", node: HeapNode, address: bytes, take: Callable[[Burst], None]) -> None:
+    def __init__(self, network: "HeapNetwork", node: HeapNode, address: bytes) -> None:
         self._network = network
         self.node = node
         self.address = address
         self.mtu = 1 << 16
-        self.take = take
+        self.take: Callable[[Burst], object] = lambda burst: None
         self.sent = self.received = self.lost = 0
 
     def send(self, burst: Burst) -> int:
@@ -226,7 +230,7 @@ class HeapNetwork:
         """A burst whose frames may have several targets, in order for each."""
         targets = [bytes(row) for row in burst.data[burst.offsets[:, None] + np.arange(6)]]
         for address in dict.fromkeys(targets):
-            self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type, type-var]
+            self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type]
 
     def _carry_to(self, port: HeapPort, address: bytes, burst: Burst) -> None:
         if self.port_loss:

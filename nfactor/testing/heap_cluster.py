@@ -45,7 +45,9 @@ from nfactor.dataplane.state import schema_of
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.fields import Packet
 from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
@@ -131,17 +133,18 @@ class HeapCluster:
         for role in roles.values():
             role.begin()
 
-    def _port(self, node: HeapNode, mac: bytes, take: Any) -> HeapPort:
-        port = self.network.ports[mac] = HeapPort(self.network, node, mac, take)
+    def _port(self, node: HeapNode, mac: bytes) -> HeapPort:
+        port = self.network.ports[mac] = HeapPort(self.network, node, mac)
         return port
 
     def _start_switch(self, number: int) -> None:
         name = switch_name(number)
         node, ledger = self._node(name), Ledger(name)
         dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
-        outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number), lambda burst: role.packets_in(burst))
-        inside = self._port(node, address(Kind.SWITCH_INSIDE, number), lambda burst: role.packets_out(burst))
+        outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number))
+        inside = self._port(node, address(Kind.SWITCH_INSIDE, number))
         role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=address(Kind.OUTSIDE, 0), observed=True)
+        outside.take, inside.take = role.packets_in, role.packets_out
         self._join(node, **{LIAISON: role})
         node.settle = role.wake
         self.switches[name] = Switch(node, role, dispatcher, ledger)
@@ -157,11 +160,12 @@ class HeapCluster:
             Chain.of([Lineage(log)]), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
             common_clock=True,
         )  # fmt: skip
-        port = self._port(node, address(Kind.RUNTIME, number), waiting.append)
+        port = self._port(node, address(Kind.RUNTIME, number))
+        port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, self.mode, view)
-        replicas = ReplicaTable(egress, ledger, reporter, engine.record_size, flows, view)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         liaison = Liaison(number, flows, view)
 
         def settle() -> None:
@@ -187,7 +191,8 @@ class HeapCluster:
 
     def _start_outside(self) -> None:
         node = self._node(OUTSIDE)
-        self._outside = self._port(node, address(Kind.OUTSIDE, 0), self._packets_out)
+        self._outside = self._port(node, address(Kind.OUTSIDE, 0))
+        self._outside.take = self._packets_out
         self.collector = Collector(self, {record_name(Step): schema_of(Step)})  # type: ignore[arg-type]
         self._join(node, **{COLLECTOR: self.collector})
 
@@ -208,9 +213,6 @@ class HeapCluster:
         self._outside.send(burst)
 
     def _learn(self, flow: int, burst: Burst) -> None:
-        from nfactor.packet.fields import Packet
-        from nfactor.packet.headers import parse
-
         packet = Packet(burst.octets())
         parse(packet, 0, int(burst.lengths[0]), int(burst.wire_lengths[0]))
         key, _ = self._classifier.classify(packet)
@@ -252,6 +254,12 @@ class HeapCluster:
         if name in self.runtimes:
             self.history.deaths.append(self._death(self.runtimes[name]))
         self.network.kill(name)
+
+    def pause(self, name: str, *, deadly: bool) -> None:
+        """It does nothing for a while; ``deadly``: so long that it will be declared dead, which it will not know."""
+        if deadly and self.network.nodes[name].alive:
+            self.history.deaths.append(self._death(self.runtimes[name]))
+        self.network.pause(name)
 
     def _death(self, runtime: Runtime) -> Death:
         protected = {}

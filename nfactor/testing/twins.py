@@ -46,7 +46,8 @@ class Twins:
         names = [self.reference.reasons[code] for code in codes.tolist()]
         self._same("codes", names, [self.compiled.reasons[code] for code in others.tolist()])
         self._same("frames", left.frames(), right.frames())
-        self._same("flows", list(self.reference.touched), list(self.compiled.touched))
+        touched = (list(engine.changes.keys_of(engine.touched)) for engine in (self.reference, self.compiled))
+        self._same("flows", *touched)
         burst.data[:] = left.data
         return names
 

@@ -18,11 +18,11 @@ from nfactor.cluster.messages import MigrationEnded
 from nfactor.cluster.outside import Event
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.replay import Outcome, Pace, replay
+from nfactor.compiled.engines import EngineKind, open_engine
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.dataplane.nf import NF
-from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.functions.firewall import Firewall
 from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.burst import Burst
@@ -159,13 +159,14 @@ def run(
     queue_packets_max: int = 4096,
     data_latency_s: float = DATA_LATENCY_S,
     patches: AbstractContextManager[Any] | None = None,
+    engine: EngineKind = "reference",
 ) -> Run:
     """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
     out = Out()
     plan = ClusterPlan(
         runtimes=runtimes,
-        engine=lambda: ReferenceEngine(
-            Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
+        engine=lambda: open_engine(
+            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
         ),
         classifier=lambda: FlowClassifier("auto"),
         records=tuple(cls for function in functions() for cls in function.records),

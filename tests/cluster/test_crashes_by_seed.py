@@ -1,4 +1,4 @@
-"""Crashes drawn at random: traffic, chain, mode, runtimes, migrations and the moment of death all come from a seed.
+"""Crashes drawn at random: traffic, chain, mode, engine, runtimes, migrations and the moment of death come from a seed.
 
 ``make nightly`` tries many more (``NFACTOR_SEEDS=A:B``). To see one again: ``pytest -k 'seed_N'``.
 """
@@ -48,7 +48,7 @@ def test_whatever_happens_only_what_is_listed_is_lost(seed: int) -> None:
     crashed = run(
         frames, functions=lambda: functions(seed), step_s=step_s, time_outs=TIME_OUTS, seed=seed, runtimes=runtimes,
         replication=mode, migrate_every=migrate_every, kill_at=kill_at, data_latency_s=data_latency_s,
-        look=Inside.check_nodes,
+        look=Inside.check_nodes, engine=rng.choice(["reference", "auto"]),
     )  # fmt: skip
     (lost,) = crashed.outcome.lost.values()
     alone = run(

@@ -88,7 +88,7 @@ def test_states_end_where_the_next_row_begins() -> None:
     frames = [tcp("10.0.0.1", port, "10.0.0.2", 80, bytes(40)) for port in range(1, 40)]
     engine.process(burst_of(frames))
     stride, used = engine._context[layout.STRIDE], engine._context[layout.ROWS_TOUCHED]
-    rows = engine._rows.array[: stride * (used + 4)].reshape(-1, stride)
+    rows = engine._memory.rows.array[: stride * (used + 4)].reshape(-1, stride)
     states_end = layout.ROW_STATES + engine.record_size - layout.HEADER_OCTETS
     rows[:used, states_end:] = CANARY
     rows[used:] = CANARY

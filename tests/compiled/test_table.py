@@ -78,7 +78,7 @@ def test_the_answers_do_not_depend_on_the_secret_of_the_hash_but_places_do() -> 
         engine = engine_of(secret=secret)
         engine.process(flows(0, 500))
         assert [i.to_bytes(4, "big") for i in range(0x0A000000, 0x0A000000 + 500)] == [key[:4] for key in engine.keys()]  # noqa: SIM118 - a method of the engine
-        places.add(tuple(np.flatnonzero(engine._index.array.view(np.uint64))))
+        places.add(tuple(np.flatnonzero(engine._memory.index.array.view(np.uint64))))
     assert len(places) == 3
 
 
@@ -95,7 +95,7 @@ def test_flows_of_any_pattern_spread_over_the_index(pattern: str) -> None:
             address = number if pattern == "addresses in a row" else number << 12
             frames.append(udp(f"10.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}", 1, "192.0.2.1", 2))
     engine.process(burst_of(frames))
-    taken = engine._index.array.view(np.uint64)[:4096] != 0
+    taken = engine._memory.index.array.view(np.uint64)[:4096] != 0
     run = longest = 0
     for place in taken.tolist():
         run = run + 1 if place else 0

@@ -36,8 +36,9 @@ def test_markers_are_found_and_read() -> None:
 
 
 def test_a_receipt_says_whose_commit_came_through_whom_and_is_no_marker() -> None:
-    frame = cluster_frame.receipt(target=b"t" * 6, source=b"r" * 6, primary=b"p" * 6, sequence=1 << 40).frame(0)
-    assert cluster_frame.read_receipt(frame) == (b"r" * 6, b"p" * 6, 1 << 40)
+    sequences = {b"p" * 6: 1 << 40, b"q" * 6: 7}
+    frame = cluster_frame.receipt(target=b"t" * 6, source=b"r" * 6, sequences=sequences).frame(0)
+    assert cluster_frame.read_receipt(frame) == sequences
     assert cluster_frame.read_marker(frame) is None
     marker = cluster_frame.marker(target=b"t" * 6, source=b"s" * 6, migration=7).frame(0)
     assert cluster_frame.read_receipt(marker) is None

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.fields import ICMP, TCP, UDP
-from nfactor.packet.flow_key import KEY_PROTOCOL, FlowKey, five_tuple, keys_array, keys_list
+from nfactor.packet.flow_key import KEY_PROTOCOL, FlowKey, FlowKeys, five_tuple, keys_array, keys_list, places_of
 from tests.packet.frames import CLIENT, SERVER, ethernet, ipv4, ipv6, parsed, swapped, tcp, udp
 
 
@@ -82,3 +82,10 @@ def test_keys_travel_as_rows_of_an_array(keys: list[bytes]) -> None:
     assert (len(keys), KEY_OCTETS) == array.shape
     assert np.dtype(np.uint8) == array.dtype
     assert keys == keys_list(array) == keys_list(array.tobytes())
+
+
+@given(st.lists(st.binary(min_size=48, max_size=48), unique=True, max_size=8), st.lists(st.integers(0, 9), max_size=9))
+def test_keys_are_found_among_others(among: list[bytes], wanted: list[int]) -> None:
+    keys = [among[place] if place < len(among) else bytes([0x55]) * 48 for place in wanted]
+    expected = [among.index(key) if key in among else -1 for key in keys]
+    assert places_of(FlowKeys.of(keys), FlowKeys.of(among)).tolist() == expected

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from nfactor.dataplane.chain import HEADER, FlowHeader
+from nfactor.dataplane.changes import PARTS_AT, WHOLE, Part, Run
+from nfactor.dataplane.reference_changes import ReferenceCopies
 from nfactor.errors import CallerError, ProtocolError
-from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, Replica, ReplicaStore
+from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, ReplicaStore
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,7 @@ def test_a_channel_keeps_exactly_what_is_not_known_to_be_stored(steps: list[str 
         elif isinstance(step, int):
             assert list(channel.stored(step)) == list(range(stored + 1, step + 1))
             stored = max(stored, step)
+        assert list(channel) == list(range(stored + 1, sent + 1))
         assert len(channel) == sent - stored
     assert list(channel.close()) == [(number, number) for number in range(stored + 1, sent + 1)]
     assert len(channel) == 0
@@ -103,46 +107,71 @@ def test_what_is_taken_back_and_given_anew_is_still_waited_for() -> None:
 
 
 A, B = b"a" * 48, b"b" * 48
+PARTS = (Part(1, (Run(0, 1),)),)
+"""Of records that are a header and one octet."""
 
 
 def epochs(*values: int) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
     return np.array(values, np.uint32)
 
 
+def store_of() -> ReplicaStore:
+    return ReplicaStore(lambda: ReferenceCopies(HEADER.size + 1, PARTS))
+
+
+def changes(*flows: tuple[bytes, int, bytes]) -> bytes:
+    """Key, epoch and state of each."""
+    octets = b""
+    for key, epoch, state in flows:
+        header = bytearray(HEADER.pack(FlowHeader(0, epoch, 0, 0, 0)))
+        header[PARTS_AT] = WHOLE | 1
+        octets += key + header + state
+    return octets
+
+
+def taken(store: ReplicaStore, primary: str) -> dict[bytes, tuple[int, bytes]]:
+    keys, numbers, records = store.take(primary)
+    states = [record[HEADER.size :].tobytes() for record in records]
+    return dict(zip(keys, zip(numbers.tolist(), states, strict=True), strict=True))
+
+
 def test_a_replica_stores_the_latest_state_of_each_flow_and_of_each_primary() -> None:
-    store = ReplicaStore()
-    store.store("one", 1, [A, B], epochs(1, 1), [b"1", b"2"], [])
-    store.store("one", 2, [A], epochs(2), [b"3"], [])
-    store.store("two", 1, [A], epochs(1), [b"4"], [])
+    store = store_of()
+    store.store("one", 1, changes((A, 1, b"1"), (B, 1, b"2")), [])
+    store.store("one", 2, changes((A, 2, b"3")), [])
+    store.store("two", 1, changes((A, 1, b"4")), [])
     assert len(store) == 3
-    assert store.take("one") == {A: Replica(2, b"3"), B: Replica(1, b"2")}
-    assert store.take("two") == {A: Replica(1, b"4")}, "two primaries may have flows of one key"
-    assert store.take("two") == {}
+    assert taken(store, "one") == {A: (2, b"3"), B: (1, b"2")}
+    assert taken(store, "two") == {A: (1, b"4")}, "two primaries may have flows of one key"
+    assert taken(store, "two") == {}
 
 
 def test_a_replica_lets_go_of_what_ended_and_of_what_moved_away() -> None:
-    store = ReplicaStore()
-    store.store("one", 1, [A, B], epochs(1, 1), [b"1", b"2"], [])
-    store.store("two", 1, [A], epochs(2), [b"9"], [])
-    store.store("one", 2, [], epochs(), [], [B])
+    store = store_of()
+    store.store("one", 1, changes((A, 1, b"1"), (B, 1, b"2")), [])
+    store.store("two", 1, changes((A, 2, b"9")), [])
+    store.store("one", 2, b"", [B])
     store.forget("one", [A, B], epochs(1, 1))
+    store.forget("three", [A], epochs(9))
     assert len(store) == 1
-    assert store.take("two") == {A: Replica(2, b"9")}, "another primary's word says nothing of it"
+    assert taken(store, "two") == {A: (2, b"9")}, "another primary's word says nothing of it"
 
 
 def test_a_flow_that_came_back_is_kept_when_its_first_departure_is_over_at_last() -> None:
-    store = ReplicaStore()
-    store.store("one", 1, [A, B], epochs(1, 1), [b"1", b"2"], [])
-    store.store("one", 2, [A], epochs(3), [b"3"], [])
+    store = store_of()
+    store.store("one", 1, changes((A, 1, b"1"), (B, 1, b"2")), [])
+    store.store("one", 2, changes((A, 3, b"3")), [])
     store.forget("one", [A, B], epochs(1, 1))
-    assert store.take("one") == {A: Replica(3, b"3")}
+    assert taken(store, "one") == {A: (3, b"3")}
 
 
 def test_a_commit_that_is_not_the_next_one_breaks_the_protocol() -> None:
-    store = ReplicaStore()
+    store = store_of()
     for number in (0, 2):
         with pytest.raises(ProtocolError, match=f"one sent commit {number}; 1 is the next"):
-            store.store("one", number, [], epochs(), [], [])
-    store.store("one", 1, [], epochs(), [], [])
+            store.store("one", number, b"", [])
+    with pytest.raises(ProtocolError, match="cut short"):
+        store.store("one", 1, b"x", [])
+    store.store("one", 1, b"", [])
     store.take("one")
-    store.store("one", 1, [], epochs(), [], [])  # its next life counts anew
+    store.store("one", 1, b"", [])  # its next life counts anew

@@ -116,7 +116,7 @@ def flow_times(load: Load) -> list[list[int]]:
     times: dict[bytes | None, list[int]] = {}
     for burst in generate(load):
         engine.process(burst)
-        for key, time in zip(engine.touched, burst.times.tolist(), strict=True):
+        for key, time in zip(engine.changes.keys_of(engine.touched), burst.times.tolist(), strict=True):
             times.setdefault(key, []).append(time)
     return list(times.values())
 
