@@ -36,7 +36,7 @@ REPLICATION_BATCH_FLOWS_MAX = 500
 
 
 class Replicator:
-    """``send`` tells a message to the table of replicas on a runtime; ``now`` is the time in seconds; ``room`` is
+    """``send`` tells a message to the table of replicas on a runtime, which may be lost, and ``forget`` one that is not; ``now`` is the time in seconds; ``room`` is
     called when ``is_full`` may have become false. ``set_replicas`` has to be called first."""
 
     def __init__(
@@ -47,6 +47,7 @@ class Replicator:
         ledger: Ledger,
         *,
         send: Callable[[str, object], None],
+        forget: Callable[[str, object], None],
         now: Callable[[], float],
         room: Callable[[], object],
     ) -> None:
@@ -56,6 +57,7 @@ class Replicator:
         self._egress = egress
         self._ledger = ledger
         self._send = send
+        self._forget = forget
         self._now = now
         self._room = room
         self._deal = Deal()
@@ -262,7 +264,7 @@ class Replicator:
         for number in np.unique(holders).tolist():
             those = holders == number
             message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
-            self._send(self._deal.name(number), message)
+            self._forget(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""

@@ -80,6 +80,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
     schedule.keep_in_flight = rng.random() < 0.7
+    schedule.flows_end = rng.random() < 0.2
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = ["switch-0"]
     if scenario in ("cluster", "restarts"):

@@ -64,7 +64,14 @@ class World:
         egress = Egress(self.wire, self.ledger, Reporter(self.ledger, observed=False))  # type: ignore[arg-type]
         self.replicas = {name: Replica(ReplicaStore(self.engine.changes.copies)) for name in NAMES}
         self.replicator = Replicator(
-            Mode.parse(mode), self.engine, egress, self.ledger, send=self._send, now=lambda: self.now, room=self._room
+            Mode.parse(mode),
+            self.engine,
+            egress,
+            self.ledger,
+            send=self._send,
+            forget=self._send,
+            now=lambda: self.now,
+            room=self._room,
         )
         self.released: list[int] = []
         self.protected: dict[bytes, str] = {}
