@@ -7,6 +7,9 @@
 All numbers are little-endian. ``unpack_burst(pack_burst(burst))`` has the same frames and columns, in a buffer of its
 own."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from nfactor.errors import ProtocolError
@@ -18,17 +21,35 @@ _COLUMNS_OCTETS = 4 + 4 + 8 + 8
 
 
 def pack_burst(burst: Burst) -> bytes:
-    """The burst's frames and columns; a copy."""
+    """The burst's frames and columns; one copy of the columns, and one or two of the frames."""
     return b"".join(
         (
             len(burst).to_bytes(_COUNT_OCTETS, "little"),
-            burst.lengths.astype("<u4").tobytes(),
-            burst.wire_lengths.astype("<u4").tobytes(),
-            burst.times.astype("<i8").tobytes(),
-            burst.marks.astype("<u8").tobytes(),
-            *burst.frames(),
+            np.ascontiguousarray(burst.lengths, "<u4").data,
+            np.ascontiguousarray(burst.wire_lengths, "<u4").data,
+            np.ascontiguousarray(burst.times, "<i8").data,
+            np.ascontiguousarray(burst.marks, "<u8").data,
+            *_frames(burst),
         )
     )
+
+
+def _frames(burst: Burst) -> Iterable[memoryview]:
+    """The frames, in as few pieces as are quick to be had."""
+    offsets, lengths = burst.offsets, burst.lengths
+    if not len(offsets):
+        return ()
+    ends = offsets + lengths
+    if (ends[:-1] == offsets[1:]).all():
+        return (burst.octets()[int(offsets[0]) : int(ends[-1])],)
+    octets = int(lengths[0])
+    if octets and (lengths == octets).all():
+        # Every frame is one element of an array whose elements overlap: numpy copies elements of any size whole.
+        places = len(burst.data) - octets + 1
+        frames: Any = np.ndarray((places,), f"V{octets}", burst.octets(), 0, (1,))
+        return (memoryview(frames[offsets].view(np.uint8)),)
+    data = burst.octets()
+    return (data[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=True))
 
 
 def unpack_burst(octets: bytes) -> Burst:
@@ -46,4 +67,5 @@ def unpack_burst(octets: bytes) -> Burst:
         raise ProtocolError(f"a packed burst of {len(octets)} octets whose frames have other lengths")
     offsets = np.zeros(count, np.int64)
     np.cumsum(lengths[:-1], out=offsets[1:])
-    return Burst(np.frombuffer(bytearray(octets[start:]), np.uint8), offsets, lengths, wire_lengths, times, marks)
+    frames = np.frombuffer(bytearray(memoryview(octets)[start:]), np.uint8)
+    return Burst(frames, offsets, lengths, wire_lengths, times, marks)
