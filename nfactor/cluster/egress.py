@@ -35,7 +35,8 @@ class Egress:
             cluster_frame.turn_back(burst, source=self._port.address)
             taken = self._port.send(burst)
             self._ledger.sent += taken
-            self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+            if taken < len(burst):
+                self._ledger.drop("port_full", burst.slice(taken, len(burst)))
 
     def receipt(self, to: bytes, primary: bytes, sequence: int) -> None:
         """Tell the switch, behind the packets, whose commit they were and which. Where the port has no room it is told

@@ -9,7 +9,6 @@ rows and buckets in arrays, and the engine says what has changed in them as octe
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
@@ -115,14 +114,17 @@ class Replicator:
             return
         holders = self._deal.holders(buckets)
         emitted = self._deal.holders(commit.emitted_buckets())
-        for number in np.unique(np.concatenate((holders, emitted))).tolist():
+        there = np.bincount(holders, minlength=1 + int(emitted.max(initial=0)))
+        there += np.bincount(emitted, minlength=len(there))
+        for number in np.flatnonzero(there).tolist():
             places = np.flatnonzero(holders == number)
             packets = places if len(commit.buckets) else _NO_PLACES
             yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
 
     def _give(self, replica: str, commit: Commit, changed: Changed, ended: FlowKeys = NO_KEYS) -> None:
         """To its replica, with the states that now include it."""
-        sequence = self._channels[replica].add(attrs.evolve(commit, whole=changed.whole))
+        commit.whole = changed.whole
+        sequence = self._channels[replica].add(commit)
         self._outstanding.give(commit.piece)
         self._unstored += len(commit.burst)
         self._ledger.hand(replica, len(commit.burst))
@@ -178,16 +180,15 @@ class Replicator:
             return
         rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
         for start in range(0, len(rows), REPLICATION_BATCH_FLOWS_MAX):
-            some = rows[start : start + REPLICATION_BATCH_FLOWS_MAX]
-            self._changed(self._changes.buckets(some), some)
+            self._follow_up(rows[start : start + REPLICATION_BATCH_FLOWS_MAX])
 
-    def _changed(self, buckets: Buckets, rows: Rows) -> None:
-        """What has changed in those rows, whose buckets these are."""
+    def _follow_up(self, rows: Rows) -> None:
+        """Send what has changed in those rows."""
+        buckets = self._changes.buckets(rows)
         there = buckets != NO_BUCKET
         if not there.all():
             buckets, rows = buckets[there], rows[there]
-        piece = self._outstanding.begin()
-        for replica, part, places in self._parts(Commit(piece=piece), buckets):
+        for replica, part, places in self._parts(Commit(piece=self._outstanding.begin()), buckets):
             changed = self._changes.of(rows if places is None else rows[places])
             if changed.octets:
                 self._give(replica, part, changed)

@@ -70,6 +70,8 @@ class Reporter:
     def wake(self) -> None:
         """There may be something to tell."""
         fates = self._ledger.take_fates()
+        if not (fates or self._pieces or self._fates):
+            return
         if self._observer is None:
             self._finish(self._take())
             return

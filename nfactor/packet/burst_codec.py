@@ -18,10 +18,14 @@ from nfactor.packet.burst import Burst
 _COUNT_OCTETS = 4
 _COLUMNS_OCTETS = 4 + 4 + 8 + 8
 """Octets of all columns for one packet."""
+_EMPTY = bytes(_COUNT_OCTETS)
+_NO_PACKETS = Burst.from_frames([])
 
 
 def pack_burst(burst: Burst) -> bytes:
     """The burst's frames and columns; one copy of the columns, and one or two of the frames."""
+    if not len(burst):
+        return _EMPTY
     return b"".join(
         (
             len(burst).to_bytes(_COUNT_OCTETS, "little"),
@@ -37,8 +41,6 @@ def pack_burst(burst: Burst) -> bytes:
 def _frames(burst: Burst) -> Iterable[memoryview]:
     """The frames, in as few pieces as are quick to be had."""
     offsets, lengths = burst.offsets, burst.lengths
-    if not len(offsets):
-        return ()
     ends = offsets + lengths
     if (ends[:-1] == offsets[1:]).all():
         return (burst.octets()[int(offsets[0]) : int(ends[-1])],)
@@ -54,6 +56,8 @@ def _frames(burst: Burst) -> Iterable[memoryview]:
 
 def unpack_burst(octets: bytes) -> Burst:
     """A burst that may be rewritten; raises ``ProtocolError`` for what ``pack_burst`` did not make."""
+    if octets == _EMPTY:
+        return _NO_PACKETS
     count = int.from_bytes(octets[:_COUNT_OCTETS], "little")
     start = _COUNT_OCTETS + count * _COLUMNS_OCTETS
     if len(octets) < max(start, _COUNT_OCTETS):

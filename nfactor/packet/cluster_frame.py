@@ -23,11 +23,12 @@ do the receipts by which a switch sees how much a replica has released.
 
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.packet.burst import Burst, Octets
+from nfactor.packet.burst import Burst
 
 ETHERTYPE_PACKET = 0x88B5
 """A packet behind our header (IEEE 802 local experimental EtherType 1)."""
@@ -118,36 +119,47 @@ def read_receipt(frame: bytes) -> tuple[bytes, bytes, int] | None:
 
 def sources(burst: Burst) -> list[bytes]:
     """The source address of each frame."""
-    taken: Octets = burst.data[burst.offsets[:, None] + _SOURCE_COLUMNS]
-    return [bytes(row) for row in taken]
+    return [bytes(row) for row in _addresses(burst)[burst.offsets + _SOURCE]]
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:
     """Write both addresses into every frame of the burst, in place."""
-    burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS] = np.frombuffer(target + source, np.uint8)
+    _overlapping(burst, "V12")[burst.offsets] = np.frombuffer(target + source, "V12")
 
 
 def turn_back(burst: Burst, *, source: bytes) -> None:
     """Send every frame to where it came from, in place: its source becomes its target, and ``source`` its source."""
-    taken: Octets = burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS]
-    taken[:, :6] = taken[:, 6:]
-    taken[:, 6:] = np.frombuffer(source, np.uint8)
-    burst.data[burst.offsets[:, None] + _ADDRESS_COLUMNS] = taken
+    addresses, sources_at = _addresses(burst), burst.offsets + _SOURCE
+    addresses[burst.offsets] = addresses[sources_at]
+    addresses[sources_at] = np.frombuffer(source, "V6")
 
 
 def marker_indices(burst: Burst) -> npt.NDArray[np.intp]:
     """Where in the burst the markers stand; empty nearly always."""
-    high, low = burst.data[burst.offsets + 12], burst.data[burst.offsets + 13]
-    return np.flatnonzero((high == ETHERTYPE_MARKER >> 8) & (low == ETHERTYPE_MARKER & 0xFF))
+    if not len(burst):
+        return _NOWHERE
+    found = np.flatnonzero(_overlapping(burst, ">u2")[burst.offsets + _ETHERTYPE] == ETHERTYPE_MARKER)
+    return found
 
 
 def common_source(burst: Burst) -> bytes | None:
     """The source address of all frames, or None if there are several, or no frames."""
     if not len(burst):
         return None
-    taken: Octets = burst.data[burst.offsets[:, None] + _SOURCE_COLUMNS]
+    taken = _addresses(burst)[burst.offsets + _SOURCE]
     return bytes(taken[0]) if (taken == taken[0]).all() else None
 
 
-_ADDRESS_COLUMNS = np.arange(12)
-_SOURCE_COLUMNS = np.arange(6, 12)
+def _addresses(burst: Burst) -> npt.NDArray[np.void]:
+    return _overlapping(burst, "V6")
+
+
+def _overlapping(burst: Burst, dtype: str) -> npt.NDArray[Any]:
+    """Elements of some octets, one at each place of the data: numpy gathers and scatters elements whole, at a tenth of
+    what single octets cost."""
+    octets = np.dtype(dtype).itemsize
+    return np.ndarray((max(0, len(burst.data) - octets + 1),), dtype, burst.data.data, 0, (1,))
+
+
+_SOURCE, _ETHERTYPE = 6, 12
+_NOWHERE = np.zeros(0, np.intp)
