@@ -3,9 +3,9 @@
     python benchmarks/resilience.py [--quick] [--json FILE]
 
 Everything is in memory and in one process, with the compiled engine and firewall → monitor → balancer. ``Primary`` and
-``Replica`` are the parts that a runtime is made of, with messages encoded and decoded as on a wire; links, tasks and ports
-are left out on both sides of every comparison. Contestants take turns, round by round; medians of paired ratios are
-compared.
+``Replica`` are the parts that a runtime is made of, with messages encoded and decoded as on a wire; links, tasks and
+ports are left out on both sides of every comparison. Contestants take turns, round by round; medians of paired ratios
+are compared.
 """
 
 import argparse

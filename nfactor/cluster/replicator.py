@@ -21,7 +21,7 @@ from nfactor.cluster.reporter import pack_records
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
 from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import Burst, Octets
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, Watermark
@@ -179,8 +179,8 @@ class Replicator:
         if not (lagging and self._deal.replicas):
             return
         rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
-        for start in range(0, len(rows), REPLICATION_BATCH_FLOWS_MAX):
-            self._follow_up(rows[start : start + REPLICATION_BATCH_FLOWS_MAX])
+        for start in range(0, len(rows), BURST_PACKETS_MAX):
+            self._follow_up(rows[start : start + BURST_PACKETS_MAX])
 
     def _follow_up(self, rows: Rows) -> None:
         """Send what has changed in those rows."""

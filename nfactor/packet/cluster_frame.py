@@ -138,8 +138,8 @@ def marker_indices(burst: Burst) -> npt.NDArray[np.intp]:
     """Where in the burst the markers stand; empty nearly always."""
     if not len(burst):
         return _NOWHERE
-    found = np.flatnonzero(_overlapping(burst, ">u2")[burst.offsets + _ETHERTYPE] == ETHERTYPE_MARKER)
-    return found
+    marks: npt.NDArray[np.bool_] = _overlapping(burst, "<u2")[burst.offsets + _ETHERTYPE] == _MARKER_AS_IT_LIES
+    return np.flatnonzero(marks) if marks.any() else _NOWHERE
 
 
 def common_source(burst: Burst) -> bytes | None:
@@ -162,4 +162,5 @@ def _overlapping(burst: Burst, dtype: str) -> npt.NDArray[Any]:
 
 
 _SOURCE, _ETHERTYPE = 6, 12
+_MARKER_AS_IT_LIES = int.from_bytes(ETHERTYPE_MARKER.to_bytes(2, "big"), "little")
 _NOWHERE = np.zeros(0, np.intp)

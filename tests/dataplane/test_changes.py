@@ -1,5 +1,8 @@
 """Changes of flows, and copies that follow them: octets from one engine make the same records in another's copies."""
 
+import ctypes
+import mmap
+from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
@@ -341,3 +344,26 @@ def test_keys_are_joined_each_once() -> None:
     a, b = bytes(48), b"\1" + bytes(47)
     assert list(joined([FlowKeys.of([a, b]), FlowKeys.of([b])])) == [a, b]
     assert len(joined([])) == 0
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.data())
+def test_compiled_copies_read_nothing_behind_the_octets_whatever_those_say(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    """They end where a page begins that may not be read: who goes on reading is ended by the kernel, not refused."""
+    _, engine = both(Monitor(), Namer())
+    engine.process(burst_of([udp(A, 1 + place % 3, B, 2, payload) for place, payload in enumerate(payloads)]))
+    octets = bytearray(engine.changes.of(engine.touched).octets)
+    for _ in range(data.draw(st.integers(0, 4))):
+        octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    cut = octets[: data.draw(st.integers(1, len(octets)))]
+    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(address + mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+    pages[mmap.PAGESIZE - len(cut) : mmap.PAGESIZE] = bytes(cut)
+    guarded = np.frombuffer(pages, np.uint8)[mmap.PAGESIZE - len(cut) : mmap.PAGESIZE]
+    copies = engine.changes.copies()
+    with suppress(ProtocolError):
+        copies.apply(guarded.data)  # type: ignore[arg-type]  # as good as bytes to it
+    assert len(copies) <= 3 + 4
