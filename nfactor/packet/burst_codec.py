@@ -7,9 +7,6 @@
 All numbers are little-endian. ``unpack_burst(pack_burst(burst))`` has the same frames and columns, in a buffer of its
 own."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 
 from nfactor.errors import ProtocolError
@@ -33,25 +30,9 @@ def pack_burst(burst: Burst) -> bytes:
             np.ascontiguousarray(burst.wire_lengths, "<u4").data,
             np.ascontiguousarray(burst.times, "<i8").data,
             np.ascontiguousarray(burst.marks, "<u8").data,
-            *_frames(burst),
+            *burst.pieces(),
         )
     )
-
-
-def _frames(burst: Burst) -> Iterable[memoryview]:
-    """The frames, in as few pieces as are quick to be had."""
-    offsets, lengths = burst.offsets, burst.lengths
-    ends = offsets + lengths
-    if (ends[:-1] == offsets[1:]).all():
-        return (burst.octets()[int(offsets[0]) : int(ends[-1])],)
-    octets = int(lengths[0])
-    if octets and (lengths == octets).all():
-        # Every frame is one element of an array whose elements overlap: numpy copies elements of any size whole.
-        places = len(burst.data) - octets + 1
-        frames: Any = np.ndarray((places,), f"V{octets}", burst.octets(), 0, (1,))
-        return (memoryview(frames[offsets].view(np.uint8)),)
-    data = burst.octets()
-    return (data[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=True))
 
 
 def unpack_burst(octets: bytes) -> Burst:
