@@ -214,7 +214,7 @@ class Replicator:
         if not (self._mode.strict and len(keys)):  # without keys they ended elsewhere, and are in no replica any more
             self._leave(NO_PACKETS, NO_CODES, emitted)
             emitted = []
-            if not len(keys) or not self._deal.replicas:
+            if not (len(keys) and self._mode.replicates and self._deal.replicas):
                 return
         every, commit = keys_array(keys), Commit(piece=self._outstanding.begin(), emitted=emitted)
         if not self._deal.replicas:

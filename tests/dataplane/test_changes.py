@@ -35,6 +35,23 @@ class Named:
     other: Annotated[bytes, nf.octets(300)]
 
 
+@nf.state
+class Text:
+    """Nothing but byte strings, up to the last octet."""
+
+    one: Annotated[bytes, nf.octets(14)]
+    two: Annotated[bytes, nf.octets(6)]
+
+
+class Texts(nf.NF):
+    State = Text
+    name = "texts"
+
+    def process_pkt(self, pkt: nf.Packet, fs: Any) -> int:
+        fs.one = pkt.data[pkt.payload : pkt.payload_end]
+        return nf.FORWARD
+
+
 class Namer(nf.NF):
     """Keeps what packets say; what it kept of a longer one before must not come through."""
 
@@ -72,7 +89,7 @@ class Rarely(Monitor):
 def seven() -> list[nf.NF]:
     """More NFs than there are bits."""
     named = [type(f"Extra{number}", (Namer,), {"name": f"extra{number}"})() for number in range(4)]
-    return [Rarely(), Stateless(), Monitor(), *named, Counted()]
+    return [Rarely(), Stateless(), Texts(), *named, Counted()]
 
 
 def both(*functions: nf.NF, flows_max: int = 1000) -> tuple[Engine, Engine]:
@@ -237,6 +254,22 @@ def test_only_what_was_written_to_travels_and_of_byte_strings_what_is_in_use() -
     assert len(first.octets) == CHANGE_OCTETS + schema_of(Rarely.State).size + named + 3
     assert len(second.octets) == CHANGE_OCTETS + named + 1, "the first NF has not written; of 337 octets one is in use"
     assert len(Chain.of(seven()).schemas) == 8 > len(parts_of(Chain.of(seven())))
+
+
+def test_more_flows_than_ever_before_at_once_are_sent_whole_and_changed() -> None:
+    _, engine = both(Monitor(), flows_max=4000)
+    for _ in range(2):
+        engine.process(burst_of([udp(A, port, B, 2) for port in range(1, 3001)]))
+        many = engine.changes.of(engine.touched), engine.changes.whole(engine.keys())
+        for changed in many:
+            copies = engine.changes.copies()
+            if len(changed.whole):
+                copies.apply(changed.octets)
+                assert content(copies) == flows_of(engine)
+    _, other = both(Monitor(), flows_max=4000)
+    for start in (1, 1501):
+        other.process(burst_of([udp(A, port, B, 2) for port in range(start, start + 1000)]))
+    assert len(other.changes.whole(other.keys()).whole) == 2000
 
 
 def test_interpreted_functions_among_compiled_ones_may_have_written() -> None:
