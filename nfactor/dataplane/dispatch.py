@@ -203,7 +203,7 @@ class Dispatcher:
         return statuses
 
     def turned(self, keys: Keys, epochs: Epochs, target: int) -> Statuses:
-        """Which flows are ``target``'s in these epochs: OK; else UNKNOWN. For who asks again whether they were turned."""
+        """OK: the flow is ``target``'s in this epoch; else UNKNOWN. For who asks again whether they were turned."""
         statuses = np.full(len(keys), Status.UNKNOWN, np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)

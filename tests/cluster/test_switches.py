@@ -1,12 +1,16 @@
 """Several switches that share the keys, and nodes of every kind that die and begin again while packets run."""
 
+from unittest import mock
+
 import pytest
 import trio
 
-from nfactor.cluster.launcher import runtime_name
-from nfactor.cluster.names import COORDINATOR
+from nfactor.cluster import replay
+from nfactor.cluster.names import COORDINATOR, runtime_name
+from nfactor.cluster.replay import Pace
 from nfactor.dataplane.engine import TimeOuts
-from tests.cluster.harness import Inside, Run, mixed_traffic, run, traffic
+from nfactor.testing import packets
+from tests.cluster.harness import Inside, mixed_traffic, run, traffic
 from tests.cluster.test_cluster import ALONE, FRAMES, by_key, per_flow, with_numbering
 from tests.cluster.test_recovery import check_undisturbed
 
@@ -92,7 +96,7 @@ def test_a_runtime_that_dies_while_there_is_no_coordinator_is_recovered_when_the
 
 
 def test_a_runtime_that_begins_again_comes_back_empty_and_gets_new_flows() -> None:
-    flows: list[int] = []
+    flows = [0]
 
     def look(inside: Inside) -> None:
         outside, cluster = inside.cluster.outside, inside.cluster
@@ -104,51 +108,37 @@ def test_a_runtime_that_begins_again_comes_back_empty_and_gets_new_flows() -> No
             flows.append(engine.statistics().flows)
 
     frames = [*FRAMES[:1000], *traffic(flows=80, count=1500, seed=3)]
-    result = run(frames, functions=with_numbering, runtimes=3, replication="strict", remember=True, look=look)
+    pace = Pace(burst_packets=16, window_packets=256, gap_s=0.002)
+    result = run(
+        frames, functions=with_numbering, runtimes=3, replication="strict", remember=True, look=look, pace=pace
+    )
     assert max(flows) > 5
     check_undisturbed(result, frames)
 
 
 def test_a_switch_that_has_lost_its_table_gives_no_flow_to_another_runtime() -> None:
     owners: list[dict[bytes, int]] = []
+    came: list[int] = []
 
     def table(inside: Inside) -> dict[bytes, int]:
         return {key: entry.owner for key, entry in inside.dispatchers[-1]._entries.items()}
 
     async def last(inside: Inside) -> None:
+        outside = inside.cluster.outside
         owners.append(table(inside))
         inside.here.lives["switch-0"].end()
         inside.here.restart("switch-0")
         await trio.sleep(0.5)
         owners.append(table(inside))
-        inside.cluster.outside._sink = result_of_second = type(inside.cluster.outside._sink)()
-        burst = source_burst()
-        await inside.cluster.outside.feed(burst)
-        await inside.cluster.outside.wait_empty()
+        before = outside.packets_out
+        await outside.feed(packets.burst_of(FRAMES[:200], first_mark=5000))
+        await outside.wait_empty()
         owners.append(table(inside))
-        seen.append(len(result_of_second.marks))
+        came.append(outside.packets_out - before)
 
-    def source_burst() -> "object":
-        from nfactor.testing import packets
-
-        return packets.burst_of(FRAMES[:200], first_mark=5000)
-
-    seen: list[int] = []
-    run(FRAMES[:600], runtimes=3, migrate_every=50, replication="strict", last=last, patches=keep_flows())
+    stay = mock.patch.object(replay, "_end_flows", mock.AsyncMock())
+    run(FRAMES[:600], runtimes=3, migrate_every=50, replication="strict", last=last, patches=stay)
     before, after, later = owners
     assert len(before) == 40
     assert before == after == later
-    assert seen == [200]
-
-
-def keep_flows() -> "object":
-    """Flows do not end with the run."""
-    from unittest import mock
-
-    from nfactor.cluster import replay
-
-    return mock.patch.object(replay, "_end_flows", mock.AsyncMock())
-
-
-def outcome_of(result: Run) -> int:
-    return result.outcome.packets_out
+    assert came == [200]
