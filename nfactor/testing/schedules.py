@@ -140,7 +140,8 @@ class Run:
         self.network.before = self._before
         self.network.after = self._after
         self.trace: list[str] = []
-        self._base = self.network.delivered
+        self.first = self.network.delivered
+        """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._killing = True
 
@@ -191,7 +192,7 @@ class Run:
 
     def _before(self, delivery: Any) -> None:
         for at, name in self.schedule.kill_at:
-            if self._killing and delivery.number - self._base == at and self.network.nodes[name].alive:
+            if self._killing and delivery.number - self.first == at and self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]
