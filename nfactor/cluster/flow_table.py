@@ -112,7 +112,7 @@ class FlowTable(Role, ActorTable[None]):
         if self._mode.kind is Kind.EVERY:
             self.host.after(EVERY_S, self._catch_up)
         if self._mode.replicates:
-            self.host.after(RESEND_COMMITS_S, self._resend)
+            self.host.after(RESEND_COMMITS_S, self._resend_commits)
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
@@ -172,10 +172,10 @@ class FlowTable(Role, ActorTable[None]):
         self.replicator.catch_up()
         self.host.after(EVERY_S, self._catch_up)
 
-    def _resend(self) -> None:
+    def _resend_commits(self) -> None:
         """What a session of the link has lost is sent again."""
         self.replicator.resend()
-        self.host.after(RESEND_COMMITS_S, self._resend)
+        self.host.after(RESEND_COMMITS_S, self._resend_commits)
 
     # ---------------------------------------------------------------- flows that leave
 
