@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, Came, Death, History, Processed, following
 
 
 class Violation(AssertionError):
@@ -80,6 +80,7 @@ class Chain:
 def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
+    only_functions_drop(history)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
         in_order(flow, marks)
@@ -108,6 +109,14 @@ def at_most_once(history: History) -> None:
         raise Violation(
             f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times"
         )
+
+
+def only_functions_drop(history: History) -> None:
+    """(a) No packet is dropped by us: schedules fill no table and no buffer, so that nothing but a packet that came late,
+    to where its flow was no more, would be."""
+    for reason, mark in history.dropped:
+        if reason != CHOSEN:
+            raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
 
 
 def _chain_of(history: History, flow: int, final: Final) -> list[int]:

@@ -5,11 +5,13 @@ carries when it leaves: two states are equal only if they come of the same packe
 judge needs to know of a run is in its ``History``: what went in, what was processed where, what came out.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from nfactor.cluster.messages import MigrationEnded
 from nfactor.dataplane import nf
 
 MULTIPLIER, MODULUS = 1_103_515_245, 2_147_483_647
@@ -19,6 +21,9 @@ EMIT_EVERY = 3
 """A record is emitted for each third packet of a flow."""
 DROP_EVERY = 11
 """A packet whose mark is a multiple of this is dropped, after it has changed the state."""
+
+CHOSEN = "lineage_chosen"
+"""The reason that is told of those."""
 
 
 def following(digest: int, mark: int) -> int:
@@ -92,6 +97,10 @@ class History:
     records: list[tuple[str, Step]] = attrs.Factory(list)
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
+    told_by: Counter[str] = attrs.Factory(Counter)
+    """How many of them, by the node that said so."""
+    ended: list[MigrationEnded] = attrs.Factory(list)
+    """What the coordinator was told of migrations."""
     deaths: list[Death] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)
 
