@@ -86,7 +86,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
         in_order(flow, marks)
     outside_is_included(history, finals, chains, conditions)
     protected_survive(history, finals, conditions)
-    if not history.deaths:
+    if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
         included_came_out(history, chains)
@@ -112,10 +112,12 @@ def at_most_once(history: History) -> None:
 
 
 def only_functions_drop(history: History) -> None:
-    """(a) No packet is dropped by us: schedules fill no table and no buffer, so that nothing but a packet that came late,
-    to where its flow was no more, would be."""
+    """(a) No packet is dropped by us: schedules fill no table and no buffer, and no packet comes to where its flow is no
+    more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
+    dead = history.deaths or history.switch_deaths
+    reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
     for reason, mark in history.dropped:
-        if reason != CHOSEN:
+        if reason not in reasons:
             raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
 
 

@@ -102,6 +102,7 @@ class History:
     ended: list[MigrationEnded] = attrs.Factory(list)
     """What the coordinator was told of migrations."""
     deaths: list[Death] = attrs.Factory(list)
+    switch_deaths: list[str] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)
 
 
