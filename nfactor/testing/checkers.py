@@ -112,7 +112,7 @@ def at_most_once(history: History) -> None:
 
 
 def only_functions_drop(history: History) -> None:
-    """(a) No packet is dropped by us: schedules fill no table and no buffer, and no packet comes to where its flow is no
+    """(a) No packet is dropped by us: schedules fill no table and no buffer, and none comes where its flow is no
     more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
     dead = history.deaths or history.switch_deaths
     reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
@@ -142,15 +142,21 @@ def in_order(flow: int, marks: list[int]) -> None:
 def outside_is_included(
     history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
 ) -> None:
-    """(e) Output commit: every packet and record that came out is in the past of the state that survived, if that flow
-    has not begun anew since. Under ``every`` a crash may take back what came out, within the bound."""
+    """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
+    have begun anew since only where flows end, or all who had its state died. Under ``every`` a crash may take back what
+    came out, within the bound."""
     if not conditions.strict and history.deaths:
         return
     for came, what in _seen_outside(history):
         flow = history.flow_of[came.mark]
         final = finals.get(flow)
         if final is None or final.born != came.born:
-            continue
+            if conditions.flows_end or conditions.overlapping:
+                continue
+            raise Violation(
+                f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
+                "nothing is left of that"
+            )
         chain = chains[flow]
         if came.count > len(chain) or chain[came.count - 1] != came.mark:
             raise Violation(

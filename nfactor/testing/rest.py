@@ -26,12 +26,25 @@ def neighbours_agree(cluster: HeapCluster) -> None:
                 raise Violation(f"(a) conservation: {giver} gave {count} packets to {taker}, which got {got}")
 
 
-def migrations_are_counted(cluster: HeapCluster) -> None:
-    """(a) What the coordinator was told of migrations is what the switches did. For runs in which nobody died."""
+def migrations_are_counted(cluster: HeapCluster, *, all_move: bool) -> None:
+    """(a) What the coordinator was told of migrations is what the switches did. For runs in which nobody died: there is
+    no reason then why any flow that set out should stay, if it does not end (``all_move``)."""
     told = sum(event.flows for event in cluster.history.ended)
     done = sum(switch.dispatcher.statistics().redirected for switch in cluster.switches.values())
     if told != done:
         raise Violation(f"(a) conservation: {told} flows moved, as the coordinator was told; switches moved {done}")
+    stayed = sum(event.failed for event in cluster.history.ended)
+    if all_move and stayed:
+        raise Violation(f"(i) liveness: {stayed} flows set out, and did not move")
+
+
+def copies_are_of_flows(cluster: HeapCluster) -> None:
+    """(h) Replicas have one copy of each flow where it is now, and none of where it was. For runs in which nobody died
+    and no session ended: what forgets a copy is told once."""
+    copies = sum(runtime.replicas.copies for runtime in cluster.runtimes.values())
+    flows = sum(runtime.engine.statistics().flows for runtime in cluster.runtimes.values())
+    if cluster.mode.replicates and copies != flows:
+        raise Violation(f"(h) protection: there are {flows} flows and {copies} copies of flows")
 
 
 def flows_are_free(cluster: HeapCluster) -> None:

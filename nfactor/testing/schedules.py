@@ -16,15 +16,17 @@ from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
-from nfactor.testing.heap import HeapNode
+from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
-from nfactor.testing.rest import flows_are_free, migrations_are_counted, neighbours_agree
+from nfactor.testing.rest import copies_are_of_flows, flows_are_free, migrations_are_counted, neighbours_agree
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
 section 7)."""
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""
+SENDER, RECEIVER = "sender", "receiver"
+"""In place of a name: who dies in the middle of a step, before another hears of it or when it would itself."""
 DEADLY_US = 1_000_000
 """Who is silent for longer than this may be declared dead."""
 TRAFFIC_US = 30_000
@@ -49,7 +51,8 @@ class Schedule:
     keep_in_flight: bool = True
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
-    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies."""
+    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies; SENDER or RECEIVER:
+    the runtime that sends or receives that message, or the next one that a runtime does."""
     pauses: list[tuple[int, str, int]] = attrs.Factory(list)
     """When, who, for how long."""
     broken: list[tuple[int, str, str]] = attrs.Factory(list)
@@ -91,7 +94,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, RECEIVER])))
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -117,7 +120,7 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         )
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
-        schedule.port_loss = rng.choice([0.005, 0.05])
+        schedule.port_loss = rng.choice([0.005, 0.05, 0.2])
     schedule.skew_s = rng.choice([0.0, 0.0, 3600.0])
 
 
@@ -140,10 +143,10 @@ class Run:
         self.network.keep_in_flight = schedule.keep_in_flight
         self.network.before = self._before
         self.network.after = self._after
-        self.trace: list[str] = []
         self._base = self.network.delivered
         self._start_us = self.network.now_us
         self._killing = True
+        self._to_kill = list(schedule.kill_at)
 
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
@@ -191,9 +194,14 @@ class Run:
         order = SetMigrationTarget(target, self.rng.randint(1, 4))
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
-    def _before(self, delivery: Any) -> None:
-        for at, name in self.schedule.kill_at:
-            if self._killing and delivery.number - self._base == at and self.network.nodes[name].alive:
+    def _before(self, delivery: Delivery) -> None:
+        due = [death for death in self._to_kill if death[0] <= delivery.number - self._base]
+        for death in due if self._killing else ():
+            name = {SENDER: delivery.sender, RECEIVER: delivery.receiver}.get(death[1], death[1])
+            if name != death[1] and name not in self.cluster.runtimes:
+                continue  # the next one
+            self._to_kill.remove(death)
+            if self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]
@@ -213,7 +221,7 @@ class Run:
         its runtime does not know yet."""
         owners: dict[tuple[bytes, int], str] = {}
         for runtime in self.cluster.living():
-            for key in runtime.engine.keys():
+            for key in list(runtime.engine.keys()):
                 life = key, self.cluster.state_of(runtime, key).born if self.schedule.flows_end else 0
                 if life in owners:
                     flow = self.cluster.flow_of_key[key]
@@ -276,7 +284,9 @@ class Run:
         if self._serves and not (self.schedule.port_loss or history.switch_deaths or history.restarts):
             neighbours_agree(self.cluster)
         if not (history.deaths or history.switch_deaths or history.restarts):
-            migrations_are_counted(self.cluster)
+            migrations_are_counted(self.cluster, all_move=not self.schedule.flows_end)
+            if not (self.schedule.broken or self.schedule.cuts):
+                copies_are_of_flows(self.cluster)
         flows_are_free(self.cluster)
 
     def _check_history(self) -> None:
