@@ -291,9 +291,12 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come."""
-        self.give_up(message.migration)
-        self._drain()
+        """The flows will not come. A source that is declared dead, and does not know it, is not believed: by what is
+        held for it we may be claiming its flows."""
+        source, _ = self._holds.get(message.migration, ("", {}))
+        if source in self.view:
+            self.give_up(message.migration)
+            self._drain()
         return Done()
 
     @handles(FinishFlows)

@@ -59,7 +59,11 @@ def explore(model: Model[S, A], *, states_max: int) -> Explored:
         following: list[S] = []
         for state in level:
             quiet = True
-            for _, after in model.successors(state):
+            try:
+                successors = list(model.successors(state))
+            except AssertionError as error:
+                return Explored(len(came_from), transitions, ends, _refutation(model, came_from, state, str(error)))
+            for _, after in successors:
                 quiet = False
                 transitions += 1
                 if after in came_from:

@@ -3,7 +3,6 @@
 import attrs
 
 from tests.protocols.model.parts import (
-    INSTALLED,
     Claim,
     Claimed,
     Finish,
@@ -18,6 +17,7 @@ from tests.protocols.model.parts import (
     Runtime,
     Takeover,
     Taken,
+    Wait,
 )
 from tests.protocols.model.replication import commit, copy_of, set_copy, when_stored
 from tests.protocols.model.turn import Turn
@@ -94,7 +94,7 @@ def install_from(turn: Turn[Runtime], source: str, message: Install) -> None:
     if turn.variation == "answer before it is stored":
         answer(turn)
     else:
-        when_stored(turn, INSTALLED)
+        when_stored(turn, Wait())
 
 
 def answer(turn: Turn[Runtime]) -> None:
@@ -104,9 +104,10 @@ def answer(turn: Turn[Runtime]) -> None:
 
 
 def cancel(turn: Turn[Runtime], source: str) -> None:
-    """Nothing will come."""
-    give_up(turn, source)
-    drain(turn)
+    """Nothing will come. One who is declared dead, and does not know it, has nothing to say."""
+    if source not in turn.node.dead or turn.variation == "the dead may cancel":
+        give_up(turn, source)
+        drain(turn)
 
 
 def finish(turn: Turn[Runtime], sender: str, message: Finish) -> None:
@@ -145,7 +146,7 @@ def recover(turn: Turn[Runtime], message: Order) -> None:
 def claimed(turn: Turn[Runtime], message: Claimed) -> None:
     """It is ours; or the dead one was sending it to another, who gets it from us; or there is a newer one."""
     takeover = turn.node.takeover
-    assert takeover is not None
+    assert takeover is not None, f"{turn.name} has claimed nothing {message}"
     if message.ok:
         if turn.variation == "claim without holding":
             hold(turn, takeover.epoch, "claim")

@@ -24,7 +24,9 @@ class Packet:
 
 @attrs.frozen
 class Marker:
-    """Switch → source of a migration: no packet comes behind this."""
+    """Switch → source of the migration to that epoch: no packet comes behind this."""
+
+    epoch: int
 
 
 @attrs.frozen
@@ -213,8 +215,12 @@ class Commit:
     whole: bool
 
 
-MARKED, INSTALLED = "marked", "installed"
-"""What waits among the commits until all before it are stored: a marker, and the answer to ``Install``."""
+@attrs.frozen
+class Wait:
+    """What waits among the commits until all before it are stored: a marker, or, with no epoch, the answer to
+    ``Install``."""
+
+    epoch: int = 0
 
 
 @attrs.frozen
@@ -260,7 +266,7 @@ class Runtime:
     taking_back: str = ""
     last: int = 0
     """Number of the last commit that was sent to the replica."""
-    kept: tuple[Commit | str, ...] = ()
+    kept: tuple[Commit | Wait, ...] = ()
     copies: tuple[tuple[str, int, Past], ...] = ()
     """Primary, epoch, past."""
     stored: tuple[tuple[str, int], ...] = ()

@@ -1,6 +1,6 @@
 """What must hold in every state, and where everything ends. The letters are those of ``docs/explanation/protocols.md``.
 
-A runtime that is dead, or that the switch has fenced, does not count: nothing that it does is seen.
+A runtime that is dead, or declared dead, does not count, though what it does may be seen until it is fenced.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def protects(me: Runtime) -> bool:
 def counting(nodes: Sequence[Node], fate: "Fate") -> tuple[list[Runtime], Switch]:
     """Runtimes that count, and the switch."""
     switch = next(node for node in nodes if isinstance(node, Switch))
-    return [node for node in nodes if isinstance(node, Runtime) and node.name not in switch.fenced], switch
+    return [node for node in nodes if isinstance(node, Runtime) and node.name not in fate.dead], switch
 
 
 def broken(nodes: Sequence[Node], fate: "Fate") -> str:
@@ -42,7 +42,7 @@ def broken(nodes: Sequence[Node], fate: "Fate") -> str:
         if owner.past[0] != 0 and not fate.excused:
             return f"(h) protection: the flow was lost, and begins anew with packet {owner.past[0]}"
         for out in switch.out:
-            if not includes(owner.past, out):
+            if not includes(owner.past, out) and not fate.excused:
                 return f"(e) output commit: {out} is outside, and the state that is left is {owner.past}"
     packets = [out[-1] for out in switch.out]
     if len(set(packets)) < len(packets):
@@ -57,7 +57,7 @@ def _unprotected(runtimes: list[Runtime], owners: list[Runtime], switch: Switch,
     """What its owner calls protected has a copy that includes all that is outside."""
     for owner in owners:
         replica = next((node for node in runtimes if node.name == owner.replica), None)
-        if not protects(owner) or replica is None or replica.name in fate.dead or owner.name in replica.dead:
+        if fate.excused or not protects(owner) or replica is None:
             continue
         copy = next((past for name, _, past in replica.copies if name == owner.name), ())
         if not copy or not all(includes(copy, out) for out in switch.out):
@@ -80,9 +80,10 @@ def broken_end(nodes: Sequence[Node], fate: "Fate", bounds: "Bounds") -> str:
         return f"(i) liveness: packets {sorted(missing)} came when all was well, and never came out"
     owner = next((node for node in runtimes if node.name == switch.owner and node.phase == "owned"), None)
     if owner is None:
-        if switch.owner or not (fate.excused or (len(fate.dead) == len(bounds.runtimes))):
-            return f"(i) liveness: the flow is {switch.owner or 'nobody'}'s, and is not served"
-        return ""
+        absent = all(node.phase == "" for node in runtimes if node.name == switch.owner)
+        if fate.excused and absent and switch.owner not in tuple(fate.dead):
+            return ""  # it is lost, and the next packet begins it anew
+        return f"(i) liveness: the flow is {switch.owner or 'nobody'}'s, and is not served"
     if len(runtimes) > 1:
         if not protects(owner):
             return f"(i) liveness: the flow of {owner.name} is never protected again"

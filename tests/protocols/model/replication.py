@@ -10,6 +10,7 @@ from tests.protocols.model.parts import (
     Runtime,
     Store,
     Stored,
+    Wait,
 )
 from tests.protocols.model.turn import Turn
 
@@ -31,7 +32,7 @@ def commit(turn: Turn[Runtime], packets: tuple[tuple[int, ...], ...], *, whole: 
     turn.be(last=number, kept=(*me.kept, Commit(number, packets, whole)))
 
 
-def when_stored(turn: Turn[Runtime], what: str) -> None:
+def when_stored(turn: Turn[Runtime], what: Wait) -> None:
     """Do that when everything so far is stored."""
     turn.be(kept=(*turn.node.kept, what))
     settle(turn)
@@ -40,7 +41,7 @@ def when_stored(turn: Turn[Runtime], what: str) -> None:
 def settle(turn: Turn[Runtime]) -> None:
     """What waits for nothing any more is due."""
     kept = turn.node.kept
-    while kept and isinstance(kept[0], str):
+    while kept and isinstance(kept[0], Wait):
         turn.due.append(kept[0])
         kept = kept[1:]
     turn.be(kept=kept)
@@ -51,7 +52,7 @@ def stored(turn: Turn[Runtime], sender: str, message: Stored) -> None:
     if sender != turn.node.replica:
         return
     kept = turn.node.kept
-    turn.be(kept=tuple(one for one in kept if isinstance(one, str) or one.number > message.number))
+    turn.be(kept=tuple(one for one in kept if isinstance(one, Wait) or one.number > message.number))
     settle(turn)
 
 
@@ -71,7 +72,7 @@ def replace(turn: Turn[Runtime], replicas: str, receipts: Receipts, loose: Loose
         for past in one.packets
         if not (one.number <= numbers.get(me.name, 0) or past in seen)
     )
-    waits = tuple(one for one in me.kept if isinstance(one, str))
+    waits = tuple(one for one in me.kept if isinstance(one, Wait))
     turn.be(replica=replicas[turn.place % len(replicas)] if replicas else "", last=0, kept=())
     whole = me.phase == "owned" and turn.variation != "no second replica"
     if left or whole:

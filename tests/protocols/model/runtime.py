@@ -2,7 +2,6 @@
 
 from tests.protocols.model import flow, replication, source
 from tests.protocols.model.parts import (
-    MARKED,
     Bury,
     Cancel,
     Claimed,
@@ -32,7 +31,7 @@ def handle(turn: Turn[Runtime], sender: str, message: object) -> None:  # noqa: 
         case Packet():
             flow.packet(turn, message)
         case Marker():
-            source.marker(turn)
+            source.marker(turn, message)
         case SetOut():
             source.set_out(turn, message)
         case Bury():
@@ -62,11 +61,15 @@ def handle(turn: Turn[Runtime], sender: str, message: object) -> None:  # noqa: 
         case Finish():
             flow.finish(turn, sender, message)
         case Finished():
-            flow.taken(turn)
+            if sender not in turn.node.dead:  # else nobody waits for it any more
+                flow.taken(turn)
         case _:
             raise AssertionError(f"{turn.name} takes no {message}")
-    for what in turn.due:
-        (source.marked if what == MARKED else flow.answer)(turn)
+    for wait in turn.due:
+        if wait.epoch:
+            source.marked(turn, wait.epoch)
+        else:
+            flow.answer(turn)
 
 
 def _order(turn: Turn[Runtime], message: Order) -> None:

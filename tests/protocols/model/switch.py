@@ -79,9 +79,9 @@ def _redirect(turn: Turn[Switch], source: str, message: Redirect) -> None:
     if ok:
         turn.be(owner=message.target, epoch=message.epoch)
         if turn.variation == "marker on the control path":
-            turn.say(source, Marker())
+            turn.say(source, Marker(message.epoch))
         else:
-            turn.put(source, Marker())
+            turn.put(source, Marker(message.epoch))
     turn.say(source, Redirected(ok))
 
 

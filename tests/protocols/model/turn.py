@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tests.protocols.model.parts import CONTROL, DATA, RUNTIMES, Coordinator, Runtime, Sent, Switch
+from tests.protocols.model.parts import CONTROL, DATA, RUNTIMES, Coordinator, Runtime, Sent, Switch, Wait
 
 N = TypeVar("N", Runtime, Switch, Coordinator)
 
@@ -19,7 +19,7 @@ class Turn(Generic[N]):
         self.fresh = fresh
         self.variation = variation
         self.sent: list[Sent] = []
-        self.due: list[str] = []
+        self.due: list[Wait] = []
         """What had waited until something was stored, and is to be done now."""
 
     @property

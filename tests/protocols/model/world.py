@@ -221,17 +221,16 @@ class World:
         if isinstance(me, Runtime) and me.migration is None:
             if me.phase == "gone" and all(way != DATA for way, _, _ in self._values[inbox]):
                 return [Bury()]
-            if me.phase == "owned":
+            if me.phase == "owned" and (not me.asked_by or self.bounds.variation == "a flow may set out before it has arrived"):
                 return [SetOut(other) for other in self.bounds.runtimes if other not in me.name + me.dead]
         return []
 
     def _dying(self, state: State, fate: Fate, name: str) -> Fate:
         """A second death that comes before the first is made good for may cost the flow."""
-        fenced = self._values[state[PLACE["S"]]].fenced
         safe = self._mended(state, fate) and any(
             protects(node)
             for node in (self._values[number] for number in state[: len(RUNTIMES)])
-            if isinstance(node, Runtime) and node.name not in fenced
+            if isinstance(node, Runtime) and node.name not in fate.dead
         )
         excused = fate.excused or (fate.dead != "" and not safe)
         return attrs.evolve(fate, deaths=fate.deaths - 1, dead=fate.dead + name, excused=excused, sure=())
