@@ -89,6 +89,8 @@ class FlowTable(Role, ActorTable[None]):
         self._waiting: list[Burst] = []
         self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
         """Keys that are held, by migration or claim, and who will send their states."""
+        self._arriving: dict[int, FlowKeys] = {}
+        """Flows that came in a migration whose source has no answer yet: setting out again, they would be in two."""
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
@@ -206,6 +208,11 @@ class FlowTable(Role, ActorTable[None]):
     def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(flows_max)
+        if self._arriving:
+            arriving = {key for those in self._arriving.values() for key in those}
+            stay = np.array([key in arriving for key in keys], bool)
+            self._engine.unpin(keys.where(stay))
+            keys, epochs = keys.where(~stay), epochs[~stay]
         self._leaving += len(keys)
         return keys, epochs
 
@@ -278,9 +285,14 @@ class FlowTable(Role, ActorTable[None]):
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
+            self._arriving[message.migration] = _where_ok(keys, statuses)
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
-            self.replicator.when_stored(partial(later.answer, answer))
+            self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
         return later
+
+    def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
+        del self._arriving[migration]
+        later.answer(answer)
 
     def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)

@@ -67,10 +67,7 @@ def replace(turn: Turn[Runtime], replicas: str, receipts: Receipts, loose: Loose
         seen = set()
     commits = [one for one in me.kept if isinstance(one, Commit)]
     left = tuple(
-        past
-        for one in commits
-        for past in one.packets
-        if not (one.number <= numbers.get(me.name, 0) or past in seen)
+        past for one in commits for past in one.packets if not (one.number <= numbers.get(me.name, 0) or past in seen)
     )
     waits = tuple(one for one in me.kept if isinstance(one, Wait))
     turn.be(replica=replicas[turn.place % len(replicas)] if replicas else "", last=0, kept=())

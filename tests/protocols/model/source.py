@@ -181,4 +181,4 @@ def _end(turn: Turn[Runtime]) -> None:
 def _be(turn: Turn[Runtime], **changes: object) -> None:
     migration = turn.node.migration
     assert migration is not None
-    turn.be(migration=attrs.evolve(migration, **changes))  # type: ignore[arg-type]
+    turn.be(migration=attrs.evolve(migration, **changes))

@@ -14,7 +14,7 @@ class Turn(Generic[N]):
     names a mistake that the protocol makes; ''  is none."""
 
     def __init__(self, node: N, *, place: int = 0, fresh: str = RUNTIMES[0], variation: str = "") -> None:
-        self.node = node
+        self.node: N = node
         self.place = place
         self.fresh = fresh
         self.variation = variation
@@ -25,7 +25,8 @@ class Turn(Generic[N]):
     @property
     def name(self) -> str:
         """Whose turn it is."""
-        return self.node.name
+        name: str = self.node.name
+        return name
 
     def be(self, **changes: object) -> None:
         """The node is this from now on."""

@@ -149,9 +149,7 @@ class World:
                 changed[INBOX + receiver] = self._push(changed[INBOX + receiver], letter)
         return tuple(changed)
 
-    def _work_out_arrivals(
-        self, place: int, node: int, inbox: int, more_deaths: bool
-    ) -> tuple[bool, list[Arrival]]:
+    def _work_out_arrivals(self, place: int, node: int, inbox: int, more_deaths: bool) -> tuple[bool, list[Arrival]]:
         """What may arrive there next, and what follows; one alone if it may be hurried."""
         every: list[Arrival] = []
         queues: tuple[Queue, ...] = self._values[inbox]
@@ -195,7 +193,9 @@ class World:
                 if isinstance(message, Bury):
                     yield from self._do(state, fate, "time", name, message)
                 elif fate.migrations:
-                    yield from self._do(state, attrs.evolve(fate, migrations=fate.migrations - 1), "set out", name, message)
+                    yield from self._do(
+                        state, attrs.evolve(fate, migrations=fate.migrations - 1), "set out", name, message
+                    )
         known = self._values[state[COORDINATOR]].dead
         for place, name in enumerate(self.bounds.runtimes):
             if name in fate.dead and name not in known:
@@ -221,7 +221,9 @@ class World:
         if isinstance(me, Runtime) and me.migration is None:
             if me.phase == "gone" and all(way != DATA for way, _, _ in self._values[inbox]):
                 return [Bury()]
-            if me.phase == "owned" and (not me.asked_by or self.bounds.variation == "a flow may set out before it has arrived"):
+            if me.phase == "owned" and (
+                not me.asked_by or self.bounds.variation == "a flow may set out before it has arrived"
+            ):
                 return [SetOut(other) for other in self.bounds.runtimes if other not in me.name + me.dead]
         return []
 
@@ -271,4 +273,3 @@ class World:
                 return f"{receiver} dies"
         arrow = "═▶" if kind == DATA else "─▶"
         return f"{sender} {arrow} {receiver}  {message}"
-
