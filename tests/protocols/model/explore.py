@@ -1,6 +1,5 @@
 """Visits every state that a model can reach, nearest first, and tells the shortest way to one that breaks a promise."""
 
-from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -15,7 +14,7 @@ class Model(Protocol[S, A]):
     def initial(self) -> S:
         """Where everything begins."""
 
-    def successors(self, state: S) -> Iterable[tuple[A, S]]:
+    def successors(self, state: S) -> list[tuple[A, S]]:
         """What can happen, and what then is."""
 
     def broken(self, state: S) -> str:
@@ -41,28 +40,32 @@ class Refutation:
 
 
 @attrs.frozen
-class Explored:
+class Explored(Generic[S]):
     """What there was."""
 
     states: int
     transitions: int
-    ends: int
+    ends: tuple[S, ...]
+    """States in which nothing can happen any more."""
     refutation: Refutation | None
 
 
-def explore(model: Model[S, A], *, states_max: int) -> Explored:
+def explore(model: Model[S, A], *, states_max: int) -> Explored[S]:
     """Until all is visited or a promise is broken."""
     start = model.initial()
     came_from: dict[S, S | None] = {start: None}
-    level, transitions, ends = [start], 0, 0
+    level, transitions = [start], 0
+    ends: list[S] = []
     while level:
         following: list[S] = []
         for state in level:
             quiet = True
             try:
-                successors = list(model.successors(state))
+                successors = model.successors(state)
             except AssertionError as error:
-                return Explored(len(came_from), transitions, ends, _refutation(model, came_from, state, str(error)))
+                return Explored(
+                    len(came_from), transitions, tuple(ends), _refutation(model, came_from, state, str(error))
+                )
             for _, after in successors:
                 quiet = False
                 transitions += 1
@@ -72,15 +75,19 @@ def explore(model: Model[S, A], *, states_max: int) -> Explored:
                 following.append(after)
                 promise = model.broken(after)
                 if promise:
-                    return Explored(len(came_from), transitions, ends, _refutation(model, came_from, after, promise))
+                    return Explored(
+                        len(came_from), transitions, tuple(ends), _refutation(model, came_from, after, promise)
+                    )
             if quiet:
-                ends += 1
+                ends.append(state)
                 promise = model.broken_end(state)
                 if promise:
-                    return Explored(len(came_from), transitions, ends, _refutation(model, came_from, state, promise))
+                    return Explored(
+                        len(came_from), transitions, tuple(ends), _refutation(model, came_from, state, promise)
+                    )
         assert len(came_from) <= states_max, f"more than {states_max:,} states"
         level = following
-    return Explored(len(came_from), transitions, ends, None)
+    return Explored(len(came_from), transitions, tuple(ends), None)
 
 
 def _refutation(model: Model[S, A], came_from: dict[S, S | None], state: S, promise: str) -> Refutation:

@@ -15,8 +15,8 @@ from tests.protocols.model.parts import (
     Prepare,
     Prepared,
     Runtime,
-    Takeover,
     Taken,
+    Takeover,
     Wait,
 )
 from tests.protocols.model.replication import commit, copy_of, set_copy, when_stored

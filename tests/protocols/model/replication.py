@@ -65,6 +65,8 @@ def replace(turn: Turn[Runtime], replicas: str, receipts: Receipts, loose: Loose
     seen = {past for replica, past in loose if replica == me.replica}
     if turn.variation == "loose packets are forgotten":
         seen = set()
+    if turn.variation == "all that is not confirmed comes again":
+        numbers, seen = {}, set()
     commits = [one for one in me.kept if isinstance(one, Commit)]
     left = tuple(
         past for one in commits for past in one.packets if not (one.number <= numbers.get(me.name, 0) or past in seen)
@@ -107,7 +109,8 @@ def store(turn: Turn[Runtime], primary: str, message: Store) -> None:
 def forget(turn: Turn[Runtime], primary: str, message: Forget) -> None:
     """A copy with a higher epoch is of a flow that has come back."""
     copy = copy_of(turn.node, primary)
-    if copy is not None and copy[0] <= message.epoch:
+    old = copy is not None and (copy[0] <= message.epoch or turn.variation == "any copy is forgotten")
+    if old:
         set_copy(turn, primary, 0, ())
 
 

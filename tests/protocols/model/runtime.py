@@ -25,7 +25,7 @@ from tests.protocols.model.parts import (
 from tests.protocols.model.turn import Turn
 
 
-def handle(turn: Turn[Runtime], sender: str, message: object) -> None:  # noqa: PLR0912 - a table
+def handle(turn: Turn[Runtime], sender: str, message: object) -> None:
     """Whatever may come."""
     match message:
         case Packet():

@@ -1,6 +1,6 @@
 """One handler's turn: what its node becomes, and what it sends. Handlers are functions of a turn, and never wait."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -28,7 +28,7 @@ class Turn(Generic[N]):
         name: str = self.node.name
         return name
 
-    def be(self, **changes: object) -> None:
+    def be(self, **changes: Any) -> None:
         """The node is this from now on."""
         self.node = attrs.evolve(self.node, **changes)
 

@@ -76,6 +76,8 @@ class Bounds:
     migrations: int = 1
     deaths: int = 1
     crash: bool = True
+    hurry: bool = True
+    """Whether orders of events that nobody can tell apart are left out."""
     variation: str = ""
 
 
@@ -83,6 +85,7 @@ class World:
     """See ``explore.Model``."""
 
     def __init__(self, bounds: Bounds) -> None:
+        assert bounds.deaths < len(bounds.runtimes), "somebody has to live"
         self.bounds = bounds
         self._numbers: dict[Hashable, int] = {}
         self._values: list[Any] = []
@@ -123,27 +126,29 @@ class World:
 
     # ---------------------------------------------------------------- what can happen
 
-    def successors(self, state: State) -> Iterator[tuple[Action, State]]:
+    def successors(self, state: State) -> list[tuple[Action, State]]:
         """Any message that is first in its queue arrives; or something happens of itself."""
         fate: Fate = self._values[state[FATE]]
         more_deaths = fate.deaths > 0 or len(fate.dead) > len(self._values[state[COORDINATOR]].dead)
-        every = [self._arrivals(place, state[place], state[INBOX + place], more_deaths) for place in range(INBOX)]
-        for place, (hurried, arrivals) in enumerate(every):
+        found: list[tuple[Action, State]] = []
+        for place in range(INBOX):
+            inbox = state[INBOX + place]
+            if inbox == self._empty:
+                continue
+            hurried, arrivals = self._arrivals(place, state[place], inbox, more_deaths)
+            after = [
+                (action, self._after(state, place, node, rest, letters)) for action, node, rest, letters in arrivals
+            ]
             if hurried:
-                yield from self._after(state, place, arrivals)
-                return
-        for place, (_, arrivals) in enumerate(every):
-            yield from self._after(state, place, arrivals)
-        yield from self._of_itself(state, fate)
+                return after
+            found += after
+        found += self._of_itself(state, fate)
+        return found
 
-    def _after(self, state: State, place: int, arrivals: list[Arrival]) -> Iterator[tuple[Action, State]]:
-        for action, node, inbox, letters in arrivals:
-            yield action, self._post((*state[:place], node, *state[place + 1 :]), INBOX + place, inbox, letters)
-
-    def _post(self, state: State, place: int, number: int, letters: Letters) -> State:
-        """The state with that number at that place, and with more on its way."""
+    def _after(self, state: State, place: int, node: int, inbox: int, letters: Letters) -> State:
+        """The state in which the node at that place has become another, and more is on its way."""
         changed = list(state)
-        changed[place] = number
+        changed[place], changed[INBOX + place] = node, inbox
         for receiver, letter in letters:
             if changed[receiver] not in self._crashed:
                 changed[INBOX + receiver] = self._push(changed[INBOX + receiver], letter)
@@ -158,7 +163,7 @@ class World:
             left = self._number((*queues[:index], *rest, *queues[index + 1 :]))
             action = (way, sender, NAMES[place], messages[0])
             these = [(action, after, left, letters) for after, letters in self._steps(node, sender, messages[0])]
-            if may_hurry(self._values[node], sender, messages[0], more_deaths=more_deaths):
+            if self.bounds.hurry and may_hurry(self._values[node], sender, messages[0], more_deaths=more_deaths):
                 return True, these
             every += these
         return False, every
@@ -193,19 +198,16 @@ class World:
                 if isinstance(message, Bury):
                     yield from self._do(state, fate, "time", name, message)
                 elif fate.migrations:
-                    yield from self._do(
-                        state, attrs.evolve(fate, migrations=fate.migrations - 1), "set out", name, message
-                    )
-        known = self._values[state[COORDINATOR]].dead
-        for place, name in enumerate(self.bounds.runtimes):
-            if name in fate.dead and name not in known:
-                yield from self._do(state, fate, "declare", "M", Declare(name))
-            elif name not in fate.dead and fate.deaths:
+                    fated = attrs.evolve(fate, migrations=fate.migrations - 1)
+                    yield from self._do(state, fated, "set out", name, message)
+        for name in self.bounds.runtimes:
+            if name in fate.dead:
+                if name not in self._values[state[COORDINATOR]].dead:
+                    yield from self._do(state, fate, "declare", "M", Declare(name))
+            elif fate.deaths:
                 dying = self._dying(state, fate, name)
                 if self.bounds.crash:
-                    after = self._post(state, place, self._number(Crashed(name)), ())
-                    after = self._post(after, INBOX + place, self._empty, ())
-                    yield ("crash", "", name, None), self._post(after, FATE, self._number(dying), ())
+                    yield ("crash", "", name, None), self._crash(state, dying, name)
                 else:
                     yield from self._do(state, dying, "declare", "M", Declare(name))
 
@@ -213,10 +215,15 @@ class World:
         place = PLACE[name]
         fated = (*state[:FATE], self._number(fate))
         for after, letters in self._steps(state[place], "", message):
-            yield (kind, "", name, message), self._post(fated, place, after, letters)
+            yield (kind, "", name, message), self._after(fated, place, after, state[INBOX + place], letters)
+
+    def _crash(self, state: State, fate: Fate, name: str) -> State:
+        """What was on its way to it is lost; what it has sent may still arrive."""
+        fated = (*state[:FATE], self._number(fate))
+        return self._after(fated, PLACE[name], self._number(Crashed(name)), self._empty, ())
 
     def _work_out_own_accord(self, node: int, inbox: int) -> list[object]:
-        """What this runtime may do: set out with the flow; or bury it, when nothing of it can be on its way any more."""
+        """What this runtime may do: set out with the flow; or bury it, when nothing of it can be on its way."""
         me = self._values[node]
         if isinstance(me, Runtime) and me.migration is None:
             if me.phase == "gone" and all(way != DATA for way, _, _ in self._values[inbox]):
@@ -257,6 +264,10 @@ class World:
         nodes = [self._values[number] for number in state[: len(NAMES)]]
         return broken_end(nodes, self._values[state[FATE]], self.bounds)
 
+    def values(self, state: State) -> tuple[object, ...]:
+        """What the numbers mean."""
+        return tuple(self._values[number] for number in state)
+
     def tell(self, action: Action) -> str:
         """One line for a reader."""
         kind, sender, receiver, message = action
@@ -272,4 +283,6 @@ class World:
             case "crash":
                 return f"{receiver} dies"
         arrow = "═▶" if kind == DATA else "─▶"
-        return f"{sender} {arrow} {receiver}  {message}"
+        said = [(field.name, getattr(message, field.name)) for field in attrs.fields(type(message))]
+        text = ", ".join(f"{name}={value!r}" for name, value in said if value not in ("", ()))
+        return f"{sender} {arrow} {receiver}  {type(message).__name__}({text})"
