@@ -50,52 +50,57 @@ class Explored(Generic[S]):
     refutation: Refutation | None
 
 
-def explore(model: Model[S, A], *, states_max: int) -> Explored[S]:
-    """Until all is visited or a promise is broken."""
-    start = model.initial()
-    came_from: dict[S, S | None] = {start: None}
-    level, transitions = [start], 0
-    ends: list[S] = []
-    while level:
-        following: list[S] = []
+class _Visit(Generic[S, A]):
+    """What has been seen so far."""
+
+    def __init__(self, model: Model[S, A]) -> None:
+        self.model = model
+        start = model.initial()
+        self.came_from: dict[S, S | None] = {start: None}
+        self.level = [start]
+        self.transitions = 0
+        self.ends: list[S] = []
+
+    def step(self) -> tuple[S, str] | None:
+        """Visit all that one more step leads to. A state that breaks a promise, and which, if there is one."""
+        level, self.level = self.level, []
+        model, came_from = self.model, self.came_from
         for state in level:
-            quiet = True
             try:
                 successors = model.successors(state)
-            except AssertionError as error:
-                return Explored(
-                    len(came_from), transitions, tuple(ends), _refutation(model, came_from, state, str(error))
-                )
+            except AssertionError as error:  # a node met what it does not expect
+                return state, str(error)
+            self.transitions += len(successors)
             for _, after in successors:
-                quiet = False
-                transitions += 1
-                if after in came_from:
-                    continue
-                came_from[after] = state
-                following.append(after)
-                promise = model.broken(after)
-                if promise:
-                    return Explored(
-                        len(came_from), transitions, tuple(ends), _refutation(model, came_from, after, promise)
-                    )
-            if quiet:
-                ends.append(state)
+                if after not in came_from:
+                    came_from[after] = state
+                    self.level.append(after)
+                    promise = model.broken(after)
+                    if promise:
+                        return after, promise
+            if not successors:
+                self.ends.append(state)
                 promise = model.broken_end(state)
                 if promise:
-                    return Explored(
-                        len(came_from), transitions, tuple(ends), _refutation(model, came_from, state, promise)
-                    )
-        assert len(came_from) <= states_max, f"more than {states_max:,} states"
-        level = following
-    return Explored(len(came_from), transitions, tuple(ends), None)
+                    return state, promise
+        return None
+
+    def refutation(self, state: S, promise: str) -> Refutation:
+        """Only who came from where is kept; what happened is found again."""
+        sequence: list[str] = []
+        before = self.came_from[state]
+        while before is not None:
+            action = next(action for action, after in self.model.successors(before) if after == state)
+            sequence.append(self.model.tell(action))
+            state, before = before, self.came_from[before]
+        return Refutation(promise, sequence[::-1])
 
 
-def _refutation(model: Model[S, A], came_from: dict[S, S | None], state: S, promise: str) -> Refutation:
-    """Only who came from where is kept; what happened is found again."""
-    sequence: list[str] = []
-    before = came_from[state]
-    while before is not None:
-        action = next(action for action, after in model.successors(before) if after == state)
-        sequence.append(model.tell(action))
-        state, before = before, came_from[before]
-    return Refutation(promise, sequence[::-1])
+def explore(model: Model[S, A], *, states_max: int) -> Explored[S]:
+    """Until all is visited or a promise is broken."""
+    visit, broken = _Visit(model), None
+    while visit.level and broken is None:
+        broken = visit.step()
+        assert len(visit.came_from) <= states_max, f"more than {states_max:,} states"
+    refutation = None if broken is None else visit.refutation(*broken)
+    return Explored(len(visit.came_from), visit.transitions, tuple(visit.ends), refutation)

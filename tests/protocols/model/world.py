@@ -32,7 +32,7 @@ from tests.protocols.model.turn import Turn
 State: TypeAlias = tuple[int, ...]
 Queue: TypeAlias = tuple[str, str, tuple[object, ...]]
 """Way, sender, messages in order. What is on its way to a node is a tuple of these."""
-Action: TypeAlias = tuple[str, str, str, object]
+Action: TypeAlias = tuple[str, str, str, Any]
 """What happens: kind, sender (or nobody), receiver, message."""
 Letters: TypeAlias = tuple[tuple[int, int], ...]
 """What is sent: the receiver's place, and the number of way, sender and message."""
@@ -273,13 +273,13 @@ class World:
         kind, sender, receiver, message = action
         match kind:
             case "packet":
-                return f"packet {message.number} comes to the switch"  # type: ignore[attr-defined]
+                return f"packet {message.number} comes to the switch"
             case "time":
                 return f"{receiver}'s tombstone goes"
             case "set out":
-                return f"{receiver} sets out with the flow for {message.target}"  # type: ignore[attr-defined]
+                return f"{receiver} sets out with the flow for {message.target}"
             case "declare":
-                return f"{message.runtime} is declared dead"  # type: ignore[attr-defined]
+                return f"{message.runtime} is declared dead"
             case "crash":
                 return f"{receiver} dies"
         arrow = "═▶" if kind == DATA else "─▶"
