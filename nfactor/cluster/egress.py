@@ -43,7 +43,8 @@ class Egress:
                 self._readdress(burst)
             taken = self._port.send(burst)
             self._ledger.sent += taken
-            self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+            if taken < len(burst):
+                self._ledger.drop("port_full", burst.slice(taken, len(burst)))
 
     def follow(self, switches: Iterable[bytes]) -> None:
         """A switch has begun again, and has another address: what its earlier life sent goes back to it. (The last two

@@ -16,6 +16,8 @@ from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
+from nfactor.cluster.fence import Fence
+from nfactor.cluster.holding import Holding, split
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -53,9 +55,6 @@ from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
 
-BUFFER_PACKETS_MAX = 4096
-"""Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
-
 
 class FlowTable(Role, ActorTable[None]):
     """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for
@@ -84,13 +83,8 @@ class FlowTable(Role, ActorTable[None]):
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
         self._gate = Gate()
-        self._switch_names: dict[bytes, str] = {}
-        """By address, in the present view."""
-        self._waiting: list[Burst] = []
-        self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
-        """Keys that are held, by migration or claim, and who will send their states."""
-        self._arriving: dict[int, FlowKeys] = {}
-        """Flows that came in a migration whose source has no answer yet: setting out again, they would be in two."""
+        self._fence = Fence(ledger)
+        self._holding = Holding(engine, ledger)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
@@ -104,13 +98,14 @@ class FlowTable(Role, ActorTable[None]):
             self._egress,
             self._ledger,
             send=self._send_commit,
+            forget=lambda runtime, message: self.ask(runtime, REPLICAS, message, Done, lambda _: None),
             now=self.host.now,
             room=self._gate.look,
         )
         self.intake = Intake(
             self._port,
             self._engine,
-            arrived=self._arrived,
+            arrived=self._fence.take,
             processed=self._processed,
             marker=self._marker_arrived,
             threaded=self._threaded,
@@ -134,26 +129,10 @@ class FlowTable(Role, ActorTable[None]):
 
     # ---------------------------------------------------------------- packets
 
-    def _arrived(self, burst: Burst) -> Burst:
-        """Packets are a switch's, by their source address. What comes from none that is in the view (an earlier life of
-        a switch, say) is not taken: its flows may be elsewhere by now."""
-        counts = cluster_frame.count_sources(burst)
-        for address, count in counts.items():
-            name = self._switch_names.get(address)
-            if name is not None:
-                self._ledger.take(name, count)
-                continue
-            self._ledger.received += count
-            strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
-            self._ledger.drop("fenced", burst.select(np.flatnonzero(strange)))
-            burst = burst.select(np.flatnonzero(~strange))
-        return burst
-
     def follow_switches(self) -> None:
         """The view has changed: packets of a switch that has begun again go to where it is now."""
         switches = self.view.of_kind("switch")
-        renewed = {earlier for earlier, name in self._switch_names.items() if self.view.known[name].address != earlier}
-        self._switch_names = {member.address: member.name for member in switches}
+        renewed = self._fence.admit(switches)
         if renewed:
             self._egress.follow([member.address for member in switches])
             self.replicator.doubt(renewed)
@@ -177,19 +156,12 @@ class FlowTable(Role, ActorTable[None]):
         self._records += len(emitted)
         held = codes == HELD
         if held.any():
-            self._hold(burst.select(np.flatnonzero(held)))
-            burst, codes = burst.select(np.flatnonzero(~held)), codes[~held]
+            waiting, burst = split(burst, held)
+            self._holding.keep(waiting)
+            codes = codes[~held]
             rows = rows[~held] if len(rows) else rows
         if len(burst):
             self.replicator.commit(burst, rows, codes, emitted)
-
-    def _hold(self, burst: Burst) -> None:
-        room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
-        self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
-        burst = burst.slice(0, room)
-        if len(burst):
-            self._waiting.append(burst)
-            self._ledger.buffer(len(burst))
 
     @settled
     def _catch_up(self) -> None:
@@ -208,11 +180,10 @@ class FlowTable(Role, ActorTable[None]):
     def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(flows_max)
-        if self._arriving:
-            arriving = {key for those in self._arriving.values() for key in those}
-            stay = np.array([key in arriving for key in keys], bool)
-            self._engine.unpin(keys.where(stay))
-            keys, epochs = keys.where(~stay), epochs[~stay]
+        early = self._holding.has_just_come(keys)
+        if early.any():
+            self._engine.unpin(keys.where(early))
+            keys, epochs = keys.where(~early), epochs[~early]
         self._leaving += len(keys)
         return keys, epochs
 
@@ -245,7 +216,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine.unpin(keys, epochs)
         else:
             self._engine.install(keys, epochs, records)
-            self._came(migration, keys)
+            self._holding.came(migration, keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
         self._drain()
@@ -270,10 +241,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def expect(self, migration: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """Hold packets of flows that will come, in that migration (or claim), from there."""
-        statuses = self._engine.hold(keys, epochs)
-        _, held = self._holds.setdefault(migration, (source, {}))
-        held.update(dict.fromkeys(_where_ok(keys, statuses)))
-        return statuses
+        return self._holding.expect(migration, source, keys, epochs)
 
     @handles(InstallFlows)
     @settled
@@ -285,28 +253,27 @@ class FlowTable(Role, ActorTable[None]):
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
-            self._arriving[message.migration] = _where_ok(keys, statuses)
+            self._holding.have_just_come(message.migration, _where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
             self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
         return later
 
     def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
-        del self._arriving[migration]
+        self._holding.are_protected(migration)
         later.answer(answer)
 
     def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
-        self._came(migration, keys)
+        self._holding.came(migration, keys)
         self.replicator.adopt(_where_ok(keys, statuses))
         return statuses
 
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come. A source that is declared dead, and does not know it, is not believed: by what is
-        held for it we may be claiming its flows."""
-        source, _ = self._holds.get(message.migration, ("", {}))
-        if source in self.view:
+        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
+        may be claiming."""
+        if self._holding.source_of(message.migration) in self.view:
             self.give_up(message.migration)
             self._drain()
         return Done()
@@ -340,23 +307,15 @@ class FlowTable(Role, ActorTable[None]):
         self._records += len(emitted)
         self.replicator.ended([], emitted)
 
-    def _came(self, migration: int, keys: FlowKeys) -> None:
-        """These are not waited for any more."""
-        _, held = self._holds.get(migration, ("", {}))
-        for key in keys:
-            held.pop(key, None)
-
+    @settled
     def give_up(self, migration: int) -> None:
         """What has not come in that migration (or claim) will not."""
-        _, held = self._holds.pop(migration, ("", {}))
-        self._engine.release(FlowKeys.of(held))
+        self._holding.give_up(migration)
 
     def _drain(self) -> int:
         """Process what waited; what still has to wait for another migration waits on, in the same order."""
-        waiting, self._waiting = self._waiting, []
         before = self._ledger.buffered
-        for burst in waiting:
-            self._ledger.buffer(-len(burst))
+        for burst in self._holding.take():
             self._done(burst, self._engine.process(burst))
         self._egress.flush()
         return before - self._ledger.buffered
@@ -381,9 +340,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def recovery_over(self, message: RecoveryOver) -> StepTaken:
         """Flows that a dead source was about to send will not come any more."""
-        for migration, (source, _) in list(self._holds.items()):
-            if source == message.node:
-                self.give_up(migration)
+        self._holding.give_up_from(message.node)
         self._drain()
         self.view.finish(message.node)
         return StepTaken()
@@ -429,8 +386,7 @@ class FlowTable(Role, ActorTable[None]):
         that come. Otherwise two migrations in quick succession would both act on what the first has already
         changed."""
         statistics = self._engine.statistics()
-        coming = sum(len(keys) for _, keys in self._holds.values())
-        return Workload(statistics.flows - self._leaving + coming, statistics.packets)
+        return Workload(statistics.flows - self._leaving + self._holding.flows, statistics.packets)
 
     @handles(ReadCounters)
     @settled

@@ -61,7 +61,7 @@ class Intake:
                 await self._port.wait_readable()
                 for _ in range(BURSTS_PER_PASS_MAX):
                     await wait_room()
-                    burst = self._port.receive()
+                    burst = self._port.receive_joined()
                     if burst is None:
                         break
                     if self._worker is None:

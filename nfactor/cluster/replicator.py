@@ -9,7 +9,6 @@ rows and buckets in arrays, and the engine says what has changed in them as octe
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
@@ -22,7 +21,7 @@ from nfactor.cluster.reporter import pack_records
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
 from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import Burst, Octets
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
@@ -36,8 +35,9 @@ REPLICATION_BATCH_FLOWS_MAX = 500
 
 
 class Replicator:
-    """``send`` tells a message to the table of replicas on a runtime; ``now`` is the time in seconds; ``room`` is
-    called when ``is_full`` may have become false. ``set_replicas`` has to be called first."""
+    """``send`` tells a message to the table of replicas on a runtime, which may be lost; ``forget`` one that may not.
+    ``now`` is the time in seconds; ``room`` is called when ``is_full`` may have become false. ``set_replicas`` has to
+    be called first."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Replicator:
         ledger: Ledger,
         *,
         send: Callable[[str, object], None],
+        forget: Callable[[str, object], None],
         now: Callable[[], float],
         room: Callable[[], object],
     ) -> None:
@@ -56,6 +57,7 @@ class Replicator:
         self._egress = egress
         self._ledger = ledger
         self._send = send
+        self._forget = forget
         self._now = now
         self._room = room
         self._deal = Deal()
@@ -121,7 +123,9 @@ class Replicator:
             return
         holders = self._deal.holders(buckets)
         emitted = self._deal.holders(commit.emitted_buckets())
-        for number in np.unique(np.concatenate((holders, emitted))).tolist():
+        there = np.bincount(holders, minlength=1 + int(emitted.max(initial=0)))
+        there += np.bincount(emitted, minlength=len(there))
+        for number in np.flatnonzero(there).tolist():
             places = np.flatnonzero(holders == number)
             packets = places if len(commit.buckets) else _NO_PLACES
             yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
@@ -140,7 +144,8 @@ class Replicator:
         )
         if not len(channel):
             self._confirmed_s[replica] = self._now()
-        channel.add(attrs.evolve(commit, whole=changed.whole, message=message))
+        commit.whole, commit.message = changed.whole, message
+        channel.add(commit)
         self._outstanding.give(commit.piece)
         self._unstored += len(commit.burst)
         self._ledger.hand(replica, len(commit.burst))
@@ -195,17 +200,16 @@ class Replicator:
         if not (lagging and self._deal.replicas):
             return
         rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
-        for start in range(0, len(rows), REPLICATION_BATCH_FLOWS_MAX):
-            some = rows[start : start + REPLICATION_BATCH_FLOWS_MAX]
-            self._changed(self._changes.buckets(some), some)
+        for start in range(0, len(rows), BURST_PACKETS_MAX):
+            self._follow_up(rows[start : start + BURST_PACKETS_MAX])
 
-    def _changed(self, buckets: Buckets, rows: Rows) -> None:
-        """What has changed in those rows, whose buckets these are."""
+    def _follow_up(self, rows: Rows) -> None:
+        """Send what has changed in those rows."""
+        buckets = self._changes.buckets(rows)
         there = buckets != NO_BUCKET
         if not there.all():
             buckets, rows = buckets[there], rows[there]
-        piece = self._outstanding.begin()
-        for replica, part, places in self._parts(Commit(piece=piece), buckets):
+        for replica, part, places in self._parts(Commit(piece=self._outstanding.begin()), buckets):
             changed = self._changes.of(rows if places is None else rows[places])
             if changed.octets:
                 self._give(replica, part, changed)
@@ -231,7 +235,7 @@ class Replicator:
         if not (self._mode.strict and len(keys)):  # without keys they ended elsewhere, and are in no replica any more
             self._leave(NO_PACKETS, NO_CODES, emitted)
             emitted = []
-            if not len(keys) or not self._deal.replicas:
+            if not (len(keys) and self._mode.replicates and self._deal.replicas):
                 return
         every, commit = keys_array(keys), Commit(piece=self._outstanding.begin(), emitted=emitted)
         if not self._deal.replicas:
@@ -262,7 +266,7 @@ class Replicator:
         for number in np.unique(holders).tolist():
             those = holders == number
             message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
-            self._send(self._deal.name(number), message)
+            self._forget(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""

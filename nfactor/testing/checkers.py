@@ -80,6 +80,7 @@ class Chain:
 def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
+    ends_are_ends(history, finals)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
         in_order(flow, marks)
@@ -108,6 +109,17 @@ def at_most_once(history: History) -> None:
         raise Violation(
             f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times"
         )
+
+
+def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
+    """(c) The end of a flow is told once, and only of one that is over."""
+    told = Counter(ended.born for _, ended in history.ended)
+    for born, count in told.items():
+        if count > 1:
+            raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
+    for flow, final in finals.items():
+        if final.born in told:
+            raise Violation(f"(c) at most once: the end of flow {flow} was told, and it goes on at {final.node}")
 
 
 def _chain_of(history: History, flow: int, final: Final) -> list[int]:

@@ -80,6 +80,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
     schedule.keep_in_flight = rng.random() < 0.7
+    schedule.flows_end = rng.random() < 0.2
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = ["switch-0"]
     if scenario in ("cluster", "restarts"):
@@ -139,7 +140,8 @@ class Run:
         self.network.before = self._before
         self.network.after = self._after
         self.trace: list[str] = []
-        self._base = self.network.delivered
+        self.first = self.network.delivered
+        """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._killing = True
 
@@ -190,7 +192,7 @@ class Run:
 
     def _before(self, delivery: Any) -> None:
         for at, name in self.schedule.kill_at:
-            if self._killing and delivery.number - self._base == at and self.network.nodes[name].alive:
+            if self._killing and delivery.number - self.first == at and self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]
