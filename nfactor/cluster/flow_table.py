@@ -45,6 +45,7 @@ from nfactor.cluster.recovery_messages import (
     SetReplicas,
     StepTaken,
 )
+from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
@@ -53,7 +54,7 @@ from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Stat
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
-from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
+from nfactor.protocols.replication import Mode
 
 
 class FlowTable(Role, ActorTable[None]):
@@ -97,7 +98,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine,
             self._egress,
             self._ledger,
-            send=self._send_commit,
+            send=lambda runtime, message: self.host.tell(runtime, REPLICAS, message),
             forget=lambda runtime, message: self.ask(runtime, REPLICAS, message, Done, lambda _: None),
             now=self.host.now,
             room=self._gate.look,
@@ -111,17 +112,11 @@ class FlowTable(Role, ActorTable[None]):
             threaded=self._threaded,
         )
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
-        if self._mode.kind is Kind.EVERY:
-            self.host.after(EVERY_S, self._catch_up)
-        if self._mode.replicates:
-            self.host.after(RESEND_COMMITS_S, self._resend)
+        self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
         return [(self.intake.run, (partial(self._gate.wait, lambda: self.replicator.is_full), self._egress.flush))]
-
-    def _send_commit(self, runtime: str, message: object) -> None:
-        self.host.tell(runtime, REPLICAS, message)
 
     def settle(self) -> None:
         """Nothing is half done behind this: what a worker thread has is taken."""
@@ -162,17 +157,6 @@ class FlowTable(Role, ActorTable[None]):
             rows = rows[~held] if len(rows) else rows
         if len(burst):
             self.replicator.commit(burst, rows, codes, emitted)
-
-    @settled
-    def _catch_up(self) -> None:
-        """Under ``every``: no state lags behind for longer than this, however quiet it is."""
-        self.replicator.catch_up()
-        self.host.after(EVERY_S, self._catch_up)
-
-    def _resend(self) -> None:
-        """What a session of the link has lost is sent again."""
-        self.replicator.resend()
-        self.host.after(RESEND_COMMITS_S, self._resend)
 
     # ---------------------------------------------------------------- flows that leave
 
@@ -328,6 +312,7 @@ class FlowTable(Role, ActorTable[None]):
         """Where the flows of this runtime are replicated from now on."""
         if message.term >= self.view.term:
             self.replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+            self._clock.replicas_changed()
         return Done()
 
     @handles(CommitsStored)
