@@ -164,6 +164,10 @@ class FlowTable(Role, ActorTable[None]):
     def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(flows_max)
+        early = self._holding.has_just_come(keys)
+        if early.any():
+            self._engine.unpin(keys.where(early))
+            keys, epochs = keys.where(~early), epochs[~early]
         self._leaving += len(keys)
         return keys, epochs
 
@@ -233,9 +237,14 @@ class FlowTable(Role, ActorTable[None]):
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
+            self._holding.have_just_come(message.migration, _where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
-            self.replicator.when_stored(partial(later.answer, answer))
+            self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
         return later
+
+    def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
+        self._holding.are_protected(migration)
+        later.answer(answer)
 
     def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
@@ -246,9 +255,11 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come."""
-        self.give_up(message.migration)
-        self._drain()
+        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
+        may be claiming."""
+        if self._holding.source_of(message.migration) in self.view:
+            self.give_up(message.migration)
+            self._drain()
         return Done()
 
     @handles(FinishFlows)

@@ -27,6 +27,8 @@ class Holding:
         self._waiting: list[Burst] = []
         self._flows: dict[int, tuple[str, dict[bytes, None]]] = {}
         """By migration or claim, who will send the states, and of which flows they are not here."""
+        self._just_come: dict[int, FlowKeys] = {}
+        """By migration whose source has not been answered, the flows that came."""
 
     @property
     def flows(self) -> int:
@@ -45,6 +47,26 @@ class Holding:
         _, held = self._flows.get(number, ("", {}))
         for key in keys:
             held.pop(key, None)
+
+    def source_of(self, number: int) -> str:
+        """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
+        return self._flows.get(number, ("", {}))[0]
+
+    def have_just_come(self, migration: int, keys: FlowKeys) -> None:
+        """These are here, and their source will not know it before our own replica has them. If they set out again
+        sooner they would be in two migrations, and might be given back by neither."""
+        self._just_come[migration] = keys
+
+    def are_protected(self, migration: int) -> None:
+        """Its source is answered now."""
+        del self._just_come[migration]
+
+    def has_just_come(self, keys: FlowKeys) -> npt.NDArray[np.bool_]:
+        """Which of these may not set out yet."""
+        if not self._just_come:
+            return np.zeros(len(keys), bool)
+        every = {key for those in self._just_come.values() for key in those}
+        return np.array([key in every for key in keys], bool)
 
     def give_up(self, number: int) -> None:
         """What has not come in that migration (or claim) will not."""
