@@ -35,7 +35,7 @@ from nfactor.dataplane.engine import (
 )
 from nfactor.dataplane.memory import Table, place_of
 from nfactor.errors import CallerError, NotCompilable
-from nfactor.packet.burst import Burst
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.flow_key import FlowKeys, keys_array, keys_list
@@ -44,7 +44,7 @@ _INDEX_MIN: Final = 4096
 """Places of the smallest index."""
 _GROWTH: Final = 2
 _SLICE: Final = 1024
-"""Packets or keys that are handed over at once: the index may have to grow in between."""
+"""Keys that are handed over at once: the index may have to grow in between."""
 _NEVER_NS: Final = (1 << 63) - 1
 _MOVES: Final = 4
 """Entries of an old index that move with each flow that is held."""
@@ -83,7 +83,8 @@ class CompiledEngine(Engine):
         self._reader = Reader(classifier, self._malformed)
         self._events = Events(made.program, self._context)
         self._sample = ""
-        self._touched: npt.NDArray[np.int64] = np.zeros(_SLICE, np.int64)
+        self._room = BURST_PACKETS_MAX
+        self._touched: npt.NDArray[np.int64] = np.zeros(self._room, np.int64)
         """Addresses of the rows that the packets of the last burst, of which there were ``_last``, touched."""
         self._last = 0
         self._lay_out(flows_max, secret or os.urandom(KEY_OCTETS))
@@ -110,7 +111,6 @@ class CompiledEngine(Engine):
         self._cold.use_large_pages()
         self._index = Piece(8 * _INDEX_MIN)
         self._old_index = self._index
-        self._grow_at = _INDEX_MIN // _GROWTH
         self._block = Piece(layout.PK_OCTETS * layout.BLOCK_PACKETS)
         self._guesses = Piece(8 * layout.BLOCK_PACKETS)
         self._columns = Piece(8 * layout.BLOCK_PACKETS)
@@ -128,7 +128,7 @@ class CompiledEngine(Engine):
         self._errors = np.zeros(len(self._chain.functions), np.int64)
         word[layout.ROWS], word[layout.STRIDE], word[layout.COLD] = self._rows.address, stride, self._cold.address
         word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, _INDEX_MIN - 1
-        word[layout.FLOWS_MAX] = flows_max
+        word[layout.GROW_AT], word[layout.FLOWS_MAX] = _INDEX_MIN // _GROWTH, flows_max
         word[layout.TEMPLATE], word[layout.STATE_SIZE] = self._template.ctypes.data, state_size
         word[layout.ERRORS] = self._errors.ctypes.data
         for place, start in enumerate(range(0, KEY_OCTETS, 8)):
@@ -157,17 +157,19 @@ class CompiledEngine(Engine):
             at = layout.SLOTS + layout.SLOT_OCTETS * number
             self._context[at], self._context[at + layout.WORD] = place_of(memory)
 
-    def _make_room(self) -> None:
-        """Let the index grow when it is half full and has done with its last growth."""
+    def _make_room(self) -> bool:
+        """Let the index grow if it is half full and has done with its last growth; whether it was."""
         word = self._context
-        if word[layout.OLD_INDEX] == 0:
-            places = word[layout.INDEX_MASK] + 1
-            self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
-            self._index.use_large_pages()
-            word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
-            word[layout.OLD_CURSOR] = 0
-            word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
-            self._grow_at = places * _GROWTH // 2
+        if word[layout.ROWS_USED] <= word[layout.GROW_AT] or word[layout.OLD_INDEX]:
+            return False
+        places = word[layout.INDEX_MASK] + 1
+        self._old_index, self._index = self._index, Piece(8 * places * _GROWTH)
+        self._index.use_large_pages()
+        word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
+        word[layout.OLD_CURSOR] = 0
+        word[layout.INDEX], word[layout.INDEX_MASK] = self._index.address, places * _GROWTH - 1
+        word[layout.GROW_AT] = places * _GROWTH // 2
+        return True
 
     # ---------------------------------------------------------------- packets
 
@@ -177,45 +179,34 @@ class CompiledEngine(Engine):
             self._bind_tables()
         count = len(burst.offsets)
         codes = np.empty(count, _U8)
-        if count > _SLICE:
-            self._process_slices(burst, codes)
-            return codes
+        if count > self._room:
+            self._touched, self._room = np.zeros(count, np.int64), count
         self._last = count
-        if self._context[layout.ROWS_USED] > self._grow_at:
-            self._make_room()
         if self._plain is not None:
             self._plain.look_at(burst)
         done = self._process(burst, codes, self._touched)
         if done != count:
             self._go_on(burst, codes, done)
-        if self._context[layout.FAIL_NF] >= 0:
-            self._sample_error(burst)
         return codes
 
-    def _process_slices(self, burst: Burst, codes: Any) -> None:
-        """A large burst, part by part, as the index may have to grow in between."""
-        touched = np.empty(len(burst), np.int64)
-        for start in range(0, len(burst), _SLICE):
-            part = burst.slice(start, min(start + _SLICE, len(burst)))
-            codes[start : start + _SLICE] = self.process(part)
-            touched[start : start + _SLICE] = self._touched[: self._last]
-        self._touched, self._last = touched, len(burst)
-
     def _go_on(self, burst: Burst, codes: Any, at: int) -> None:
-        """It stopped: for want of room for records, or because the next block has packets that are not plain."""
-        if at < 0:
+        """It stopped: for want of room for records or flows, or because the next block has packets that are not plain;
+        or an NF has failed."""
+        if at == -1:
             raise CallerError("a burst whose columns are not contiguous, or whose frames cannot be written")
-        count = len(burst)
+        at, count = (at if at >= 0 else -2 - at), len(burst)
         while at < count:
             is_read = 0
             if self._events.crowded:
                 self._events.empty()
-            else:
+            elif not self._make_room():
                 packets = min(layout.BLOCK_PACKETS, count - at)
                 self._reader.read(burst, at, packets, self._block)
                 self._code.finish_block(self._cx, self._block.address, packets)
                 is_read = 1
             at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
+        if self._context[layout.FAIL_NF] >= 0:
+            self._sample_error(burst)
 
     @property
     def follows(self) -> bool:
@@ -277,8 +268,7 @@ class CompiledEngine(Engine):
         """See ``Engine.hold``."""
         every, numbers, statuses = keys_array(keys), _u32(epochs), np.zeros(len(keys), np.uint8)
         for start in range(0, len(keys), _SLICE):
-            if self._context[layout.ROWS_USED] > self._grow_at:
-                self._make_room()
+            self._make_room()
             count = min(_SLICE, len(keys) - start)
             addresses = (_at(array[start:]) for array in (every, numbers, statuses))
             self._code.hold(self._cx, *addresses, count)

@@ -27,8 +27,10 @@ from nfactor.compiled.layout import (
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
+    FAIL_NF,
     FOLLOWS,
     GIL_PACKETS,
+    GROW_AT,
     GUESSES,
     INDEX,
     INDEX_MASK,
@@ -51,6 +53,7 @@ from nfactor.compiled.layout import (
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
+    ROWS_USED,
     SAVE_THREAD,
     TIME_OUT_LEAST,
     TIME_OUTS,
@@ -231,7 +234,7 @@ def process(context: int, arguments: int, _count: int) -> int:
     to, and its arguments are objects, of which nothing has to be converted.
 
     How many packets were processed: all; or fewer, and ``go_on`` has to be called when what stopped it is dealt with;
-    or -1 if the burst is none. A failure of an NF is left in the context."""
+    or -1 if the burst is none. If an NF has failed, which is left in the context, -2 less that number."""
     cx = ld_i64(context + ARRAY_DATA)
     count = _take_burst(cx, ld_i64(arguments))
     done = count
@@ -244,6 +247,8 @@ def process(context: int, arguments: int, _count: int) -> int:
             call_address(ld_i64(cx + RESTORE_THREAD), thread, 0, 0)
         else:
             done = _process(cx, codes, touched, 0, count, 0)
+        if ld_i64(cx + FAIL_NF) >= 0:
+            done = -2 - done
     return call_address(ld_i64(cx + MAKE_INTEGER), done, 0, 0)
 
 
@@ -257,13 +262,15 @@ def go_on(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) 
 def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) -> int:
     """Run packets from number ``at`` on, up to ``count``; where it stopped.
 
-    It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere, and where
-    there is little room left for emitted records.
+    It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere; where
+    there is little room left for emitted records; and where the index has to grow and is not growing already.
     """
     block, guesses, burst = ld_fixed(cx + BLOCK), ld_fixed(cx + GUESSES), ld_fixed(cx + COLUMNS)
     clock, follows = ld_i64(cx + CLOCK), ld_i64(cx + FOLLOWS)
     while at < count:
         if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
+            return at
+        if ld_i64(cx + ROWS_USED) > ld_i64(cx + GROW_AT) and ld_i64(cx + OLD_INDEX) == 0:
             return at
         packets = min(BLOCK_PACKETS, count - at)
         if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:
