@@ -36,6 +36,7 @@ from nfactor.compiled.layout import (
     INDEX_MASK,
     MAKE_INTEGER,
     OLD_INDEX,
+    OLD_MASK,
     PACKETS,
     PK_CODE,
     PK_DIRECTION,
@@ -165,6 +166,7 @@ def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
     wire_lengths, times = ld_i64(burst + BURST_WIRE_LENGTHS), ld_i64(burst + BURST_TIMES)
     marks = ld_i64(burst + BURST_MARKS)
     index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
+    old, old_mask = ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK)
     unread, pk = 0, block
     for place in range(at, at + packets):
         start = ld_i64(offsets + 8 * place)
@@ -177,6 +179,8 @@ def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
             tag = hash_of(cx, pk + PK_KEY)
             st_64(pk + PK_HASH, tag)
             prefetch(index + (tag & mask) * 8)
+            if old:
+                prefetch(old + (tag & old_mask) * 8)
         else:
             st_8(pk + PK_READ, 0)
             unread += 1
