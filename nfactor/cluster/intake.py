@@ -2,18 +2,23 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import attrs
 
 from nfactor.actors import Actor
 from nfactor.backends.base import Port
 from nfactor.cluster.worker import Worker
 from nfactor.dataplane.engine import Engine
 from nfactor.packet import cluster_frame
-from nfactor.packet.burst import Burst
+from nfactor.packet.burst import Burst, concatenate
 
 BURSTS_PER_PASS_MAX = 16
 """Bursts that are processed before other tasks of the node get their turn."""
+BATCH_PACKETS_MAX = 2048
+"""Packets that a worker thread is given at once: no more bursts are joined once there are so many."""
 
+WaitRoom: TypeAlias = Callable[[], Awaitable[None]]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,10 +37,28 @@ def settled(handler: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, 
     return handle
 
 
+@attrs.frozen
+class IntakeStatistics:
+    """What a worker thread was given so far."""
+
+    bursts: int
+    """Bursts that were taken from the port."""
+    batches: int
+    """What they were joined into."""
+    full: int
+    """Batches that had ``BATCH_PACKETS_MAX`` packets or more, so that the rest had to wait."""
+    stopped: int
+    """How often somebody else needed the engine before a batch was done."""
+
+
 class Intake:
-    """Calls ``arrived`` with a burst, has the engine process it, calls ``processed`` with it and its codes; ``marker``
-    with the frame of a marker. With ``threaded`` the engine runs in a worker thread, and whoever else uses the engine
-    calls ``settle`` first."""
+    """For packets from the port: has the engine process a burst, and calls ``arrived`` with it, and ``processed`` with
+    it and its codes; ``marker`` with the frame of a marker. With ``threaded`` the engine runs in a worker thread, and
+    whoever else uses the engine calls ``settle`` first.
+
+    A worker is given *batches*: what waits at the port while it is at the last one, joined. So a hand-over, which
+    wakes a thread and is told of by another, comes once for many bursts where there are many, and not later where
+    there are few. One batch is kept ahead. What is not processed has not arrived yet, as far as anybody can see."""
 
     def __init__(
         self,
@@ -53,25 +76,28 @@ class Intake:
         self._processed = processed
         self._marker = marker
         self._worker = Worker(engine) if threaded else None
+        self._ahead: Burst | None = None
+        """The batch that comes next."""
+        self._rest: Burst | None = None
+        """What the worker has not come to of what it was given."""
+        self._bursts = self._batches = self._full = self._stopped = 0
 
-    async def run(self, wait_room: Callable[[], Awaitable[None]], flush: Callable[[], None]) -> None:
+    async def run(self, wait_room: WaitRoom, flush: Callable[[], None]) -> None:
         """Take bursts for ever: each when ``wait_room`` has returned; ``flush`` is called when none are left."""
-        try:
-            while True:
-                await self._port.wait_readable()
-                for _ in range(BURSTS_PER_PASS_MAX):
-                    await wait_room()
-                    burst = self._port.receive()
-                    if burst is None:
-                        break
-                    if self._worker is None:
-                        self._take(burst)
-                    else:
-                        await self._take_threaded(self._worker, burst)
-                flush()
-        finally:
-            if self._worker is not None:
+        if self._worker is not None:
+            try:
+                await self._run_threaded(self._worker, wait_room, flush)
+            finally:
                 self._worker.close()
+        while True:
+            await self._port.wait_readable()
+            for _ in range(BURSTS_PER_PASS_MAX):
+                await wait_room()
+                burst = self._port.receive()
+                if burst is None:
+                    break
+                self._take(burst)
+            flush()
 
     def _take(self, burst: Burst) -> None:
         for part, marker in _parts(burst):
@@ -81,20 +107,60 @@ class Intake:
             if marker is not None:
                 self._marker(marker)
 
-    async def _take_threaded(self, worker: Worker, burst: Burst) -> None:
-        for part, marker in _parts(burst):
-            if len(part):
-                self._arrived(part)
-                worker.give(part)
-                await worker.wait()
-                self.settle()
-            if marker is not None:
-                self._marker(marker)
+    # ---------------------------------------------------------------- with a worker thread
+
+    async def _run_threaded(self, worker: Worker, wait_room: WaitRoom, flush: Callable[[], None]) -> None:
+        while True:
+            self._gather()
+            if self._ahead is None:
+                await self._port.wait_readable()
+                continue
+            batch, self._ahead = self._ahead, None
+            for part, marker in _parts(batch):
+                self._rest = part if len(part) else None
+                while self._rest is not None:
+                    await wait_room()
+                    worker.give(self._rest)
+                    self._gather()
+                    await worker.wait()
+                    self._finish(worker)
+                if marker is not None:
+                    self._marker(marker)
+            flush()
+
+    def _gather(self) -> None:
+        """Have a batch ready, if anything waits at the port."""
+        bursts: list[Burst] = []
+        packets = 0
+        while self._ahead is None and packets < BATCH_PACKETS_MAX:
+            burst = self._port.receive()
+            if burst is None:
+                break
+            bursts.append(burst)
+            packets += len(burst)
+        if bursts:
+            self._ahead = concatenate(bursts)
+            self._bursts += len(bursts)
+            self._batches += 1
+            self._full += packets >= BATCH_PACKETS_MAX
 
     def settle(self) -> None:
-        """Nothing is under way behind this: what the worker has is taken and dealt with."""
+        """Nothing is under way behind this: what the worker has done is taken and dealt with."""
         if self._worker is not None and self._worker.busy:
-            self._processed(*self._worker.take())
+            self._finish(self._worker)
+
+    def _finish(self, worker: Worker) -> None:
+        """Take what the worker has, unless somebody else already has."""
+        if worker.busy:
+            burst, codes, rest = worker.take()
+            self._rest = rest if len(rest) else None
+            self._stopped += self._rest is not None
+            self._arrived(burst)
+            self._processed(burst, codes)
+
+    def statistics(self) -> IntakeStatistics:
+        """Counts so far."""
+        return IntakeStatistics(self._bursts, self._batches, self._full, self._stopped)
 
 
 def _parts(burst: Burst) -> list[tuple[Burst, bytes | None]]:

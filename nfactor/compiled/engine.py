@@ -186,16 +186,17 @@ class CompiledEngine(Engine):
             self._plain.look_at(burst)
         done = self._process(burst, codes, self._touched)
         if done != count:
-            self._go_on(burst, codes, done)
+            self._last = self._go_on(burst, codes, done)
+            return codes[: self._last]
         return codes
 
-    def _go_on(self, burst: Burst, codes: Any, at: int) -> None:
+    def _go_on(self, burst: Burst, codes: Any, at: int) -> int:
         """It stopped: for want of room for records or flows, or because the next block has packets that are not plain;
-        or an NF has failed."""
+        or an NF has failed. How far it came in the end."""
         if at == -1:
             raise CallerError("a burst whose columns are not contiguous, or whose frames cannot be written")
         at, count = (at if at >= 0 else -2 - at), len(burst)
-        while at < count:
+        while at < count and not (at and self.stopping):
             is_read = 0
             if self._events.crowded:
                 self._events.empty()
@@ -207,6 +208,16 @@ class CompiledEngine(Engine):
             at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
         if self._context[layout.FAIL_NF] >= 0:
             self._sample_error(burst)
+        return at
+
+    @property
+    def stopping(self) -> bool:
+        """See ``Engine.stopping``."""
+        return bool(self._context[layout.STOPPING])
+
+    @stopping.setter
+    def stopping(self, wanted: bool) -> None:
+        self._context[layout.STOPPING] = wanted
 
     @property
     def follows(self) -> bool:

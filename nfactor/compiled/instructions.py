@@ -42,6 +42,10 @@ def _load_fixed(builder: Builder, address: Any) -> Any:
     return value
 
 
+def _load_shared(builder: Builder, address: Any) -> Any:
+    return builder.load_atomic(builder.inttoptr(address, WORD.as_pointer()), "monotonic", 8)
+
+
 def _swap(bits: int) -> Instruction:
     def build(builder: Builder, word: Any) -> Any:
         narrow = ir.IntType(bits)
@@ -126,6 +130,7 @@ ACCESSES: Final[dict[str, Instruction]] = {
 INSTRUCTIONS: Final[dict[str, Instruction]] = {
     **ACCESSES,
     "ld_fixed": _load_fixed,
+    "ld_shared": _load_shared,
     "ld_f64": _load_double,
     "st_f64": _store_double,
     **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},

@@ -56,6 +56,7 @@ from nfactor.compiled.layout import (
     ROW_PHASE,
     ROWS_USED,
     SAVE_THREAD,
+    STOPPING,
     TIME_OUT_LEAST,
     TIME_OUTS,
 )
@@ -65,6 +66,7 @@ from nfactor.compiled.machine import (
     inlined,
     ld_fixed,
     ld_i64,
+    ld_shared,
     ld_u8,
     ld_u32,
     outlined,
@@ -267,7 +269,8 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
     """Run packets from number ``at`` on, up to ``count``; where it stopped.
 
     It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere; where
-    there is little room left for emitted records; and where the index has to grow and is not growing already.
+    there is little room left for emitted records; where the index has to grow and is not growing already; and behind
+    any block when it is told to.
     """
     block, guesses, burst = ld_fixed(cx + BLOCK), ld_fixed(cx + GUESSES), ld_fixed(cx + COLUMNS)
     clock, follows = ld_i64(cx + CLOCK), ld_i64(cx + FOLLOWS)
@@ -296,6 +299,8 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
         st_64(cx + PACKETS, ld_i64(cx + PACKETS) + packets)
         if ld_i64(cx + OLD_INDEX) != 0:
             move_entries(cx, MOVES_PER_PACKET * packets)
+        if ld_shared(cx + STOPPING):
+            return at
     return at
 
 

@@ -127,6 +127,10 @@ class Engine(ABC):
     """For each packet of the burst that was processed last, the key of its flow; None where it has none (malformed,
     or a new flow for which there was no room)."""
 
+    stopping: bool = False
+    """May be set while another thread is in ``process``, which may then end early: with the codes of some packets from
+    the front, at least one."""
+
     @abstractmethod
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """Run the packets through their flows' chains, in order, rewriting frames in place; ``uint8[n]`` of codes."""

@@ -7,6 +7,7 @@ a frame owns it, and a frame has one owner at a time because it is in one select
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TypeAlias
 
 import attrs
@@ -22,6 +23,8 @@ Marks: TypeAlias = npt.NDArray[np.uint64]
 BURST_PACKETS_MAX = 1024
 """Packets that a port hands out at once, at most. NICs give 64; in memory, where a hop costs the same for any burst,
 larger ones are cheaper per packet."""
+_SPARSE = 4
+"""Buffers are copied whole if they are no more than so many times as long as the frames in them."""
 
 
 @attrs.frozen(eq=False, slots=True)
@@ -110,9 +113,29 @@ class Burst:
 
 
 def concatenate(bursts: Sequence[Burst]) -> Burst:
-    """One burst of all packets of ``bursts``, in order; the frames are copied into one buffer."""
+    """One burst of all packets of ``bursts``, of which there is one at least, in order; the frames are copied into one
+    buffer."""
     if len(bursts) == 1:
         return bursts[0]
+    buffers = {id(burst.data): burst.data for burst in bursts}
+    octets = [len(buffer) for buffer in buffers.values()]
+    lengths = np.concatenate([burst.lengths for burst in bursts])
+    if sum(octets) > _SPARSE * int(lengths.sum()):
+        return _gathered(bursts)
+    starts = dict(zip(buffers, accumulate(octets, initial=0), strict=False))
+    shifts = np.repeat([starts[id(burst.data)] for burst in bursts], [len(burst.offsets) for burst in bursts])
+    return Burst(
+        np.concatenate(list(buffers.values())),
+        np.concatenate([burst.offsets for burst in bursts]) + shifts,
+        lengths,
+        np.concatenate([burst.wire_lengths for burst in bursts]),
+        np.concatenate([burst.times for burst in bursts]),
+        np.concatenate([burst.marks for burst in bursts]),
+    )
+
+
+def _gathered(bursts: Sequence[Burst]) -> Burst:
+    """The same frame by frame, for those that are few in large buffers."""
     return Burst.from_frames(
         [frame for burst in bursts for frame in burst.frames()],
         times=(time for burst in bursts for time in burst.times.tolist()),

@@ -43,6 +43,15 @@ def test_selecting_shares_frames_and_keeps_columns_together() -> None:
     assert FRAMES[1:3] == whole.slice(1, 3).frames()
 
 
+def test_concatenating_copies_few_frames_of_a_large_buffer_and_not_the_buffer() -> None:
+    data = np.zeros(1 << 16, np.uint8)
+    data[40_000:40_004] = 1
+    few = Burst(data, np.array([40_000, 7]), *(np.full(2, 4, kind) for kind in ("u4", "u4", "i8", "u8")))
+    both = concatenate([few, few])
+    assert [b"\1\1\1\1", bytes(4)] * 2 == both.frames()
+    assert len(both.data) == 16
+
+
 def test_concatenating_copies_all_in_order() -> None:
     """Columns and frames of both; one burst alone is itself."""
     whole = burst()
