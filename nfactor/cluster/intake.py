@@ -17,6 +17,8 @@ BURSTS_PER_PASS_MAX = 16
 """Bursts that are processed before other tasks of the node get their turn."""
 BATCH_PACKETS_MAX = 2048
 """Packets that a worker thread is given at once: no more bursts are joined once there are so many."""
+BATCH_BURSTS_MAX = 64
+"""The same in bursts: they are joined without a pause."""
 
 WaitRoom: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -46,7 +48,7 @@ class IntakeStatistics:
     batches: int
     """What they were joined into."""
     full: int
-    """Batches that had ``BATCH_PACKETS_MAX`` packets or more, so that the rest had to wait."""
+    """Batches that had ``BATCH_PACKETS_MAX`` packets or ``BATCH_BURSTS_MAX`` bursts: the rest had to wait."""
     stopped: int
     """How often somebody else needed the engine before a batch was done."""
 
@@ -84,11 +86,15 @@ class Intake:
 
     async def run(self, wait_room: WaitRoom, flush: Callable[[], None]) -> None:
         """Take bursts for ever: each when ``wait_room`` has returned; ``flush`` is called when none are left."""
-        if self._worker is not None:
+        if self._worker is None:
+            await self._run_in_loop(wait_room, flush)
+        else:
             try:
                 await self._run_threaded(self._worker, wait_room, flush)
             finally:
                 self._worker.close()
+
+    async def _run_in_loop(self, wait_room: WaitRoom, flush: Callable[[], None]) -> None:
         while True:
             await self._port.wait_readable()
             for _ in range(BURSTS_PER_PASS_MAX):
@@ -130,19 +136,18 @@ class Intake:
 
     def _gather(self) -> None:
         """Have a batch ready, if anything waits at the port."""
+        if self._ahead is not None:
+            return
         bursts: list[Burst] = []
-        packets = 0
-        while self._ahead is None and packets < BATCH_PACKETS_MAX:
-            burst = self._port.receive()
-            if burst is None:
-                break
+        room = BATCH_PACKETS_MAX
+        while room > 0 and len(bursts) < BATCH_BURSTS_MAX and (burst := self._port.receive()) is not None:
             bursts.append(burst)
-            packets += len(burst)
+            room -= len(burst)
         if bursts:
             self._ahead = concatenate(bursts)
             self._bursts += len(bursts)
             self._batches += 1
-            self._full += packets >= BATCH_PACKETS_MAX
+            self._full += room <= 0 or len(bursts) == BATCH_BURSTS_MAX
 
     def settle(self) -> None:
         """Nothing is under way behind this: what the worker has done is taken and dealt with."""

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from nfactor.backends.base import Port, PortStatistics
-from nfactor.cluster.intake import BATCH_PACKETS_MAX, Intake, IntakeStatistics
+from nfactor.cluster.intake import BATCH_BURSTS_MAX, BATCH_PACKETS_MAX, Intake, IntakeStatistics
 from nfactor.cluster.worker import Worker
 from nfactor.compiled.engine import CompiledEngine
 from nfactor.dataplane.chain import Chain
@@ -27,12 +27,12 @@ from nfactor.testing.check_nf import drawn_frames
 from nfactor.testing.packets import burst_of
 
 MAC = bytes(6)
-_TILL_PAUSE = 50
+_TILL_PAUSE = 100
 ENGINES: tuple[type[CompiledEngine] | type[ReferenceEngine], ...] = (CompiledEngine, ReferenceEngine)
 
 
 class Arrivals(Port):
-    """A port at which these bursts arrive, with a pause behind every fifty."""
+    """A port at which these bursts arrive, with a pause behind every hundred."""
 
     def __init__(self, bursts: Sequence[Burst]) -> None:
         self.address, self.mtu = MAC, 1514
@@ -170,13 +170,13 @@ async def test_whoever_needs_the_engine_at_any_moment_finds_it_free_and_the_pack
 
 
 @pytest.mark.trio
-async def test_bursts_that_wait_are_joined_up_to_a_limit_which_is_counted() -> None:
-    bursts = [burst_of([frame.ljust(60, b"\0") for frame in drawn_frames(Random(1), 64)]) for _ in range(100)]
+@pytest.mark.parametrize(("size", "each"), [(64, BATCH_PACKETS_MAX // 64), (1, BATCH_BURSTS_MAX)])
+async def test_bursts_that_wait_are_joined_up_to_a_limit_which_is_counted(size: int, each: int) -> None:
+    bursts = [burst_of([frame.ljust(60, b"\0") for frame in drawn_frames(Random(1), size)]) for _ in range(200)]
     node = Node(engine_of(CompiledEngine), bursts, threaded=True)
     await node.run()
-    each = BATCH_PACKETS_MAX // 64
     full, rest = divmod(_TILL_PAUSE, each)
-    assert IntakeStatistics(bursts=100, batches=2 * (full + (rest > 0)), full=2 * full, stopped=0) == (
+    assert IntakeStatistics(bursts=200, batches=2 * (full + (rest > 0)), full=2 * full, stopped=0) == (
         node.intake.statistics()
     )
 
