@@ -46,21 +46,26 @@ class Arrivals:
         """Take what a message of the link holds. Plain tells, which are the most, take the shorter way: those to one
         actor that come one after the other reach its mailbox together."""
         node = self._node
-        cells, decoders, bind, plain = node.cells, node.messages.decoders, node.ref, node.is_plain
+        cells, bind, plain = node.cells, node.ref, node.is_plain
+        decoders, flats = node.messages.decoders, node.messages.flats_by_tag
         name: str | None = None
         cell: Cell | None = None
         run: list[object] = []
         for array in arrays:
             try:
                 kind, to, key, body = array
-                if kind != envelope.TELL or key is not None or not plain:
-                    raise _NotPlain
-                if to != name:
-                    if run:
-                        self._offer(cell, run)
-                        run = []
+                if kind == envelope.TELL and key is None and plain:
+                    if to != name:
+                        if run:
+                            self._offer(cell, run)
+                            run = []
+                        cell, name = cells[to], to
+                    run.append(decoders[body[0]](body, bind))
+                elif kind == envelope.RUN and plain and not run:
                     cell, name = cells[to], to
-                run.append(decoders[body[0]](body, bind))
+                    run = flats[key].take(body)
+                else:
+                    raise _NotPlain
             except Exception:  # of whatever kind: the longer way says what it is
                 if run:
                     self._offer(cell, run)
@@ -98,6 +103,9 @@ class Arrivals:
         match array[0]:
             case envelope.TELL:
                 self._told(array)
+            case envelope.RUN:
+                for tell in self._node.messages.tells(array):
+                    self._told(tell)
             case envelope.ASK:
                 self._asked(array)
             case envelope.REPLY:

@@ -43,21 +43,18 @@ class Departures:
         while marked:
             lane = next(iter(marked))
             del marked[lane]
-            lane.poll(now)
-            self.note(lane)
+            self.note(lane, lane.poll(now))
 
-    def note(self, lane: "PeerLane") -> None:
-        """Look when the lane has to send next, though nobody marks it."""
-        time = lane.link.next_time()
+    def note(self, lane: "PeerLane", time: float | None) -> None:
+        """When the lane has to send next, though nobody marks it."""
         if time is None:
             self._due.pop(lane, None)
-            return
-        self._due[lane] = time
-        self._wake_at(time)
+        else:
+            self._due[lane] = time
+            self._wake_at(time)
 
-    def look(self, lane: "PeerLane", now: float) -> None:
+    def look(self, lane: "PeerLane", time: float | None, now: float) -> None:
         """The same after something has come; what has to be sent now is marked."""
-        time = lane.link.next_time()
         if time is not None and time <= now:
             self.mark(lane)
         elif time is not None:

@@ -21,6 +21,8 @@ identity answers with one that names both.
 Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
 """
 
+import math
+
 import attrs
 
 from nfactor.actors.frame import (
@@ -32,9 +34,13 @@ from nfactor.actors.frame import (
     Frame,
     FrameError,
     Identity,
+    Segment,
     build,
+    build_lone,
     expand,
+    head_of,
     parse,
+    parse_lone,
     tag_of,
 )
 from nfactor.actors.inbox import Inbox
@@ -79,6 +85,7 @@ class Link:
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
         self._tag_in = self._tag_out = b""
+        self._head_in = self._head_out = b""
         self._peer_knows = False
         """The peer is in the session too: from now on its tag is enough."""
         self._owes_frame = False
@@ -155,6 +162,23 @@ class Link:
         self._put(payload, now)
         return True
 
+    def send_at_once(self, payload: bytes, now: float) -> bytes | None:
+        """Take a message as ``send`` does, and give the datagram that ``poll`` would: what most messages need, in one
+        step. None: it was not taken, use both."""
+        outbox, inbox = self._outbox, self._inbox
+        if self._state is not State.OPEN or not self._peer_knows or inbox.has_gap:
+            return None
+        if len(payload) > self._limits.message_octets_max:
+            return None
+        if not outbox.in_flight:
+            self._progress_at = now
+        seq = outbox.launch(payload, now)
+        if seq is None:
+            return None
+        self._counts["taken"] += 1
+        self._owes_frame, self._ack_at = False, None
+        return build_lone(self._head_out, seq, inbox.expected, payload)
+
     def _put(self, payload: bytes, now: float) -> None:
         if not self._outbox.pending:
             self._progress_at = now
@@ -165,6 +189,10 @@ class Link:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
+        lone = parse_lone(self._head_in, datagram) if self._state is State.OPEN else None
+        if lone is not None:
+            self._receive_lone(*lone, now)
+            return
         try:
             frame = parse(datagram)
         except FrameError as error:
@@ -184,6 +212,23 @@ class Link:
         self._step(frame, effects, state, now)
         if self._state is State.OPEN and Effect.TAKE in effects and not frame.opening:
             self._peer_knows = True
+
+    def _receive_lone(self, seq: int, ack: int, octets: bytes, now: float) -> None:
+        """The same for the frame that most are."""
+        outbox, inbox = self._outbox, self._inbox
+        self._peer_knows = True
+        self._heard_at = now
+        if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
+            self._progress_at = now
+        if not inbox.receive_next(seq, octets):
+            self._take_segments(expand(seq, inbox.expected), [(False, octets)], now)
+            return
+        self._counts["delivered"] += 1
+        self._arrived.append(octets)
+        if self._ack_at is not None:
+            self._owes_frame = True
+        else:
+            self._ack_at = now + self._limits.acknowledge_after_s
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
@@ -237,6 +282,7 @@ class Link:
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
         self._tag_in, self._tag_out = tag_of(self._peer, self._local), tag_of(self._local, self._peer)
+        self._head_in, self._head_out = head_of(self._lane, self._tag_in), head_of(self._lane, self._tag_out)
         self._peer_knows = False
         self._outbox.restart()
         self._progress_at = self._heard_at = now
@@ -260,14 +306,15 @@ class Link:
         self._heard_at = now
         if self._outbox.acknowledge(expand(frame.ack, self._outbox.base), frame.sack, now):
             self._progress_at = now
-        if not frame.segments:
-            return
-        seq = expand(frame.seq, self._inbox.expected)
+        if frame.segments:
+            self._take_segments(expand(frame.seq, self._inbox.expected), frame.segments, now)
+
+    def _take_segments(self, seq: int, segments: list[Segment], now: float) -> None:
         if self._ack_at is not None or not self._inbox.is_next(seq):
             self._owes_frame = True  # the second datagram, or something is missing: the peer should know
         else:
             self._ack_at = now + self._limits.acknowledge_after_s
-        messages = self._inbox.receive(seq, frame.segments)
+        messages = self._inbox.receive(seq, segments)
         if messages is None:
             self._give_up("oversized")
             return
@@ -285,6 +332,11 @@ class Link:
         messages, self._arrived = self._arrived, []
         return messages
 
+    @property
+    def has_ended(self) -> bool:
+        """``ended`` has something to tell."""
+        return bool(self._ended)
+
     def ended(self) -> list[Ended]:
         """The sessions that have ended since the last call, oldest first; drain it before ``take``."""
         ended, self._ended = self._ended, []
@@ -292,19 +344,19 @@ class Link:
 
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
-        if self._owes_frame or (self._state is State.OPEN and self._outbox.sendable):
+        outbox = self._outbox
+        if self._owes_frame or (self._state is State.OPEN and outbox.sendable):
             return 0.0
-        times = [] if self._ack_at is None else [self._ack_at]
-        if self._outbox.pending:
-            times.append(self._progress_at + self._limits.give_up_s)
+        time = math.inf if self._ack_at is None else self._ack_at
+        if outbox.pending:
+            time = min(time, self._progress_at + self._limits.give_up_s)
         if self._state is State.OPENING:
-            times.append(self._hello_at)
-        elif self._state is State.OPEN:
-            if self._outbox.resend_at is not None:
-                times.append(self._outbox.resend_at)
-            if self._probes and not self._outbox.pending:
-                times.append(self._heard_at + self._limits.probe_after_s)
-        return min(times, default=None)
+            time = min(time, self._hello_at)
+        elif outbox.resend_at is not None:
+            time = min(time, outbox.resend_at)
+        elif self._state is State.OPEN and self._probes:
+            time = min(time, self._heard_at + self._limits.probe_after_s)
+        return None if time == math.inf else time
 
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""

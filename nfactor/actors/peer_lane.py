@@ -14,14 +14,15 @@ import attrs
 
 from nfactor.actors import envelope
 from nfactor.actors.arrivals import Arrivals
-from nfactor.actors.calls import current_call
-from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, Identity
+from nfactor.actors.calls import Call
+from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
 from nfactor.actors.link import Ended, Link
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
+from nfactor.actors.runs import NO_RUN, Route
 from nfactor.errors import (
     CallerError,
     MailboxFull,
@@ -64,14 +65,16 @@ class PeerLane:
         self._name = LANE_NAMES[number]
         self.is_system = number == 0
         self._limits = limits
-        self._together_octets_max = node.mtu - FRAME_OCTETS - SEGMENT_OCTETS
-        self.out = Outgoing(limits)
+        octets_max = min(node.mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, limits.message_octets_max)
+        self.out = Outgoing(limits, octets_max, node.messages.pack)
+        self._last: tuple[Route, type] | None = None
+        """Where and of what class the last plain tell was: the second one to the same begins a run."""
         self._is_marked = False
         """The node knows that there is something to send."""
         self.asks: dict[int, Answer] = {}
         self.keeps_watch = False
         """An actor here watches one there: its silence would be news."""
-        self._sent = self._refused = 0
+        self._asked = self._refused = 0
         self.arrivals = Arrivals(self)
 
     @property
@@ -86,7 +89,9 @@ class PeerLane:
 
     def statistics(self) -> LaneStatistics:
         """Counts so far."""
-        return LaneStatistics(self._sent, self._refused, self.arrivals.received, len(self.out), self.link.statistics())
+        self.out.end_run()
+        sent = self._asked + self.out.told
+        return LaneStatistics(sent, self._refused, self.arrivals.received, len(self.out), self.link.statistics())
 
     # ---- out ----
 
@@ -116,41 +121,41 @@ class PeerLane:
         array = [envelope.TELL, ref.actor_name, ref.key, self.node.messages.to_array(message)]
         return self._checked(array if trace is None else [*array, trace])
 
-    def tell_plain(self, prefix: bytes, ref: Ref, message: object) -> None:
-        """Send a message without a trace or raise MailboxFull; ``prefix`` as in ``envelope.tell_prefix``."""
-        messages = self.node.messages
+    def tell_plain(self, route: Route, ref: Ref, message: object) -> None:
+        """Send a message without a trace, which does not fit into the run that is open, or raise MailboxFull."""
+        out, messages, cls = self.out, self.node.messages, type(message)
+        flat = messages.flats.get(cls) if self._last == (route, cls) and ref.key is None else None
+        if flat is not None:
+            is_full = route.run is not NO_RUN and len(route.run.values) >= route.run.end
+            run = out.begin_run(route, ref.actor_name, cls, flat)
+            if run is not NO_RUN and run.note(message, run.values):
+                if is_full:
+                    self.send_now()
+                self.mark()
+                return
+        self._last = route, cls
         try:
-            payload = prefix + messages.pack_quickly(messages.encoders[type(message)](message))
+            payload = route.prefix + messages.pack_quickly(messages.encoders[cls](message))
         except Exception:  # of whatever kind: the longer way says what it is
             payload = self._tell_payload(ref, message, None)
         if len(payload) > self._limits.message_octets_max:
             self._tell_payload(ref, message, None)  # raises
-        out, name = self.out, ref.actor_name
-        spent = out.spent.get(name, 0)
-        if spent >= out.credit_max or out.lines or len(out.queue) >= out.queue_max:
-            if not out.tell(name, payload):
-                raise self._full(ref)
-        else:
-            out.spent[name] = spent + 1
-            out.queue.append(payload)
-        self._sent += 1
-        if not self._is_marked:
-            self.mark()
-        elif not len(out.queue) % _SEND_MESSAGES:
+        if not out.tell(ref.actor_name, payload):
+            raise self._full(ref)
+        self.mark()
+        if not len(out.queue) % _SEND_MESSAGES:
             self.send_now()
 
     def tell_nowait(self, ref: Ref, message: object, trace: bytes | None) -> None:
         """Send a message or raise MailboxFull."""
         if not self.out.tell(ref.actor_name, self._tell_payload(ref, message, trace)):
             raise self._full(ref)
-        self._sent += 1
         self.mark()
 
     async def tell(self, ref: Ref, message: object, trace: bytes | None) -> bool:
         """Send a message, after waiting for room and credit if need be; False: nothing was awaited."""
         payload = self._tell_payload(ref, message, trace)
         if self.out.tell(ref.actor_name, payload):
-            self._sent += 1
             self.mark()
             return False
         await self.out.wait(ref.actor_name, payload)
@@ -163,20 +168,20 @@ class PeerLane:
             return MailboxFull(f"{ref!r} has not handled the last {self._limits.credit_max} messages from here yet")
         return MailboxFull(f"the {lane} lane to {name} is full ({queued} messages): {ref!r} did not get the message")
 
-    def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None) -> int:
+    def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None, call: Call | None) -> int:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
-        node, number, call = self.node, self.node.next_number(), current_call()
+        node, number, out = self.node, self.node.next_number(), self.out
         array = [envelope.ASK, ref.actor_name, ref.key, number, node.messages.to_array(message)]
         if call is not None or trace is not None:
             array += [None if call is None else [call.actor_name, call.number], trace]
         payload = self._checked(array)
-        if len(self.asks) >= node.asks_max or not self.out.has_room:
+        if len(self.asks) >= node.asks_max or not out.has_room:
             raise self._full(ref)
         self.asks[number] = answer
         self.link.expects_answer = True
-        self._sent += 1
-        self.out.put(payload)
-        if len(self.asks) == 1 or len(self.out) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
+        self._asked += 1
+        out.put(payload)
+        if len(self.asks) == 1 or len(out.queue) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
             self.send_now()
         else:
             self.mark()
@@ -198,7 +203,7 @@ class PeerLane:
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
         self._put(payload)
-        if len(self.out) >= _SEND_QUESTIONS:
+        if len(self.out.queue) >= _SEND_QUESTIONS:
             self.send_now()
         return True
 
@@ -207,26 +212,34 @@ class PeerLane:
         if self.link.session is not None:
             self.put([envelope.CREDIT, actor_name, messages])
 
-    def poll(self, now: float) -> None:
-        """Send what is due; see what has ended; let waiting senders in."""
+    def poll(self, now: float) -> float | None:
+        """Send what is due; see what has ended; let waiting senders in. When to call it next if nobody marks it."""
         self._is_marked = False
-        link, out = self.link, self.out
+        link, out, name, send = self.link, self.out, self.peer.name, self.node.send_datagram
+        out.end_run()
         if out.lines:
-            self._sent += out.admit()
+            out.admit()
         while out.queue and link.has_window:
-            link.send(out.together(self._together_octets_max), now)
-        name, send = self.peer.name, self.node.send_datagram
-        for datagram in link.poll(now):
-            send(name, datagram)
-        for ended in link.ended():
-            self._session_ended(ended)
+            payload = out.together()
+            datagram = link.send_at_once(payload, now)
+            if datagram is None:
+                link.send(payload, now)
+            else:
+                send(name, datagram)
+        time = link.next_time()
+        if time is not None and time <= now:
+            for datagram in link.poll(now):
+                send(name, datagram)
+            time = link.next_time()
+        if link.has_ended:
+            self._sessions_ended()
         if out.queue and link.has_window:
             self.mark()
+        return time
 
     def send_now(self) -> None:
         """Send what is due before the pass ends."""
-        self.poll(self.node.now())
-        self.node.departures.note(self)
+        self.node.departures.note(self, self.poll(self.node.now()))
 
     def hurry(self) -> None:
         """An acknowledgement is not to wait for something to travel with."""
@@ -239,26 +252,30 @@ class PeerLane:
         """Take a datagram of this lane."""
         link = self.link
         link.receive(datagram, now)
-        for ended in link.ended():
-            self._session_ended(ended)
+        if link.has_ended:
+            self._sessions_ended()
         for payload in link.take():
             self.arrivals.open(payload)
         if not self._is_marked:
             if self.out.queue and link.has_window:
                 self.mark()
             else:
-                self.node.departures.look(self, now)
+                self.node.departures.look(self, link.next_time(), now)
 
     def note_incarnation(self, incarnation: int) -> None:
         """The other lane has heard a greater incarnation of the peer."""
         self.link.note_incarnation(incarnation)
+        self._sessions_ended()
+
+    def _sessions_ended(self) -> None:
         for ended in self.link.ended():
             self._session_ended(ended)
 
     def _session_ended(self, ended: Ended) -> None:
         node, name = self.node, self.peer.name
         payloads = (*ended.in_doubt, *self.out.abandon())
-        left = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
+        arrays = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
+        left = [tell for array in arrays for tell in node.messages.tells(array)]
         self.arrivals.questions.clear()
         for cell in node.cells.values():
             if cell.mailbox is not None and cell.mailbox.owed:
