@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nfactor.actors import envelope
 from nfactor.actors.calls import Probe, chase
 from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL
+from nfactor.actors.handling import ask_at_once
 from nfactor.actors.mailbox import Entry
 from nfactor.actors.remote_asker import RemoteAsker
 from nfactor.errors import ActorDead, AskCycle, MailboxFull, NfactorError, ProtocolError, RemoteError
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.peer_lane import PeerLane
 
-
-class _NotPlain(Exception):
-    """An envelope that takes the longer way."""
+_REPLY, _PLAIN_TELL, _PLAIN_ASK = 3, 4, 5
+"""Elements of the envelopes that are the most; a tell with a trace has five, an ask of a handler has seven."""
 
 
 class Arrivals:
@@ -43,8 +43,8 @@ class Arrivals:
         self.undecodable += not is_whole
 
     def _open_all(self, arrays: list[Any]) -> None:
-        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way: those to one
-        actor that come one after the other reach its mailbox together."""
+        """Take what a message of the link holds. What is plain, and that is the most, takes the shorter way; tells to
+        one actor that come one after the other reach its mailbox together."""
         node = self._node
         cells, bind, plain = node.cells, node.ref, node.is_plain
         decoders, flats = node.messages.decoders, node.messages.flats_by_tag
@@ -52,31 +52,68 @@ class Arrivals:
         cell: Cell | None = None
         run: list[object] = []
         for array in arrays:
-            try:
-                kind, to, key, body = array
-                if kind == envelope.TELL and key is None and plain:
-                    if to != name:
+            size = len(array) if plain and type(array) is list else 0
+            if size == _PLAIN_TELL:
+                try:
+                    kind, to, key, body = array
+                    if to != name or kind == envelope.RUN:
                         if run:
                             self._offer(cell, run)
                             run = []
+                        name = None
                         cell, name = cells[to], to
-                    run.append(decoders[body[0]](body, bind))
-                elif kind == envelope.RUN and plain and not run:
-                    cell, name = cells[to], to
-                    run = flats[key].take(body)
-                else:
-                    raise _NotPlain
-            except Exception:  # of whatever kind: the longer way says what it is
-                if run:
-                    self._offer(cell, run)
-                    run = []
-                name = None
-                try:
-                    self._open(envelope.checked(array))
-                except ProtocolError:
-                    self.undecodable += 1
+                    if kind == envelope.RUN:
+                        run = flats[key].take(body)
+                        continue
+                    if kind == envelope.TELL and key is None:
+                        run.append(decoders[body[0]](body, bind))
+                        continue
+                except Exception:  # of whatever kind: the longer way says what it is
+                    pass
+            if run:
+                self._offer(cell, run)
+                run = []
+            name = None
+            if size == _REPLY and self._replied_plainly(*array):
+                continue
+            if size == _PLAIN_ASK and self._asked_plainly(*array):
+                continue
+            try:
+                self._open(envelope.checked(array))
+            except ProtocolError:
+                self.undecodable += 1
         if run:
             self._offer(cell, run)
+
+    def _replied_plainly(self, kind: object, number: object, body: Any) -> bool:
+        """It was a reply that somebody waits for; False: the longer way says what it is."""
+        if kind != envelope.REPLY or type(number) is not int:
+            return False
+        answer = self._lane.asks.get(number)
+        if answer is None:
+            return False
+        try:
+            value = None if body is None else self._node.messages.decoders[body[0]](body, self._node.ref)
+        except Exception:
+            return False
+        answer.reply(value)
+        return True
+
+    def _asked_plainly(self, kind: object, to: Any, key: object, number: object, body: Any) -> bool:
+        """It was a question for an idle actor, outside of any handler and trace, and is answered; False: see above."""
+        node = self._node
+        if kind != envelope.ASK or key is not None or type(number) is not int:
+            return False
+        try:
+            cell, message = node.cells[to], node.messages.decoders[body[0]](body, node.ref)
+        except Exception:
+            return False
+        asker = self.questions[number] = RemoteAsker(self._lane, self._lane.link.session, number)
+        if not ask_at_once(node, cell, message, asker):
+            del self.questions[number]
+            return False
+        self.received += 1
+        return True
 
     def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
         """Put plain messages into a mailbox; those for which there is no room bounce."""

@@ -14,7 +14,7 @@ from nfactor.actors.actor import Handler
 from nfactor.actors.calls import CALL, Call
 from nfactor.actors.cell import Cell
 from nfactor.actors.life import Life
-from nfactor.actors.mailbox import Entry, Lane, entry_of
+from nfactor.actors.mailbox import Asker, Entry, Lane, entry_of
 from nfactor.actors.message import is_system
 from nfactor.actors.table import ActorTable
 from nfactor.errors import ActorDead, CallerError, MailboxFull, RemoteError
@@ -28,13 +28,43 @@ _INLINE_MESSAGES_MAX = 64
 """Messages that an ask handles itself, so that the answer is there at once."""
 
 
+def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool:
+    """Let an idle actor answer a question, here and now; False: it is not idle, or not for a plain handler, or somebody
+    looks on. What ``deliver`` does with most questions, without a mailbox."""
+    actor = cell.actor
+    if cell.is_ready or cell.in_handler or cell.has_own_task or cell.life is not Life.RUNNING or actor is None:
+        return False
+    function = actor.plain_functions.get(type(message))
+    if function is None or node.onlookers.see_messages:
+        return False
+    mailbox = cell.mailbox
+    if mailbox is None:
+        mailbox = cell.make_mailbox()
+    elif len(mailbox):
+        return False
+    mailbox.handled += 1
+    cell.in_handler = True
+    try:
+        if not asker.reply(function(actor, message)):
+            node.late_replies += 1
+    except Exception as error:
+        _raised(cell, error, [Entry(message, None, asker)])
+    cell.in_handler = False
+    if cell.stop_asked and cell.life is Life.RUNNING:
+        cell.exit(cell.life_number, None)
+    return True
+
+
 def deliver(node: "Node", actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
     """Put a message in the mailbox of an actor of this node; why not, if not. ``inline``: if it can be handled at
     once, it is."""
     cell = node.cells.get(actor_name)
     if cell is None:
         return ActorDead(f"there is no actor {actor_name!r} on {node!r}")
-    plain = entry.asker is None and entry.key is None and entry.trace is None
+    plain = entry.key is None and entry.trace is None
+    if inline and plain and entry.asker is not None and ask_at_once(node, cell, entry.message, entry.asker):
+        return None
+    plain = plain and entry.asker is None
     item = entry.message if plain else entry
     now = inline and not (cell.is_ready or cell.in_handler or cell.has_own_task) and cell.life is Life.RUNNING
     if now:

@@ -21,8 +21,6 @@ identity answers with one that names both.
 Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
 """
 
-import math
-
 import attrs
 
 from nfactor.actors.frame import (
@@ -170,7 +168,7 @@ class Link:
             return None
         if len(payload) > self._limits.message_octets_max:
             return None
-        if not outbox.in_flight:
+        if not outbox.flight:
             self._progress_at = now
         seq = outbox.launch(payload, now)
         if seq is None:
@@ -344,19 +342,19 @@ class Link:
 
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
-        outbox = self._outbox
-        if self._owes_frame or (self._state is State.OPEN and outbox.sendable):
+        outbox, is_open = self._outbox, self._state is State.OPEN
+        if self._owes_frame or (is_open and (outbox.lost or outbox.queue) and outbox.sendable):
             return 0.0
-        time = math.inf if self._ack_at is None else self._ack_at
-        if outbox.pending:
-            time = min(time, self._progress_at + self._limits.give_up_s)
-        if self._state is State.OPENING:
-            time = min(time, self._hello_at)
-        elif outbox.resend_at is not None:
-            time = min(time, outbox.resend_at)
-        elif self._state is State.OPEN and self._probes:
-            time = min(time, self._heard_at + self._limits.probe_after_s)
-        return None if time == math.inf else time
+        time = self._ack_at
+        if outbox.flight or outbox.queue:
+            silent_at = self._progress_at + self._limits.give_up_s
+            time = silent_at if time is None or silent_at < time else time
+            next_at = outbox.resend_at if is_open else self._hello_at if self._state is State.OPENING else None
+        elif is_open and (self.expects_answer or self._limits.keep_alive):
+            next_at = self._heard_at + self._limits.probe_after_s
+        else:
+            next_at = None
+        return next_at if time is None or (next_at is not None and next_at < time) else time
 
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""
@@ -370,7 +368,7 @@ class Link:
                 self._owes_frame, self._ack_at = False, None
                 return self._pack(segments)
         elif self._state is State.OPENING and now >= self._hello_at:
-            self._hello_at = now + self._outbox.round_trip.time_out()
+            self._hello_at = now + self._outbox.round_trip.time_out
             self._outbox.round_trip.timed_out()
             self._owes_frame = True
         if not self._owes_frame and (self._ack_at is None or now < self._ack_at):

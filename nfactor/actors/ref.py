@@ -20,6 +20,7 @@ from nfactor.errors import CallerError, MailboxFull, ProtocolError
 if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
+    from nfactor.actors.peer_lane import PeerLane
 
 R = TypeVar("R")
 
@@ -101,6 +102,12 @@ class Ref(Generic[Accepts]):
         else:
             self._route = Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
         return self._route
+
+    def lane_for(self, message: object) -> "PeerLane":
+        """The lane to the other node on which a message travels."""
+        route = self._route or self._find()
+        assert type(route) is Route
+        return route.lanes[getattr(message, "__message_system__", False)]
 
     @overload
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...
