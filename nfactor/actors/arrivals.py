@@ -11,6 +11,7 @@ from nfactor.actors.calls import Probe, chase
 from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL
 from nfactor.actors.handling import ask_at_once
 from nfactor.actors.mailbox import Entry
+from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.actors.remote_asker import RemoteAsker
 from nfactor.errors import ActorDead, AskCycle, MailboxFull, NfactorError, ProtocolError, RemoteError
 
@@ -97,6 +98,7 @@ class Arrivals:
         except Exception:
             return False
         answer.reply(value)
+        self._node.departures.has_answered = True
         return True
 
     def _asked_plainly(self, kind: object, to: Any, key: object, number: object, body: Any) -> bool:
@@ -116,8 +118,12 @@ class Arrivals:
         return True
 
     def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
-        """Put plain messages into a mailbox; those for which there is no room bounce."""
+        """Put plain messages into a mailbox; those for which there is no room bounce. An actor that has nothing else to
+        do handles them at once: then few are alive at a time, and that is half of what they cost."""
         assert cell is not None
+        at_once = cell.is_idle
+        if at_once:
+            cell.is_ready = True  # so that the pump is not called: it is done here
         taken = cell.offer_all(messages, self._lane.is_system)
         if taken:
             self._owe(cell, taken)
@@ -126,6 +132,8 @@ class Arrivals:
                 self._owe(cell, 1)
             else:
                 self._bounce(BOUNCE_FULL, cell.name, message)
+        if at_once:
+            self._node.pump.handled += cell.turn(PASS_MESSAGES_MAX)
 
     def _owe(self, cell: "Cell", count: int) -> None:
         """So many messages from here are in its mailbox."""

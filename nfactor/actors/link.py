@@ -340,6 +340,14 @@ class Link:
         ended, self._ended = self._ended, []
         return ended
 
+    @property
+    def is_due(self) -> bool:
+        """``poll`` has something to do at once, or there is no session yet and ``next_time`` has to say."""
+        outbox, state = self._outbox, self._state
+        if self._owes_frame or state is State.OPENING:
+            return True
+        return bool(outbox.lost or outbox.queue) and outbox.sendable and state is State.OPEN
+
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
         outbox, is_open = self._outbox, self._state is State.OPEN

@@ -8,6 +8,7 @@ nothing to a node that has started again. Answers may exceed the bound of the qu
 there are (``asks_max``). Asks spend no credit (``actors.outgoing``): an asker waits for each anyhow.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -71,6 +72,12 @@ class PeerLane:
         """Where and of what class the last plain tell was: the second one to the same begins a run."""
         self._is_marked = False
         """The node knows that there is something to send."""
+        self.due_at = math.inf
+        """When the node will look at it though it is not marked; never after the link's ``next_time``."""
+        self._soonest_s = min(
+            limits.acknowledge_after_s, limits.resend_after_max_s, limits.probe_after_s, limits.give_up_s
+        )
+        """What happens now has no consequence sooner than after so long."""
         self.asks: dict[int, Answer] = {}
         self.keeps_watch = False
         """An actor here watches one there: its silence would be news."""
@@ -203,6 +210,7 @@ class PeerLane:
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
         self._put(payload)
+        self.node.departures.is_urgent = True
         if len(self.out.queue) >= _SEND_QUESTIONS:
             self.send_now()
         return True
@@ -212,8 +220,8 @@ class PeerLane:
         if self.link.session is not None:
             self.put([envelope.CREDIT, actor_name, messages])
 
-    def poll(self, now: float) -> float | None:
-        """Send what is due; see what has ended; let waiting senders in. When to call it next if nobody marks it."""
+    def poll(self, now: float) -> None:
+        """Send what is due; see what has ended; let waiting senders in."""
         self._is_marked = False
         link, out, name, send = self.link, self.out, self.peer.name, self.node.send_datagram
         out.end_run()
@@ -226,20 +234,21 @@ class PeerLane:
                 link.send(payload, now)
             else:
                 send(name, datagram)
-        time = link.next_time()
-        if time is not None and time <= now:
-            for datagram in link.poll(now):
-                send(name, datagram)
+        if link.is_due or self.due_at > now + self._soonest_s:
             time = link.next_time()
+            if time is not None and time <= now:
+                for datagram in link.poll(now):
+                    send(name, datagram)
+                time = link.next_time()
+            self.node.departures.note(self, time)
         if link.has_ended:
             self._sessions_ended()
         if out.queue and link.has_window:
             self.mark()
-        return time
 
     def send_now(self) -> None:
         """Send what is due before the pass ends."""
-        self.node.departures.note(self, self.poll(self.node.now()))
+        self.poll(self.node.now())
 
     def hurry(self) -> None:
         """An acknowledgement is not to wait for something to travel with."""
@@ -257,10 +266,10 @@ class PeerLane:
         for payload in link.take():
             self.arrivals.open(payload)
         if not self._is_marked:
-            if self.out.queue and link.has_window:
+            if link.is_due or (self.out.queue and link.has_window):
                 self.mark()
-            else:
-                self.node.departures.look(self, link.next_time(), now)
+            elif self.due_at > now + self._soonest_s:
+                self.node.departures.note(self, link.next_time())
 
     def note_incarnation(self, incarnation: int) -> None:
         """The other lane has heard a greater incarnation of the peer."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from nfactor.actors.parking import Answer
+from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.backends.base import Transport
 
 if TYPE_CHECKING:
@@ -62,14 +63,19 @@ class Reception:
         arrived = receive()
         if arrived is None:
             return 0
-        node, now, taken = self._node, trio.current_time(), 0
-        node.departures.in_pass = True
+        node, departures, now, taken = self._node, self._node.departures, trio.current_time(), 0
+        pump = node.pump
+        handled_max = pump.handled + PASS_MESSAGES_MAX
+        departures.has_answered = False
         while arrived is not None:
+            departures.in_pass = True
             node.peer(arrived[0]).receive(arrived[1], now)
             taken += 1
-            if taken == datagrams_max:
+            if departures.is_urgent:
+                departures.flush(now)
+            if departures.has_answered or taken == datagrams_max or pump.handled >= handled_max:
                 break
             arrived = receive()
-        node.departures.flush(now)
+        departures.flush(now)
         self._poll_until = now + self._busy_poll_s
         return taken
