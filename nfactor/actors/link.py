@@ -82,6 +82,8 @@ class Link:
         segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
+        self._session: tuple[Identity, Identity] | None = None
+        """The last one that was entered."""
         self._tag_in = self._tag_out = b""
         self._head_in = self._head_out = b""
         self._peer_knows = False
@@ -109,7 +111,7 @@ class Link:
     @property
     def session(self) -> tuple[Identity, Identity] | None:
         """The session that the link is in: never the same one twice."""
-        return (self._local, self._peer) if self._state is State.OPEN else None
+        return self._session if self._state is State.OPEN else None
 
     @property
     def has_room(self) -> bool:
@@ -279,6 +281,7 @@ class Link:
         self._counts["duplicates"] += self._inbox.duplicates
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
+        self._session = self._local, self._peer
         self._tag_in, self._tag_out = tag_of(self._peer, self._local), tag_of(self._local, self._peer)
         self._head_in, self._head_out = head_of(self._lane, self._tag_in), head_of(self._lane, self._tag_out)
         self._peer_knows = False

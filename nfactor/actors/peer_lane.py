@@ -119,10 +119,12 @@ class PeerLane:
     def _checked(self, array: list[Any]) -> bytes:
         payload = self.node.messages.pack(array)
         if len(payload) > self._limits.message_octets_max:
-            raise CallerError(
-                f"a message of {len(payload)} octets is over message_octets_max={self._limits.message_octets_max}"
-            )
+            raise self._too_long(payload)
         return payload
+
+    def _too_long(self, payload: bytes) -> CallerError:
+        octets, most = len(payload), self._limits.message_octets_max
+        return CallerError(f"a message of {octets} octets is over message_octets_max={most}")
 
     def _tell_payload(self, ref: Ref, message: object, trace: bytes | None) -> bytes:
         array = [envelope.TELL, ref.actor_name, ref.key, self.node.messages.to_array(message)]
@@ -146,7 +148,7 @@ class PeerLane:
         except Exception:  # of whatever kind: the longer way says what it is
             payload = self._tell_payload(ref, message, None)
         if len(payload) > self._limits.message_octets_max:
-            self._tell_payload(ref, message, None)  # raises
+            raise self._too_long(payload)
         if not out.tell(ref.actor_name, payload):
             raise self._full(ref)
         self.mark()
@@ -177,12 +179,19 @@ class PeerLane:
 
     def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None, call: Call | None) -> int:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
-        node, number, out = self.node, self.node.next_number(), self.out
-        array = [envelope.ASK, ref.actor_name, ref.key, number, node.messages.to_array(message)]
-        if call is not None or trace is not None:
-            array += [None if call is None else [call.actor_name, call.number], trace]
-        payload = self._checked(array)
-        if len(self.asks) >= node.asks_max or not out.has_room:
+        node, out, messages = self.node, self.out, self.node.messages
+        number = node.next_number()
+        try:
+            array = [envelope.ASK, ref.actor_name, ref.key, number, messages.encoders[type(message)](message)]
+            if call is not None or trace is not None:
+                array += [None if call is None else [call.actor_name, call.number], trace]
+            payload = messages.pack_quickly(array)
+        except Exception:  # of whatever kind: the longer way says what it is
+            payload = self._checked([envelope.ASK, ref.actor_name, ref.key, number, messages.to_array(message)])
+        if len(payload) > self._limits.message_octets_max:
+            raise self._too_long(payload)
+        out.end_run()
+        if len(self.asks) >= node.asks_max or out.queued >= out.queue_max:
             raise self._full(ref)
         self.asks[number] = answer
         self.link.expects_answer = True
@@ -190,7 +199,7 @@ class PeerLane:
         out.put(payload)
         if len(self.asks) == 1 or len(out.queue) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
             self.send_now()
-        else:
+        elif not self._is_marked:
             self.mark()
         return number
 
@@ -202,17 +211,19 @@ class PeerLane:
         """Nobody waits for that answer any more."""
         if self.asks.pop(number, None) is not None and not answer.is_given:
             self.put([envelope.WITHDRAW, number, ref.actor_name])
-        self.link.expects_answer = bool(self.asks) or self.keeps_watch
+        if not self.asks:
+            self.link.expects_answer = self.keeps_watch
 
-    def answer(self, session: tuple[Identity, Identity] | None, number: int, array: list[Any]) -> bool:
+    def answer(self, session: tuple[Identity, Identity] | None, number: int, payload: bytes) -> bool:
         """Answer a question of the session; False: that session is over, or the question was taken back."""
-        payload = self.node.messages.pack(array)
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
-        self._put(payload)
+        self.out.put(payload)
         self.node.departures.is_urgent = True
         if len(self.out.queue) >= _SEND_QUESTIONS:
             self.send_now()
+        elif not self._is_marked:
+            self.mark()
         return True
 
     def give_credit(self, actor_name: str, messages: int) -> None:

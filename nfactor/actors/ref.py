@@ -124,7 +124,7 @@ class Ref(Generic[Accepts]):
         and counted as late. A plain handler of an actor here may have answered before this returns, without other
         tasks having run.
         """
-        answer = await self._user().ask(self, message, within_s)
+        answer = await (self._node or self._user()).ask(self, message, within_s)
         if reply is None:
             if answer is not None:
                 raise self._wrong(message, answer, "nothing")
