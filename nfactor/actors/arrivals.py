@@ -31,6 +31,8 @@ class Arrivals:
         self._node = lane.node
         self.questions: dict[int, RemoteAsker] = {}
         """Questions of this peer that are not answered."""
+        self.is_alone = False
+        """What is being opened came by itself: its answer has nothing to travel with."""
         self.received = 0
         """Messages for actors here."""
         self.late_replies = 0
@@ -40,7 +42,9 @@ class Arrivals:
     def open(self, payload: bytes) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
+        self.is_alone = len(arrays) == 1
         self._open_all(arrays)
+        self.is_alone = False
         self.undecodable += not is_whole
 
     def _open_all(self, arrays: list[Any]) -> None:

@@ -196,12 +196,33 @@ class PeerLane:
         self.asks[number] = answer
         self.link.expects_answer = True
         self._asked += 1
-        out.put(payload)
-        if len(self.asks) == 1 or len(out.queue) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
+        if len(self.asks) > 1:
+            self._queue(payload)
+        elif not self._send_alone(payload):  # nobody has anything to send along, but the link is not ready
+            out.put(payload)
+            self.send_now()
+        return number
+
+    def _send_alone(self, payload: bytes) -> bool:
+        """Send something at once, past the queue; False: something waits there, or the link cannot."""
+        if self.out.queue:
+            return False
+        now = self.node.now()
+        datagram = self.link.send_at_once(payload, now)
+        if datagram is None:
+            return False
+        self.node.send_datagram(self.peer.name, datagram)
+        if self.due_at > now + self._soonest_s:
+            self.node.departures.note(self, self.link.next_time())
+        return True
+
+    def _queue(self, payload: bytes) -> None:
+        """Queue something for which somebody waits."""
+        self.out.put(payload)
+        if len(self.out.queue) >= _SEND_QUESTIONS:
             self.send_now()
         elif not self._is_marked:
             self.mark()
-        return number
 
     def has_asked(self, number: int) -> bool:
         """That question went this way and is not answered."""
@@ -218,12 +239,10 @@ class PeerLane:
         """Answer a question of the session; False: that session is over, or the question was taken back."""
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
-        self.out.put(payload)
-        self.node.departures.is_urgent = True
-        if len(self.out.queue) >= _SEND_QUESTIONS:
-            self.send_now()
-        elif not self._is_marked:
-            self.mark()
+        self.out.end_run()
+        if not (self.arrivals.is_alone and self._send_alone(payload)):
+            self.node.departures.is_urgent = True
+            self._queue(payload)
         return True
 
     def give_credit(self, actor_name: str, messages: int) -> None:
