@@ -21,14 +21,13 @@ identity answers with one that names both.
 Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
 """
 
-import attrs
-
 from nfactor.actors.frame import (
     FRAME_OCTETS,
     LANES_MAX,
     NOBODY,
     SEGMENT_OCTETS,
     SEGMENT_OCTETS_MAX,
+    TAG_OCTETS,
     Frame,
     FrameError,
     Identity,
@@ -43,23 +42,12 @@ from nfactor.actors.frame import (
 )
 from nfactor.actors.inbox import Inbox
 from nfactor.actors.link_statistics import LinkStatistics
-from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
-from nfactor.actors.session import STEPS, Effect, Source, State
+from nfactor.actors.outbox import InFlight, LinkLimits, Outbox, together
+from nfactor.actors.session import STEPS, Effect, Ended, Source, State
 from nfactor.errors import CallerError
 
 _INCARNATION_MAX = 0xFFFFFFFF
 _SEGMENT_OCTETS_MIN = 16
-
-
-@attrs.frozen
-class Ended:
-    """A session ended, or could not be had."""
-
-    reason: str
-    """``restarted``: the peer is in a newer session; ``silent``: nothing was acknowledged for too long;
-    ``unreachable``: it never answered; ``oversized``: it sent a message over the limit."""
-    in_doubt: list[bytes]
-    """The messages that may or may not have arrived, in the order of sending."""
 
 
 class Link:
@@ -84,8 +72,8 @@ class Link:
         self._inbox = self._new_inbox()
         self._session: tuple[Identity, Identity] | None = None
         """The last one that was entered."""
-        self._tag_in = self._tag_out = b""
         self._head_in = self._head_out = b""
+        """How frames of the session begin, with its tag."""
         self._peer_knows = False
         """The peer is in the session too: from now on its tag is enough."""
         self._owes_frame = False
@@ -216,24 +204,20 @@ class Link:
     def _receive_lone(self, seq: int, ack: int, octets: bytes, now: float) -> None:
         """The same for the frame that most are."""
         outbox, inbox = self._outbox, self._inbox
-        self._peer_knows = True
-        self._heard_at = now
+        self._peer_knows, self._heard_at = True, now
         if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
             self._progress_at = now
         if not inbox.receive_next(seq, octets):
             self._take_segments(expand(seq, inbox.expected), [(False, octets)], now)
             return
+        self._owe_acknowledgement(now)
         self._counts["delivered"] += 1
         self._arrived.append(octets)
-        if self._ack_at is not None:
-            self._owes_frame = True
-        else:
-            self._ack_at = now + self._limits.acknowledge_after_s
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
         none here, the peer has to be told."""
-        if self._state is State.OPEN and frame.tag == self._tag_in:
+        if self._state is State.OPEN and frame.tag == self._head_in[-TAG_OCTETS:]:
             self._peer_knows = True
             self._take_frame(frame, now)
         elif self._state is State.OPEN:
@@ -282,8 +266,8 @@ class Link:
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
         self._session = self._local, self._peer
-        self._tag_in, self._tag_out = tag_of(self._peer, self._local), tag_of(self._local, self._peer)
-        self._head_in, self._head_out = head_of(self._lane, self._tag_in), head_of(self._lane, self._tag_out)
+        self._head_in = head_of(self._lane, tag_of(self._peer, self._local))
+        self._head_out = head_of(self._lane, tag_of(self._local, self._peer))
         self._peer_knows = False
         self._outbox.restart()
         self._progress_at = self._heard_at = now
@@ -311,16 +295,21 @@ class Link:
             self._take_segments(expand(frame.seq, self._inbox.expected), frame.segments, now)
 
     def _take_segments(self, seq: int, segments: list[Segment], now: float) -> None:
-        if self._ack_at is not None or not self._inbox.is_next(seq):
-            self._owes_frame = True  # the second datagram, or something is missing: the peer should know
-        else:
-            self._ack_at = now + self._limits.acknowledge_after_s
+        self._owe_acknowledgement(now)
+        if not self._inbox.is_next(seq):
+            self._owes_frame = True  # something is missing: the peer should know
         messages = self._inbox.receive(seq, segments)
         if messages is None:
             self._give_up("oversized")
             return
         self._counts["delivered"] += len(messages)
         self._arrived.extend(messages)
+
+    def _owe_acknowledgement(self, now: float) -> None:
+        if self._ack_at is None:
+            self._ack_at = now + self._limits.acknowledge_after_s
+        else:
+            self._owes_frame = True  # the second datagram does not wait
 
     def hurry(self) -> None:
         """An acknowledgement is not to wait for something to travel with."""
@@ -332,11 +321,6 @@ class Link:
         """The messages that have arrived since the last call."""
         messages, self._arrived = self._arrived, []
         return messages
-
-    @property
-    def has_ended(self) -> bool:
-        """``ended`` has something to tell."""
-        return bool(self._ended)
 
     def ended(self) -> list[Ended]:
         """The sessions that have ended since the last call, oldest first; drain it before ``take``."""
@@ -377,7 +361,7 @@ class Link:
             segments.extend(self._outbox.cut(now))
             if segments:
                 self._owes_frame, self._ack_at = False, None
-                return self._pack(segments)
+                return [self._frame(run) for run in together(segments, self._mtu)]
         elif self._state is State.OPENING and now >= self._hello_at:
             self._hello_at = now + self._outbox.round_trip.time_out
             self._outbox.round_trip.timed_out()
@@ -385,7 +369,7 @@ class Link:
         if not self._owes_frame and (self._ack_at is None or now < self._ack_at):
             return []
         self._owes_frame, self._ack_at = False, None
-        return [self._frame(0, [])]
+        return [self._frame([])]
 
     @property
     def _probes(self) -> bool:
@@ -396,7 +380,7 @@ class Link:
         if silent and now >= self._heard_at + self._limits.probe_after_s:
             self._put(b"", now)
 
-    def _frame(self, seq: int, run: list[InFlight]) -> bytes:
+    def _frame(self, run: list[InFlight]) -> bytes:
         is_open = self._state is State.OPEN
         is_tagged = is_open and self._peer_knows
         return build(
@@ -405,26 +389,10 @@ class Link:
                 opening=not is_open,
                 source=NOBODY if is_tagged else self._local,
                 target=NOBODY if is_tagged else self._peer,
-                tag=self._tag_out if is_tagged else b"",
-                seq=seq,
+                tag=self._head_out[-TAG_OCTETS:] if is_tagged else b"",
+                seq=run[0].seq if run else 0,
                 ack=self._inbox.expected if is_open else 0,
                 sack=self._inbox.sack() if is_open else 0,
                 segments=[(segment.more, segment.octets()) for segment in run],
             )
         )
-
-    def _pack(self, segments: list[InFlight]) -> list[bytes]:
-        """Consecutive segments share a datagram while there is room."""
-        datagrams: list[bytes] = []
-        run: list[InFlight] = []
-        octets = FRAME_OCTETS
-        for segment in segments:
-            size = SEGMENT_OCTETS + segment.end - segment.start
-            if run and (segment.seq != run[-1].seq + 1 or octets + size > self._mtu):
-                datagrams.append(self._frame(run[0].seq, run))
-                run, octets = [], FRAME_OCTETS
-            run.append(segment)
-            octets += size
-        datagrams.append(self._frame(run[0].seq, run))
-        assert all(len(datagram) <= self._mtu for datagram in datagrams)
-        return datagrams

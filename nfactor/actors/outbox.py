@@ -11,7 +11,7 @@ from collections import deque
 
 import attrs
 
-from nfactor.actors.frame import SACK_SEGMENTS
+from nfactor.actors.frame import FRAME_OCTETS, SACK_SEGMENTS, SEGMENT_OCTETS
 
 _REORDER_SEGMENTS = 3
 """This many later segments must have arrived before a missing one is called lost."""
@@ -114,6 +114,21 @@ class InFlight:
     def octets(self) -> bytes:
         """This segment's part of the message."""
         return self.payload if self.end - self.start == len(self.payload) else self.payload[self.start : self.end]
+
+
+def together(segments: list[InFlight], mtu: int) -> list[list[InFlight]]:
+    """Which of them share a datagram: consecutive ones, while there is room."""
+    runs: list[list[InFlight]] = []
+    octets = 0
+    for segment in segments:
+        size = SEGMENT_OCTETS + segment.end - segment.start
+        assert FRAME_OCTETS + size <= mtu
+        if not runs or segment.seq != runs[-1][-1].seq + 1 or octets + size > mtu:
+            runs.append([])
+            octets = FRAME_OCTETS
+        runs[-1].append(segment)
+        octets += size
+    return runs
 
 
 class Outbox:

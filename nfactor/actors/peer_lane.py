@@ -17,13 +17,14 @@ from nfactor.actors import envelope
 from nfactor.actors.arrivals import Arrivals
 from nfactor.actors.calls import Call
 from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
-from nfactor.actors.link import Ended, Link
+from nfactor.actors.link import Link
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
 from nfactor.actors.runs import NO_RUN, Route
+from nfactor.actors.session import Ended
 from nfactor.errors import (
     CallerError,
     MailboxFull,
@@ -271,8 +272,7 @@ class PeerLane:
                     send(name, datagram)
                 time = link.next_time()
             self.node.departures.note(self, time)
-        if link.has_ended:
-            self._sessions_ended()
+        self._sessions_ended()
         if out.queue and link.has_window:
             self.mark()
 
@@ -291,8 +291,7 @@ class PeerLane:
         """Take a datagram of this lane."""
         link = self.link
         link.receive(datagram, now)
-        if link.has_ended:
-            self._sessions_ended()
+        self._sessions_ended()
         for payload in link.take():
             self.arrivals.open(payload)
         if not self._is_marked:
