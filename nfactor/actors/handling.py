@@ -39,16 +39,12 @@ def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool
     function = actor.plain_functions.get(type(message))
     if function is None or node.onlookers.see_messages:
         return False
-    mailbox = cell.mailbox
-    if mailbox is None:
-        mailbox = cell.make_mailbox()
-    elif len(mailbox):
-        return False
+    mailbox = cell.make_mailbox()
+    assert not len(mailbox), "an idle actor has messages"
     mailbox.handled += 1
     cell.in_handler = True
     try:
-        if not asker.reply(function(actor, message)):
-            node.late_replies += 1
+        node.late_replies += not asker.reply(function(actor, message))
     except Exception as error:
         _raised(cell, error, [Entry(message, None, asker)])
     cell.in_handler = False

@@ -64,8 +64,7 @@ class Outgoing:
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
-        if self._route is not None:
-            self.end_run()
+        self.end_run()
         self.queue.append(payload)
         self._counts.append(1)
         self.queued += 1
@@ -79,8 +78,7 @@ class Outgoing:
 
     def tell(self, actor_name: str, payload: bytes) -> bool:
         """Queue a message for an actor; False: there is no room or no credit, or others wait for some."""
-        if self._route is not None:
-            self.end_run()
+        self.end_run()
         spent = self.spent.get(actor_name, 0)
         if spent >= self.credit_max or self.queued >= self.queue_max:
             return False

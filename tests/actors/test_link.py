@@ -376,3 +376,37 @@ def test_only_a_greater_incarnation_is_news() -> None:
     assert 2 == a.peer_incarnation
     a.note_incarnation(3)
     assert ["restarted"] == [ended.reason for ended in a.ended()]
+
+
+def test_a_message_in_one_datagram_over_the_limit_is_found_too() -> None:
+    """Once the session is open, where most messages take a shorter way."""
+    a, b = Link(1, 200, limits=LIMITS), Link(1, 200, limits=LinkLimits(message_octets_max=50))
+    a.send(b"first", 0.0)
+    exchange(a, b)
+    assert [b"first"] == b.take()
+    assert b.send_at_once(bytes(51), 0.0) is None
+    datagram = a.send_at_once(bytes(51), 0.0)
+    assert datagram is not None
+    b.receive(datagram, 0.0)
+    assert [] == b.take()
+    assert ["oversized"] == [ended.reason for ended in b.ended()]
+
+
+def test_what_is_sent_at_once_is_what_poll_would_send() -> None:
+    """And acknowledges what has come. What cannot leave at once is not taken."""
+    a, b = open_pair()
+    c, d = open_pair()
+    for one, other in ((a, b), (c, d)):
+        one.send(b"question", 1.0)
+        other.receive(one.poll(1.0)[0], 1.0)
+    d.send(b"answer", 1.0)
+    datagram = b.send_at_once(b"answer", 1.0)
+    assert [datagram] == d.poll(1.0)
+    assert datagram is not None
+    a.receive(datagram, 1.0)
+    assert [b"answer"] == a.take()
+    assert a.idle
+    assert b.send_at_once(bytes(500), 1.0) is None, "it takes several segments"
+    assert Link(1, 200).send_at_once(b"hello", 1.0) is None, "there is no session"
+    b.send(b"waits", 1.0)
+    assert b.send_at_once(b"behind it", 1.0) is None

@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 from nfactor.actors import Actor, DeadLetter, Instrument, LinkLimits, Messages, Ref, TraceContext, handles, message
 from nfactor.actors.convert import Mismatch
 from nfactor.actors.flat import STRING_OCTETS_MAX
-from nfactor.errors import CodecError, MailboxFull, ProtocolError
+from nfactor.errors import ActorDead, CallerError, CodecError, MailboxFull, ProtocolError
 from tests.actors.network import Network
-from tests.actors.samples import MESSAGES as SAMPLES, Add, virtual_time
+from tests.actors.samples import MESSAGES as SAMPLES, Add, Counter, Stop, Total, virtual_time
 from tests.actors.worlds import peer, two_nodes
 
 
@@ -329,3 +329,83 @@ async def test_the_keyed_actors_of_a_table_get_no_runs() -> None:
         assert SAMPLES.flats[Add].tag == 1
         await trio.sleep(1)
         assert {"no-remote-actor": 3} == world.a.statistics().dead_letters
+
+
+@virtual_time
+async def test_a_message_that_does_not_fit_into_the_run_that_it_would_begin_goes_by_itself() -> None:
+    async with two_nodes(messages=MESSAGES) as world:
+        diary = Diary()
+        await world.supervisor.start(lambda: diary, name="diary")
+        ref = world.a.ref("b", "diary")
+        told = [Flat(number, 0.5, True, None, b"", text) for number, text in enumerate(("one", "fünf", "two", "three"))]
+        for one in told:
+            ref.tell_nowait(one)
+        await trio.sleep(1)
+        assert told == diary.seen
+
+
+@virtual_time
+async def test_what_is_longer_than_a_message_may_be_is_refused_whichever_way_it_goes() -> None:
+    """And what is not arrives, one by one if need be."""
+    limits = LinkLimits(message_octets_max=40)
+    async with two_nodes(limits=limits, messages=MESSAGES) as world:
+        diary = Diary()
+        await world.supervisor.start(lambda: diary, name="diary")
+        ref = world.a.ref("b", "diary")
+        for _ in range(2):
+            with pytest.raises(CallerError, match="message_octets_max=40"):
+                ref.tell_nowait(Names(["x" * 50]))
+            with pytest.raises(CallerError, match="message_octets_max=40"):
+                await ref.tell(Names(["x" * 50]))
+            with pytest.raises(CallerError, match="message_octets_max=40"):
+                await ref.ask(Names(["x" * 50]))
+        with pytest.raises(CodecError):
+            await ref.ask(One(2**64))
+        for number in range(20):
+            ref.tell_nowait(One(number))
+        await trio.sleep(1)
+        assert [One(number) for number in range(20)] == diary.seen
+
+
+@virtual_time
+async def test_messages_with_envelopes_of_their_own_leave_before_the_pass_ends_too() -> None:
+    """So that the other node works on them meanwhile."""
+    async with two_nodes(messages=MESSAGES) as world:
+        diary = Diary()
+        await world.supervisor.start(lambda: diary, name="diary")
+        ref = world.a.ref("b", "diary")
+        await ref.tell(Names(["first"]))
+        await trio.sleep(1)
+        before = world.network.datagrams
+        for number in range(300):
+            ref.tell_nowait(Names([str(number)]))
+        assert world.network.datagrams > before
+        await trio.sleep(1)
+        assert [Names(["first"]), *[Names([str(number)]) for number in range(300)]] == diary.seen
+
+
+@virtual_time
+async def test_many_who_ask_at_once_get_each_their_own_answer() -> None:
+    async with two_nodes() as world:
+        await world.supervisor.start(Counter, name="counter")
+        ref, totals = world.a.ref("b", "counter"), []
+        before = world.network.datagrams
+
+        async def ask() -> None:
+            totals.append((await ref.ask(Add(1), Total)).number)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(ask)
+        assert list(range(1, 101)) == sorted(totals)
+        assert world.network.datagrams - before <= 20
+
+
+@virtual_time
+async def test_a_question_may_stop_its_actor_and_is_answered() -> None:
+    async with two_nodes() as world:
+        await world.supervisor.start(Counter, name="counter", restart="temporary")
+        ref = world.a.ref("b", "counter")
+        await ref.ask(Stop())
+        with pytest.raises(ActorDead):
+            await ref.ask(Add(1), Total)
