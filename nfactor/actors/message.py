@@ -89,8 +89,8 @@ class Messages:
         self.decoders: dict[int, Decode] = {tag: self._codecs[cls][1] for tag, cls in self._by_tag.items()}
         """By tag: what makes a message of an array, or raises whatever."""
         flats = {cls: compile_flat(cls, tag) for tag, cls in self._by_tag.items()}
+        # How the messages that can travel in runs do, by class and by tag.
         self.flats: dict[type, Flat] = {cls: flat for cls, flat in flats.items() if flat is not None}
-        """By class: how those that can travel in runs do."""
         self.flats_by_tag: dict[int, Flat] = {flat.tag: flat for flat in self.flats.values()}
         self.pack_quickly = msgpack.Packer(use_bin_type=True).pack
         """``pack``, with whatever msgpack raises."""

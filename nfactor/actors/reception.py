@@ -51,10 +51,11 @@ class Reception:
         """Take in what comes in the next moment, until an answer is there or another task has something to do. While
         nothing comes, other processes may run: the one that is to answer, for one."""
         pump = self._node.pump
+        handled_max = pump.handled + PASS_MESSAGES_MAX
         for _ in range(_POLLS_MAX):
             if not self._take_in(1):
                 os.sched_yield()
-            if (answer is not None and answer.is_given) or not pump.is_idle:
+            if (answer is not None and answer.is_given) or not pump.is_idle or pump.handled >= handled_max:
                 return
 
     def _take_in(self, datagrams_max: int) -> int:
