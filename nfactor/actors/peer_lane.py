@@ -132,17 +132,24 @@ class PeerLane:
         return self._checked(array if trace is None else [*array, trace])
 
     def tell_plain(self, route: Route, ref: Ref, message: object) -> None:
-        """Send a message without a trace, which does not fit into the run that is open, or raise MailboxFull."""
-        out, messages, cls = self.out, self.node.messages, type(message)
+        """Send a message without a trace, or raise MailboxFull."""
+        if not self._tell_plain(route, ref, message):
+            raise self._full(ref)
+
+    def _tell_plain(self, route: Route, ref: Ref, message: object) -> bool:
+        """Let a message join the run that is open, or begin one, or go by itself; False: no credit, or no room."""
+        out, messages, cls, run = self.out, self.node.messages, type(message), route.run
+        is_full = run is not NO_RUN and len(run.values) >= run.end
+        if run.cls is cls and not is_full and run.note(message, run.values):
+            return True
         flat = messages.flats.get(cls) if self._last == (route, cls) and ref.key is None else None
         if flat is not None:
-            is_full = route.run is not NO_RUN and len(route.run.values) >= route.run.end
             run = out.begin_run(route, ref.actor_name, cls, flat)
             if run is not NO_RUN and run.note(message, run.values):
                 if is_full:
                     self.send_now()
                 self.mark()
-                return
+                return True
         self._last = route, cls
         try:
             payload = route.prefix + messages.pack_quickly(messages.encoders[cls](message))
@@ -151,10 +158,11 @@ class PeerLane:
         if len(payload) > self._limits.message_octets_max:
             raise self._too_long(payload)
         if not out.tell(ref.actor_name, payload):
-            raise self._full(ref)
+            return False
         self.mark()
         if not len(out.queue) % _SEND_MESSAGES:
             self.send_now()
+        return True
 
     def tell_nowait(self, ref: Ref, message: object, trace: bytes | None) -> None:
         """Send a message or raise MailboxFull."""
@@ -164,6 +172,8 @@ class PeerLane:
 
     async def tell(self, ref: Ref, message: object, trace: bytes | None) -> bool:
         """Send a message, after waiting for room and credit if need be; False: nothing was awaited."""
+        if trace is None and self._tell_plain(ref.route, ref, message):
+            return False
         payload = self._tell_payload(ref, message, trace)
         if self.out.tell(ref.actor_name, payload):
             self.mark()

@@ -103,11 +103,16 @@ class Ref(Generic[Accepts]):
             self._route = Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
         return self._route
 
-    def lane_for(self, message: object) -> "PeerLane":
-        """The lane to the other node on which a message travels."""
+    @property
+    def route(self) -> Route:
+        """The way to an actor on another node."""
         route = self._route or self._find()
         assert type(route) is Route
-        return route.lanes[getattr(message, "__message_system__", False)]
+        return route
+
+    def lane_for(self, message: object) -> "PeerLane":
+        """The lane to the other node on which a message travels."""
+        return self.route.lanes[getattr(message, "__message_system__", False)]
 
     @overload
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...

@@ -12,29 +12,11 @@ from nfactor.actors.frame import NOBODY, Frame, Identity, build
 from nfactor.actors.link import Link
 from nfactor.actors.session import STEPS, Effect, Source, State
 from nfactor.errors import CallerError
+from tests.actors.links import LIMITS, exchange, open_pair
 from tests.actors.schedule import Plan, Schedule
 
-LIMITS = LinkLimits(give_up_s=1.0)
 SCHEDULES = int(os.environ.get("NFACTOR_LINK_SCHEDULES", "500"))
 """``make nightly`` draws 20,000."""
-
-
-def exchange(a: Link, b: Link, now: float = 0.0, rounds: int = 10) -> None:
-    """Carry everything between two links, at one instant, acknowledgements that could wait included."""
-    for _ in range(rounds):
-        for one, other in ((a, b), (b, a)):
-            one.hurry()
-            for datagram in one.poll(now):
-                other.receive(datagram, now)
-
-
-def open_pair(mtu: int = 200, limits: LinkLimits = LIMITS) -> tuple[Link, Link]:
-    """Two links in a session, with nothing under way."""
-    a, b = Link(1, mtu, limits=limits), Link(1, mtu, limits=limits)
-    a.send(b"first", 0.0)
-    exchange(a, b)
-    assert [b"first"] == b.take()
-    return a, b
 
 
 def check(schedule: Schedule) -> None:
@@ -376,37 +358,3 @@ def test_only_a_greater_incarnation_is_news() -> None:
     assert 2 == a.peer_incarnation
     a.note_incarnation(3)
     assert ["restarted"] == [ended.reason for ended in a.ended()]
-
-
-def test_a_message_in_one_datagram_over_the_limit_is_found_too() -> None:
-    """Once the session is open, where most messages take a shorter way."""
-    a, b = Link(1, 200, limits=LIMITS), Link(1, 200, limits=LinkLimits(message_octets_max=50))
-    a.send(b"first", 0.0)
-    exchange(a, b)
-    assert [b"first"] == b.take()
-    assert b.send_at_once(bytes(51), 0.0) is None
-    datagram = a.send_at_once(bytes(51), 0.0)
-    assert datagram is not None
-    b.receive(datagram, 0.0)
-    assert [] == b.take()
-    assert ["oversized"] == [ended.reason for ended in b.ended()]
-
-
-def test_what_is_sent_at_once_is_what_poll_would_send() -> None:
-    """And acknowledges what has come. What cannot leave at once is not taken."""
-    a, b = open_pair()
-    c, d = open_pair()
-    for one, other in ((a, b), (c, d)):
-        one.send(b"question", 1.0)
-        other.receive(one.poll(1.0)[0], 1.0)
-    d.send(b"answer", 1.0)
-    datagram = b.send_at_once(b"answer", 1.0)
-    assert [datagram] == d.poll(1.0)
-    assert datagram is not None
-    a.receive(datagram, 1.0)
-    assert [b"answer"] == a.take()
-    assert a.idle
-    assert b.send_at_once(bytes(500), 1.0) is None, "it takes several segments"
-    assert Link(1, 200).send_at_once(b"hello", 1.0) is None, "there is no session"
-    b.send(b"waits", 1.0)
-    assert b.send_at_once(b"behind it", 1.0) is None

@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 from nfactor.actors import Actor, DeadLetter, Instrument, LinkLimits, Messages, Ref, TraceContext, handles, message
 from nfactor.actors.convert import Mismatch
 from nfactor.actors.flat import STRING_OCTETS_MAX
-from nfactor.errors import ActorDead, CallerError, CodecError, MailboxFull, ProtocolError
+from nfactor.errors import CallerError, CodecError, MailboxFull, ProtocolError
 from tests.actors.network import Network
-from tests.actors.samples import MESSAGES as SAMPLES, Add, Counter, Stop, Total, virtual_time
+from tests.actors.samples import MESSAGES as SAMPLES, Add, virtual_time
 from tests.actors.worlds import peer, two_nodes
 
 
@@ -382,30 +382,3 @@ async def test_messages_with_envelopes_of_their_own_leave_before_the_pass_ends_t
         assert world.network.datagrams > before
         await trio.sleep(1)
         assert [Names(["first"]), *[Names([str(number)]) for number in range(300)]] == diary.seen
-
-
-@virtual_time
-async def test_many_who_ask_at_once_get_each_their_own_answer() -> None:
-    async with two_nodes() as world:
-        await world.supervisor.start(Counter, name="counter")
-        ref, totals = world.a.ref("b", "counter"), []
-        before = world.network.datagrams
-
-        async def ask() -> None:
-            totals.append((await ref.ask(Add(1), Total)).number)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(100):
-                nursery.start_soon(ask)
-        assert list(range(1, 101)) == sorted(totals)
-        assert world.network.datagrams - before <= 20
-
-
-@virtual_time
-async def test_a_question_may_stop_its_actor_and_is_answered() -> None:
-    async with two_nodes() as world:
-        await world.supervisor.start(Counter, name="counter", restart="temporary")
-        ref = world.a.ref("b", "counter")
-        await ref.ask(Stop())
-        with pytest.raises(ActorDead):
-            await ref.ask(Add(1), Total)
