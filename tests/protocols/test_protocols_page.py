@@ -25,14 +25,14 @@ def rows(title: str) -> list[list[str]]:
 
 
 def test_the_table_of_a_migration_is_the_codes() -> None:
-    table, states = {}, []
+    table, states = {}, {}
     for cells in rows("Migration"):
         name = re.fullmatch(r"`([A-Z]+)`", cells[0])
         if name and len(cells) == 3 and ("→" in cells[2] or not cells[2]):
-            states.append(name[1])
+            states[name[1]] = cells[1].rstrip(".").lower()
             for event, following in re.findall(r"`([A-Z]+)` → `([A-Z]+)`", cells[2]):
                 table[name[1], event] = following
-    assert [state.name for state in State] == states
+    assert [(state.name, state.value.lower()) for state in State] == list(states.items())
     assert {(state.name, event.name): following.name for (state, event), following in TABLE.items()} == table
 
 

@@ -106,6 +106,11 @@ class Bury:
     """Time has passed: the tombstone may go."""
 
 
+@attrs.frozen
+class Protect:
+    """Time has passed: the flow's turn has come to go to another replica."""
+
+
 # ---------------------------------------------------------------- replication
 
 
@@ -267,6 +272,8 @@ class Runtime:
     last: int = 0
     """Number of the last commit that was sent to the replica."""
     kept: tuple[Commit | Wait, ...] = ()
+    bare: bool = False
+    """The replica has died, and another is to have the flow, which it has not been sent."""
     copies: tuple[tuple[str, int, Past], ...] = ()
     """Primary, epoch, past."""
     stored: tuple[tuple[str, int], ...] = ()

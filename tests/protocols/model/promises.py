@@ -21,7 +21,7 @@ def includes(past: Past, out: Past) -> bool:
 def protects(me: Runtime) -> bool:
     """Whether it says that the flow, which it owns, survives its death."""
     unknown = any(isinstance(one, Commit) and one.whole for one in me.kept)
-    return me.phase == "owned" and me.replica != "" and not unknown
+    return me.phase == "owned" and me.replica != "" and not (unknown or me.bare)
 
 
 def counting(nodes: Sequence[Node], fate: "Fate") -> tuple[list[Runtime], Switch]:

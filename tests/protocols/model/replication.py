@@ -18,6 +18,8 @@ from tests.protocols.model.turn import Turn
 def commit(turn: Turn[Runtime], packets: tuple[tuple[int, ...], ...], *, whole: bool) -> None:
     """The flow's state has changed, and these packets may leave when that is stored."""
     me = turn.node
+    whole = whole or me.bare
+    turn.be(bare=False)
     if not me.replica:
         for past in packets:
             turn.put("S", Out(past))
@@ -57,7 +59,8 @@ def stored(turn: Turn[Runtime], sender: str, message: Stored) -> None:
 
 
 def replace(turn: Turn[Runtime], replicas: str, receipts: Receipts, loose: Loose) -> None:
-    """Take another replica if ours is dead: it gets the state as it is now, with all that has not come out."""
+    """Take another replica if ours is dead. It gets all that has not come out, with the state as it is now; a flow of
+    which everything is out has time."""
     me = turn.node
     if me.replica in replicas:
         return
@@ -73,10 +76,10 @@ def replace(turn: Turn[Runtime], replicas: str, receipts: Receipts, loose: Loose
     )
     waits = tuple(one for one in me.kept if isinstance(one, Wait))
     turn.be(replica=replicas[turn.place % len(replicas)] if replicas else "", last=0, kept=())
-    whole = me.phase == "owned" and turn.variation != "no second replica"
-    if left or whole:
-        commit(turn, left, whole=whole)
-    turn.be(kept=(*turn.node.kept, *waits) if left else (*waits, *turn.node.kept))
+    turn.be(bare=me.phase == "owned" and turn.node.replica != "" and turn.variation != "no second replica")
+    if left:
+        commit(turn, left, whole=False)
+    turn.be(kept=(*turn.node.kept, *waits))
     settle(turn)
 
 

@@ -15,6 +15,7 @@ from tests.protocols.model.parts import (
     Packet,
     Prepare,
     Prepared,
+    Protect,
     Redirected,
     Runtime,
     SetOut,
@@ -36,6 +37,8 @@ def handle(turn: Turn[Runtime], sender: str, message: object) -> None:
             source.set_out(turn, message)
         case Bury():
             source.bury(turn)
+        case Protect():
+            replication.commit(turn, (), whole=True)
         case Prepare():
             flow.prepare(turn, sender, message)
         case Prepared():

@@ -90,7 +90,7 @@ def _depart(turn: Turn[Runtime]) -> None:
     me, migration = turn.node, turn.node.migration
     assert migration is not None
     _be(turn, state=INSTALLING, record=me.past, had=me.epoch)
-    turn.be(phase="gone", past=())
+    turn.be(phase="gone", past=(), bare=False)
     turn.say(migration.target, Install(migration.epoch, me.past))
     if turn.variation == "replica forgets at departure":
         moved(turn, me.epoch)

@@ -22,6 +22,7 @@ from tests.protocols.model.parts import (
     Node,
     Packet,
     Past,
+    Protect,
     Runtime,
     SetOut,
     Switch,
@@ -195,7 +196,7 @@ class World:
             yield from self._do(state, fated, "packet", "S", Packet(number))
         for place, name in enumerate(RUNTIMES):
             for message in self._own_accord(state[place], state[INBOX + place]):
-                if isinstance(message, Bury):
+                if isinstance(message, Bury | Protect):
                     yield from self._do(state, fate, "time", name, message)
                 elif fate.migrations:
                     fated = attrs.evolve(fate, migrations=fate.migrations - 1)
@@ -223,16 +224,18 @@ class World:
         return self._after(fated, PLACE[name], self._number(Crashed(name)), self._empty, ())
 
     def _work_out_own_accord(self, node: int, inbox: int) -> list[object]:
-        """What this runtime may do: set out with the flow; or bury it, when nothing of it can be on its way."""
-        me = self._values[node]
+        """What this runtime may do: set out, bury (when nothing can be on its way to here), have the flow stored."""
+        me, found = self._values[node], list[object]()
+        if isinstance(me, Runtime) and me.bare:
+            found.append(Protect())
         if isinstance(me, Runtime) and me.migration is None:
             if me.phase == "gone" and all(way != DATA for way, _, _ in self._values[inbox]):
-                return [Bury()]
+                found.append(Bury())
             if me.phase == "owned" and (
                 not me.asked_by or self.bounds.variation == "a flow may set out before it has arrived"
             ):
-                return [SetOut(other) for other in self.bounds.runtimes if other not in me.name + me.dead]
-        return []
+                found += [SetOut(other) for other in self.bounds.runtimes if other not in me.name + me.dead]
+        return found
 
     def _dying(self, state: State, fate: Fate, name: str) -> Fate:
         """A second death that comes before the first is made good for may cost the flow."""
@@ -275,7 +278,9 @@ class World:
             case "packet":
                 return f"packet {message.number} comes to the switch"
             case "time":
-                return f"{receiver}'s tombstone goes"
+                return (
+                    f"{receiver}'s tombstone goes" if message == Bury() else f"{receiver} sends the flow to its replica"
+                )
             case "set out":
                 return f"{receiver} sets out with the flow for {message.target}"
             case "declare":
