@@ -1,14 +1,14 @@
 """Judges of a cluster at rest: the counts of its nodes agree with each other, and no flow is tied to anything."""
 
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap_cluster import FLOWS_MAX, HeapCluster
+from nfactor.testing.heap_cluster import FLOWS_MAX, HeapCluster, Runtime, Switch
 
 
 def neighbours_agree(cluster: HeapCluster) -> None:
     """(a) What no node has said of packets died with the dead: as many as their neighbours gave to them and did not get
     back. And what a living node was given by another is what it got. For runs in which no port lost anything."""
     dead = {death.node for death in cluster.history.deaths}
-    nodes = [*cluster.switches.values(), *cluster.runtimes.values()]
+    nodes: list[Switch | Runtime] = [*cluster.switches.values(), *cluster.runtimes.values()]
     ledgers = {node.node.name: node.ledger for node in nodes if node.node.name not in dead}
     given = sum(ledger.handed[name] for ledger in ledgers.values() for name in dead)
     came = sum(ledger.taken[name] for ledger in ledgers.values() for name in dead)
