@@ -48,11 +48,13 @@ class Schedule:
     traffic_us: int = TRAFFIC_US
     """For so long there is traffic: shorter than it takes to see that somebody is dead, or longer than all that follows
     from it."""
-    keep_in_flight: bool = True
+    keep_messages: bool = True
+    keep_packets: bool = True
+    """Whether what a node had sent when it died arrives."""
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
     """Deliveries of messages (counted from the beginning of the traffic) before which a node dies; SENDER or RECEIVER:
-    the runtime that sends or receives that message, or the next one that a runtime does."""
+    the runtime that sends or receives that message, or the next one that is no sign of life."""
     pauses: list[tuple[int, str, int]] = attrs.Factory(list)
     """When, who, for how long."""
     broken: list[tuple[int, str, str]] = attrs.Factory(list)
@@ -83,8 +85,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     }
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
-    schedule.keep_in_flight = rng.random() < 0.7
-    schedule.flows_end = rng.random() < 0.2
+    schedule.keep_messages, schedule.keep_packets = rng.random() < 0.5, rng.random() < 0.7
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = ["switch-0"]
     if scenario in ("cluster", "restarts"):
@@ -95,7 +96,9 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, RECEIVER])))
+            schedule.kill_at.append(
+                (rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, SENDER, RECEIVER]))
+            )
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -103,7 +106,7 @@ def draw(scenario: str, seed: int) -> Schedule:
                 schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
-    schedule.flows_end = scenario != "restarts" and rng.random() < 0.15
+    schedule.flows_end = rng.random() < 0.15
     return schedule
 
 
@@ -141,7 +144,7 @@ class Run:
             packet_step_s=0.2 if schedule.flows_end else 0.001,
         )
         self.network = self.cluster.network
-        self.network.keep_in_flight = schedule.keep_in_flight
+        self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
         self.network.before = self._before
         self.network.after = self._after
         self.first = self.network.delivered
@@ -200,7 +203,7 @@ class Run:
         due = [death for death in self._to_kill if death[0] <= delivery.number - self.first]
         for death in due if self._killing else ():
             name = {SENDER: delivery.sender, RECEIVER: delivery.receiver}.get(death[1], death[1])
-            if name != death[1] and name not in self.cluster.runtimes:
+            if name != death[1] and (name not in self.cluster.runtimes or delivery.kind == "Heartbeat"):
                 continue  # the next one
             self._to_kill.remove(death)
             if self.network.nodes[name].alive:
@@ -304,7 +307,7 @@ class Run:
             replicated=cluster.mode.replicates,
             lag_packets_max=cluster.mode.every_packets + 8,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
-            or not (schedule.keep_in_flight and self._serves),
+            or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
             overlapping=len(deaths) > 1,
         )
