@@ -142,6 +142,27 @@ def _collected(made: dict[str, list[Any]]) -> Any:
         yield
 
 
+def _plan(
+    runtimes: int,
+    switches: int,
+    functions: Callable[[], Sequence[NF]],
+    time_outs: TimeOuts,
+    replication: str,
+    engine: EngineKind,
+) -> ClusterPlan:
+    return ClusterPlan(
+        runtimes=runtimes,
+        switches=switches,
+        engine=lambda: open_engine(
+            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs, common_clock=True
+        ),
+        classifier=lambda: FlowClassifier("auto"),
+        records=tuple(cls for function in functions() for cls in function.records),
+        flows_max=1000,
+        replication=Mode.parse(replication),
+    )
+
+
 def run(
     frames: Sequence[bytes],
     *,
@@ -166,17 +187,7 @@ def run(
 ) -> Run:
     """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
     out = Out()
-    plan = ClusterPlan(
-        runtimes=runtimes,
-        switches=switches,
-        engine=lambda: open_engine(
-            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
-        ),
-        classifier=lambda: FlowClassifier("auto"),
-        records=tuple(cls for function in functions() for cls in function.records),
-        flows_max=1000,
-        replication=Mode.parse(replication),
-    )
+    plan = _plan(runtimes, switches, functions, time_outs or TimeOuts(), replication, engine)
     chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
