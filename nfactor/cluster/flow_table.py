@@ -34,13 +34,7 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.pump import Gate
-from nfactor.cluster.recovery_messages import (
-    CommitsStored,
-    FinishFlows,
-    RecoveryOver,
-    SetReplicas,
-    StepTaken,
-)
+from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
@@ -387,6 +381,7 @@ class FlowTable(Role, ActorTable[None]):
         return self._ledger.counters(
             nf_errors=statistics.nf_errors,
             nf_error_sample=statistics.nf_error_sample,
+            nf_counters=self._engine.chain.counters(),
             protection=self.replicator.protection(),
         )
 

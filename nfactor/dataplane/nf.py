@@ -23,6 +23,7 @@ flows can be moved and recovered without asking it.
 from typing import Any, ClassVar, Final
 
 from nfactor.dataplane.memory import Table as Table, numbers as numbers, text as text
+from nfactor.dataplane.shared import NONE_LEFT as NONE_LEFT, Counter as Counter, Pool as Pool
 from nfactor.dataplane.state import (
     array as array,
     f64 as f64,
