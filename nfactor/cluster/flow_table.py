@@ -38,6 +38,7 @@ from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, Recove
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
+from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -69,7 +70,7 @@ class FlowTable(Role, ActorTable[None]):
         self._egress = egress
         self._mode = mode
         self.view = view
-        engine.follows = mode.replicates  # else nobody asks which flows a burst has changed
+        engine.follows = mode.replicates or engine.chain.has_aliases  # else nobody asks which flows a burst has changed
         self._threaded = threaded
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
@@ -143,6 +144,8 @@ class FlowTable(Role, ActorTable[None]):
 
     def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         rows, emitted = self._engine.touched, self._engine.take_emitted()
+        if emitted:
+            burst, emitted = teach(self._engine, burst, codes, emitted)
         self._records += len(emitted)
         held = codes == HELD
         if held.any():

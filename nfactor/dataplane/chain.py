@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from nfactor.dataplane.nf import NF
+from nfactor.dataplane.nf import NF, Alias
 from nfactor.dataplane.shared import Counter, Pool
 from nfactor.dataplane.state import Schema, i64, schema_of, state, u8, u32
 from nfactor.errors import CallerError
@@ -66,6 +66,11 @@ class Chain:
             HEADER.size + sum(schema.size for schema in schemas if schema is not None),
             tuple((f.name, *(f"{f.name}_{reason}" for reason in f.drop_reasons)) for f in functions),
         )
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether flows may have other keys as well."""
+        return any(Alias in function.records for function in self.functions)
 
     def pools(self) -> dict[str, Pool]:
         """Pools that NFs have as attributes, as ``NF.attribute``."""

@@ -60,6 +60,17 @@ def drop(index: int) -> int:
     return DROP + 1 + index
 
 
+@record
+class Alias:
+    """Emitted with a packet whose addresses the NF has rewritten: what answers it belongs to the same flow.
+
+    ``pkt.emit(nf.Alias(direction=pkt.direction))`` with each such packet until something has come back, for the word
+    travels with the packet. An NF that does so names ``nf.Alias`` in its ``records``."""
+
+    direction: u8
+    """That of the packet."""
+
+
 class Flow:
     """What an NF sees of a flow where there is no packet: its key, and a way to emit records."""
 
