@@ -44,6 +44,8 @@ class Commit:
     """Flows that the replica had not known before: until it has stored this, they are not protected."""
     message: StoreCommit | None = None
     """As it was sent."""
+    doubtful: set[bytes] = attrs.Factory(set)
+    """Addresses of switches that have lost their memory since it was sent."""
 
     @property
     def empty(self) -> bool:
@@ -68,18 +70,21 @@ class Commit:
         """The same, sorted by bucket; what is of one flow stays in order."""
         return self.part(np.argsort(self.buckets, kind="stable"), np.argsort(self.emitted_buckets(), kind="stable"))
 
-    def after(self, sequence: int, came: Watermark) -> "Commit":
+    def after(self, sequence: int, came: Watermark) -> tuple["Commit", int]:
         """What is left of it, which had that number, when a replica has died that had come so far: packets that went
-        on, and drops and emitted records."""
+        on, and drops and emitted records. And how many packets may have come or not, as a switch has forgotten it:
+        they are not among what is left, for nothing may come twice."""
         told = sequence <= came.outcomes
-        out = np.zeros(len(self.codes), bool)
+        out, doubtful = np.zeros(len(self.codes), bool), np.zeros(len(self.codes), bool)
         if len(self.burst):
             released = [switch for switch, last in came.packets.items() if sequence <= last]
             sources = cluster_frame.sources(self.burst)
             out |= np.array([source in released for source in sources], bool)
             out |= np.isin(self.burst.marks, np.fromiter(came.marks, np.uint64, len(came.marks)))
-        left = np.flatnonzero(np.where(self.codes <= REPLY, ~out, not told))
-        return self.part(left, np.arange(0 if told else len(self.emitted)))
+            doubtful = np.array([source in self.doubtful for source in sources], bool) & (self.codes <= REPLY)
+        left = np.flatnonzero(np.where(self.codes <= REPLY, ~(out | doubtful), not told))
+        rest = self.part(left, np.arange(0 if told else len(self.emitted)))
+        return rest, int(np.count_nonzero(doubtful & ~out))
 
 
 def merged(commits: Iterable[Commit], *, piece: int) -> Commit:

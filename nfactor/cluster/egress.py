@@ -4,6 +4,8 @@ Both halves of a runtime end here: the flow table with what needs no replica, an
 runtimes' commits release.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from nfactor.backends.base import Port
@@ -23,6 +25,8 @@ class Egress:
         self._reporter = reporter
         self._released: dict[bytes, dict[bytes, int]] = {}
         """By switch and primary, the last commit whose packets were sent there, the latest last."""
+        self._present: dict[bytes, bytes] = {}
+        """Addresses of switches, where some have begun again."""
         self._owing: dict[bytes, None] = {}
         """Switches that are to have a receipt for which the port had no room."""
 
@@ -35,14 +39,27 @@ class Egress:
         """Send packets to the switch that each came from; what the port refuses is dropped and counted."""
         if len(burst):
             cluster_frame.turn_back(burst, source=self._port.address)
+            if self._present:
+                self._readdress(burst)
             taken = self._port.send(burst)
             self._ledger.sent += taken
             self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+
+    def follow(self, switches: Iterable[bytes]) -> None:
+        """A switch has begun again, and has another address: what its earlier life sent goes back to it. (The last two
+        octets of an address are the incarnation: ``nfactor.cluster.addresses``.)"""
+        self._present = {address[:4]: address for address in switches}
+
+    def _readdress(self, burst: Burst) -> None:
+        for place, start in enumerate(burst.offsets.tolist()):
+            target = burst.frame(place)[:6]
+            burst.data[start : start + 6] = np.frombuffer(self._present.get(target[:4], target), np.uint8)
 
     def receipt(self, to: bytes, primary: bytes, sequence: int) -> None:
         """Tell the switch, behind the packets, whose commit they were and which. Where the port has no room it is told
         with the next one, or when ``flush`` is called. Each receipt says again what the last ones said: a link may lose
         some."""
+        to = self._present.get(to[:4], to)
         released = self._released.setdefault(to, {})
         released.pop(primary, None)
         released[primary] = sequence

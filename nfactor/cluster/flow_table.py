@@ -28,17 +28,20 @@ from nfactor.cluster.messages import (
     PrepareFlows,
     ReadFlow,
     Workload,
+    pack_u32,
     unpack_records,
     unpack_u32,
 )
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
+from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
+from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -76,6 +79,8 @@ class FlowTable(Role, ActorTable[None]):
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
         self._gate = Gate()
+        self._switch_names: dict[bytes, str] = {}
+        """By address, in the present view."""
         self._waiting: list[Burst] = []
         self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
         """Keys that are held, by migration or claim, and who will send their states."""
@@ -122,11 +127,29 @@ class FlowTable(Role, ActorTable[None]):
 
     # ---------------------------------------------------------------- packets
 
-    def _arrived(self, burst: Burst) -> None:
-        """Packets are a switch's, by their source address."""
-        names = {member.address: member.name for member in self.view.of_kind("switch")}
-        for address, count in cluster_frame.count_sources(burst).items():
-            self._ledger.take(names.get(address, address.hex(":")), count)
+    def _arrived(self, burst: Burst) -> Burst:
+        """Packets are a switch's, by their source address. What comes from none that is in the view (an earlier life of
+        a switch, say) is not taken: its flows may be elsewhere by now."""
+        counts = cluster_frame.count_sources(burst)
+        for address, count in counts.items():
+            name = self._switch_names.get(address)
+            if name is not None:
+                self._ledger.take(name, count)
+                continue
+            self._ledger.received += count
+            strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
+            self._ledger.drop("fenced", burst.select(np.flatnonzero(strange)))
+            burst = burst.select(np.flatnonzero(~strange))
+        return burst
+
+    def follow_switches(self) -> None:
+        """The view has changed: packets of a switch that has begun again go to where it is now."""
+        switches = self.view.of_kind("switch")
+        renewed = {earlier for earlier, name in self._switch_names.items() if self.view.known[name].address != earlier}
+        self._switch_names = {member.address: member.name for member in switches}
+        if renewed:
+            self._egress.follow([member.address for member in switches])
+            self.replicator.doubt(renewed)
 
     def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         """The engine is done with packets from the port."""
@@ -344,6 +367,7 @@ class FlowTable(Role, ActorTable[None]):
             if source == message.node:
                 self.give_up(migration)
         self._drain()
+        self.view.finish(message.node)
         return StepTaken()
 
     # ---------------------------------------------------------------- flows that end
@@ -366,6 +390,20 @@ class FlowTable(Role, ActorTable[None]):
         return FlowsEnded(len(keys), self._engine.statistics().flows, self._records)
 
     # ---------------------------------------------------------------- questions
+
+    @settled
+    def keys_of(self, switch: str) -> FlowKeys:
+        """Flows here whose keys that switch owns."""
+        keys = self._engine.keys()
+        mine = dict(by_owner(keys, self.view.names("switch"))).get(switch)
+        return FlowKeys(keys.array[:0] if mine is None else keys.array[mine])
+
+    @settled
+    def report(self, keys: FlowKeys) -> tuple[bytes, bytes, bytes]:
+        """Keys, epochs and packet counts of those that are still here, as they travel."""
+        epochs, records, statuses = self._engine.copy(keys)
+        here = statuses == Status.OK
+        return keys.where(here).octets(), pack_u32(epochs[here]), pack_u32(packets_of(records[here]))
 
     @settled
     def workload(self) -> Workload:

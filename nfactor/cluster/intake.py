@@ -33,16 +33,16 @@ def settled(handler: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[A, 
 
 
 class Intake:
-    """Calls ``arrived`` with a burst, has the engine process it, calls ``processed`` with it and its codes; ``marker``
-    with the frame of a marker. With ``threaded`` the engine runs in a worker thread, and whoever else uses the engine
-    calls ``settle`` first."""
+    """Calls ``arrived`` with a burst, has the engine process what that returns, calls ``processed`` with it and its
+    codes; ``marker`` with the frame of a marker. With ``threaded`` the engine runs in a worker thread, and whoever else
+    uses the engine calls ``settle`` first."""
 
     def __init__(
         self,
         port: Port,
         engine: Engine,
         *,
-        arrived: Callable[[Burst], None],
+        arrived: Callable[[Burst], Burst],
         processed: Callable[[Burst, Any], None],
         marker: Callable[[bytes], None],
         threaded: bool,
@@ -77,7 +77,7 @@ class Intake:
         """Deal with a burst at once."""
         for part, marker in _parts(burst):
             if len(part):
-                self._arrived(part)
+                part = self._arrived(part)
                 self._processed(part, self._engine.process(part))
             if marker is not None:
                 self._marker(marker)
@@ -85,8 +85,7 @@ class Intake:
     async def _take_threaded(self, worker: Worker, burst: Burst) -> None:
         for part, marker in _parts(burst):
             if len(part):
-                self._arrived(part)
-                worker.give(part)
+                worker.give(self._arrived(part))
                 await worker.wait()
                 self.settle()
             if marker is not None:

@@ -153,7 +153,7 @@ async def _run_runtime(
         replicas = ReplicaTable(egress, ledger, reporter, life.engine.changes.copies, flows, view)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
-        await supervisor.start(lambda: Liaison(index, flows, view), name=LIAISON)
+        await supervisor.start(lambda: Liaison(index, flows, replicas, view), name=LIAISON)
         task_status.started(life)
         await trio.sleep_forever()
 

@@ -5,6 +5,7 @@ them; the order of the steps is the machine's in ``nfactor.protocols.migration``
 in, a message out, a reply back into the machine.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import attrs
@@ -18,6 +19,7 @@ from nfactor.cluster.messages import (
     FlowsInstalled,
     FlowStatuses,
     InstallFlows,
+    Member,
     Migrating,
     MigrationEnded,
     NotifyClusterCfg,
@@ -33,7 +35,20 @@ from nfactor.cluster.messages import (
 )
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
 from nfactor.cluster.ownership import owner_of
-from nfactor.cluster.recovery_messages import ClaimFlows, FlowsClaimed, Heartbeat, StepTaken, TakeBack
+from nfactor.cluster.recovery_messages import (
+    ClaimFlows,
+    FlowsClaimed,
+    FlowSet,
+    FlowsReported,
+    Heartbeat,
+    Join,
+    KnownState,
+    ReadState,
+    ReportFlows,
+    StepTaken,
+    TakeBack,
+)
+from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import REMEMBER_S
@@ -59,6 +74,8 @@ HEARTBEAT_S = 0.1
 """How often a runtime says that it lives (DESIGN section 7)."""
 MARKER_AGAIN_S = 0.2
 """When a switch has turned flows and its marker has not come for so long, it is asked for another: ports may lose."""
+REPORT_BATCH_FLOWS_MAX = 4096
+"""Flows of a report to a switch that travel in one message, at most."""
 TOMBSTONE_S = 1.0
 """How long a runtime remembers that a flow has left, so that its late packets are known as such."""
 
@@ -88,11 +105,16 @@ class _Migration:
 
 class Liaison(Role):
     """``index`` is the runtime's number; migrations are numbered so that no two runtimes ever use the same number.
-    ``flows`` is the flow table of this runtime."""
+    ``flows`` and ``replicas`` are the tables of this runtime. ``again``: how it is to be known, if it joins a cluster
+    that is there already."""
 
-    def __init__(self, index: int, flows: FlowTable, view: View) -> None:
+    def __init__(
+        self, index: int, flows: FlowTable, replicas: ReplicaTable, view: View, *, again: Member | None = None
+    ) -> None:
         self._index = index
         self._flows = flows
+        self._replicas = replicas
+        self._again = again
         self.view = view
         self._count = 0
         self._migrations: dict[int, _Migration] = {}
@@ -100,22 +122,71 @@ class Liaison(Role):
         """Nodes that are dead, and who waits until no migration to them is left."""
         self._tombstones: dict[int, tuple[bytes, ...]] = {}
         """Flows whose tombstones stand here, by migration."""
+        self._early: list[tuple[ReportFlows, Later]] = []
+        """Switches that have a later view than we."""
+        self._snapshots: dict[str, FlowKeys] = {}
+        """What is being reported to a switch."""
         flows.when_marked = self._marker
 
     def begin(self) -> None:
         """Begin to say that this runtime lives."""
+        self._beat()
+        if self._again is not None:
+            self.ask(COORDINATOR, MEMBERSHIP, Join(self._again), Done, lambda _: None)
+
+    def _beat(self) -> None:
         sign = Heartbeat(self.host.node)
         self.host.tell(COORDINATOR, MEMBERSHIP, sign)
         for switch in self.view.names("switch"):
             self.host.tell(switch, LIAISON, sign)
-        self.host.after(HEARTBEAT_S, self.begin)
+        self.host.after(HEARTBEAT_S, self._beat)
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Take the view, for the whole runtime, unless a newer one is known."""
         self._flows.settle()
-        self.view.take(message)
+        if self.view.take(message):
+            self._flows.follow_switches()
+            early, self._early = self._early, []
+            for question, later in early:
+                self.report(question).when_there(later.answer)
         return ViewTaken()
+
+    @handles(ReadState)
+    def state(self, message: ReadState) -> KnownState:
+        """For a coordinator that has begun again."""
+        return self.view.state()
+
+    @handles(ReportFlows)
+    def report(self, message: ReportFlows) -> Later:
+        """For a switch that has lost its table. What its earlier life sent is not taken any more: that begins with the
+        view in which the switch is as it is now."""
+        later = Later()
+        if self.view.term < message.term:
+            self._early.append((message, later))
+            return later
+        switch, start = message.switch, message.start
+        if start == 0:
+            self._snapshots[switch] = self._flows.keys_of(switch)
+        every = self._snapshots[switch]
+        some = FlowKeys(every.array[start : start + REPORT_BATCH_FLOWS_MAX])
+        own = FlowSet(self.host.node, self._index, *self._flows.report(some))
+        following = start + len(some)
+        if following < len(every):
+            later.answer(FlowsReported((own,), following))
+        else:
+            del self._snapshots[switch]
+            later.answer(FlowsReported((own, *self._turned(switch), *self._replicas.report(switch)), 0))
+        return later
+
+    def _turned(self, switch: str) -> Iterator[FlowSet]:
+        """Flows that a switch was told, or may have been told, to send elsewhere."""
+        for migration in self._migrations.values():
+            keys, epochs, to_target = migration.machine.turned(switch)
+            if keys:
+                owner = self.view.known[migration.target if to_target else self.host.node]
+                counts = pack_u32(np.zeros(len(keys), np.uint32))
+                yield FlowSet(owner.name, owner.index, b"".join(keys), pack_u32(epochs), counts)
 
     @handles(PollWorkload)
     def workload(self, message: PollWorkload) -> Workload:

@@ -5,7 +5,7 @@ It runs on the coordinator's node, as a role of its own. The order of a recovery
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from nfactor.cluster.names import COLLECTOR, FLOWS, LIAISON, OUTSIDE, REPLICAS
 from nfactor.cluster.recovery_messages import (
     FalseAlarms,
     Heartbeat,
+    Join,
     LastHeard,
     NodeRecovered,
     ReadFalseAlarms,
@@ -26,7 +27,8 @@ from nfactor.cluster.recovery_messages import (
     TakeBack,
     Witness,
 )
-from nfactor.cluster.role import Role
+from nfactor.cluster.role import Later, Role
+from nfactor.cluster.survey import Survey
 from nfactor.cluster.view import View
 from nfactor.protocols.recovery import Recovery, Step
 
@@ -39,8 +41,8 @@ _Order: TypeAlias = tuple[str, str, object, type]
 
 class Membership(Role):
     """Owns the view of one cluster, which begins with ``members``. ``observed``: the outside takes views as well, and
-    is told what was recovered. ``ready`` is called when every node knows the cluster, and every runtime its
-    replicas."""
+    is told what was recovered. ``ready`` is called when every node knows the cluster, and every runtime its replicas.
+    ``again``: another life of it has led this cluster, so the nodes are asked what they know of it."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Membership(Role):
         dead_after_s: float,
         observed: bool,
         ready: Callable[[], None] = lambda: None,
+        again: bool = False,
     ) -> None:
         self._members = members
         self._all = [member.name for member in members]
@@ -60,27 +63,82 @@ class Membership(Role):
         self._dead_after_s = dead_after_s
         self._observed = observed
         self._ready = ready
+        self._again = again
         self._heard: dict[str, float] = {}
         self._inquiries: dict[str, list[bool]] = {}
         """Runtimes that are suspected, and what witnesses said so far."""
+        self._joining: list[tuple[Member, Later]] = []
+        """Nodes that want to be in it, and cannot yet."""
         self._unfenced: set[str] = set()
         """Runtimes that are dead, and of which the switches may still take frames."""
         self._waiting: deque[Recovery] = deque()
         """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
-        self._packets: list[Released] = []
-        self._outcomes: list[Released] = []
-        """How far replicas that died had come, as the switches and the outside say."""
+        self._admissions: dict[int, Later] = {}
+        """Who is told when all know of a node that has joined."""
+        self._open: set[str] = set()
+        """Nodes that are dead, and whose recovery is not over."""
+        self._packets: dict[str, tuple[Released, ...]] = {}
+        """How far replicas that died had come, as each switch says, and the outside."""
         self._recoveries = 0
         self._false_alarms = 0
+        self._begun = False
 
     def begin(self) -> None:
         """Tell everybody the first view, and the runtimes their replicas; then watch."""
+        if self._again:
+            Survey(self.ask, self._members, self._dead_after_s, self.host, observed=self._observed, then=self._take_up)
+        else:
+            self._take_members(self._members, ())
+
+    def _take_up(self, term: int, members: tuple[Member, ...], unfinished: Collection[str]) -> None:
+        """What nodes know of the cluster, of which this is another life. What was not finished is done again: each step
+        of a recovery may be."""
+        self.view.take(NotifyClusterCfg(term, members))
+        self._take_members(members, unfinished)
+
+    def _take_members(self, members: tuple[Member, ...], unfinished: Collection[str]) -> None:
+        self._members = members
+        self._all += [member.name for member in members if member.name not in self._all]
         now = self.host.now()
-        self._heard = {member.name: now for member in self._members if member.kind == "runtime"}
+        self._heard = dict.fromkeys(self._all, now)
         self._take_view()
-        first = Recovery(0, "")  # its first steps are those of a beginning, too
-        self._start_step(first)
+        self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
+        for name in sorted(unfinished):
+            self._start_recovery(name)
+
+    @handles(Join)
+    def wants_in(self, message: Join) -> Later:
+        """A node has begun, or begun again. A runtime that was in the cluster has lost its flows: they are recovered
+        before its next life may come in, under the same name."""
+        later = Later()
+        self._joining.append((message.member, later))
+        self._look_who_may_join()
+        return later
+
+    def _look_who_may_join(self) -> None:
+        if not self._begun:
+            return
+        joining, self._joining = self._joining, []
+        for member, later in joining:
+            earlier = next((known for known in self._members if known.name == member.name), None)
+            if earlier is not None and earlier.kind == "runtime" and earlier.address != member.address:
+                self._declare_dead(member.name)
+            if member.name in self._open:
+                self._joining.append((member, later))
+            else:
+                self._admit(member, later)
+
+    def _admit(self, member: Member, later: Later) -> None:
+        others = tuple(known for known in self._members if known.name != member.name)
+        self._members = tuple(sorted((*others, member), key=lambda known: (known.kind != "switch", known.index)))
+        if member.name not in self._all:
+            self._all.append(member.name)
+        self._heard[member.name] = self.host.now()
+        self._take_view()
+        admission = Recovery(0, "")
+        self._admissions[id(admission)] = later
+        self._start_step(admission)
 
     @handles(ReadView)
     def read_view(self, message: ReadView) -> NotifyClusterCfg:
@@ -123,8 +181,12 @@ class Membership(Role):
     def _declare_dead(self, name: str) -> None:
         """Fence it and tell everybody at once, whatever else is on its way: others may be waiting for its answer."""
         self._members = tuple(member for member in self._members if member.name != name)
-        self._unfenced.add(name)
         self._take_view()  # questions to it end with that
+        self._start_recovery(name)
+
+    def _start_recovery(self, name: str) -> None:
+        self._open.add(name)
+        self._unfenced.add(name)
         self._recoveries += 1
         self._start_step(Recovery(self._recoveries, name))
 
@@ -167,8 +229,8 @@ class Membership(Role):
                 return []
 
     def _answered(self, recovery: Recovery, node: str, answer: Any) -> None:
-        if isinstance(answer, ViewTaken):
-            (self._outcomes if node == OUTSIDE else self._packets).extend(answer.released)
+        if isinstance(answer, ViewTaken) and recovery.step is Step.FENCING:
+            self._packets[node] = answer.released
         if node not in recovery.waiting:
             return
         recovery.answered(node, answer.flows if isinstance(answer, StepTaken) else 0)
@@ -180,8 +242,7 @@ class Membership(Role):
         if step is Step.VIEWING:
             self._unfenced.discard(recovery.dead)
         if recovery.number == 0 and step is Step.CLAIMING:
-            self._ready()
-            self._watch()
+            self._admitted(recovery)
         elif step is Step.REPLACING and self._recovery is not None:
             self._waiting.append(recovery)  # one after the other from here on
         elif step is Step.OVER:
@@ -191,14 +252,27 @@ class Membership(Role):
                 self._recovery = recovery
             self._start_step(recovery)
 
+    def _admitted(self, admission: Recovery) -> None:
+        later = self._admissions.pop(id(admission), None)
+        if later is not None:
+            later.answer(Done())
+        if not self._begun:
+            self._begun = True
+            self._ready()
+            self._watch()
+            self._look_who_may_join()
+
     def _over(self, recovery: Recovery) -> None:
+        self._open.discard(recovery.dead)
         if self._observed:
-            seconds = self.host.now() - self._heard[recovery.dead]
+            now = self.host.now()
+            seconds = now - self._heard.get(recovery.dead, now)
             told = NodeRecovered(recovery.dead, recovery.flows, seconds)
             self.ask(OUTSIDE, COLLECTOR, told, Done, lambda _: None)
         self._recovery = self._waiting.popleft() if self._waiting else None
         if self._recovery is not None:
             self._start_step(self._recovery)
+        self._look_who_may_join()
 
     # ---------------------------------------------------------------- orders
 
@@ -217,4 +291,6 @@ class Membership(Role):
         runtimes = sorted({*self._names("runtime"), *self._unfenced}, key=self._all.index)
         place = runtimes.index(runtime)
         replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
-        return SetReplicas(self.view.term, replicas, tuple(self._packets), tuple(self._outcomes))
+        outcomes = self._packets.get(OUTSIDE, ())
+        packets = [told for node, released in self._packets.items() if node != OUTSIDE for told in released]
+        return SetReplicas(self.view.term, replicas, tuple(packets), outcomes)

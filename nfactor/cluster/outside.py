@@ -19,7 +19,7 @@ from nfactor.backends.base import Port
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.outcome_messages import Outcomes
-from nfactor.cluster.recovery_messages import NodeRecovered
+from nfactor.cluster.recovery_messages import KnownState, NodeRecovered, ReadState
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
@@ -206,10 +206,14 @@ class Collector(Role):
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Believe nobody else from now on; how far those had come who are in the view no more."""
-        if not self.view.take(message):
-            return ViewTaken()
-        gone = [names for names in sorted(self._told) if names[0] not in self.view]
-        return ViewTaken(tuple(Released(*names, self._told.pop(names)) for names in gone))
+        self.view.take(message)
+        gone = [names for names in sorted(self._told) if names[0] in self.view.unfinished]
+        return ViewTaken(tuple(Released(*names, self._told[names]) for names in gone))
+
+    @handles(ReadState)
+    def state(self, message: ReadState) -> KnownState:
+        """For a coordinator that has begun again."""
+        return self.view.state()
 
     @handles(Outcomes)
     def outcomes(self, message: Outcomes) -> Done:
@@ -238,6 +242,9 @@ class Collector(Role):
     @handles(NodeRecovered)
     def node_recovered(self, message: NodeRecovered) -> Done:
         """The membership tells it."""
+        self.view.finish(message.node)
+        for names in [names for names in self._told if names[0] == message.node]:
+            del self._told[names]  # its next life counts anew
         self._outside.node_recovered(message)
         return Done()
 

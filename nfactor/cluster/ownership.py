@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane.buckets import buckets_of
+from nfactor.dataplane.dispatch import owner_number
 from nfactor.packet.flow_key import FlowKeys
 
 Places = npt.NDArray[np.intp]
@@ -13,9 +14,7 @@ Places = npt.NDArray[np.intp]
 
 def owner_of(key: bytes, switches: Sequence[str]) -> str:
     """One of the switches, the same for everybody who knows the same switches in the same order."""
-    if len(switches) == 1:
-        return switches[0]
-    return switches[int(buckets_of(np.frombuffer(key, np.uint8).reshape(1, -1))[0]) % len(switches)]
+    return switches[owner_number(key, len(switches))]
 
 
 def by_owner(keys: FlowKeys, switches: Sequence[str]) -> Iterator[tuple[str, Places]]:

@@ -4,7 +4,7 @@
 """
 
 from nfactor.actors import message
-from nfactor.cluster.messages import Released
+from nfactor.cluster.messages import Member, Released
 from nfactor.cluster.outcome_messages import EmittedRecords
 
 # ---------------------------------------------------------------- replication
@@ -152,6 +152,65 @@ class FinishFlows:
     keys: bytes
     epochs: bytes
     records: bytes
+
+
+# ---------------------------------------------------------------- nodes that come back
+
+
+@message(tag=100, system=True)
+class Join:
+    """A node that has begun, or begun again → membership: it wants to be in the cluster. Reply: ``Done``, when all
+    know."""
+
+    member: Member
+
+
+@message(tag=101, system=True)
+class ReadState:
+    """A coordinator that has begun again → any node: what does it know of the cluster? Reply: ``KnownState``."""
+
+
+@message(tag=102)
+class KnownState:
+    """What a node knows of the cluster."""
+
+    term: int
+    members: tuple[Member, ...]
+    unfinished: tuple[str, ...]
+    """Nodes that are dead, and whose recovery is not over as far as the node knows."""
+
+
+@message(tag=103, system=True)
+class ReportFlows:
+    """A switch that has begun again → runtime: which flows have you, of keys that are mine? To be answered by who has
+    a view of that term, or a later one. Reply: ``FlowsReported``."""
+
+    switch: str
+    term: int
+    start: int
+    """0, or ``following`` of the answer before."""
+
+
+@message(tag=104)
+class FlowSet:
+    """Flows of one owner."""
+
+    owner: str
+    index: int
+    """The owner's number among runtimes."""
+    keys: bytes
+    epochs: bytes
+    packets: bytes
+    """How many packets of each the owner has had, ``uint32``."""
+
+
+@message(tag=105)
+class FlowsReported:
+    """Flows that a runtime has, that it has turned to others, and that it keeps for runtimes that are dead."""
+
+    sets: tuple[FlowSet, ...]
+    following: int
+    """Where the next answer is to begin; 0: this is the last."""
 
 
 @message(tag=94, system=True)

@@ -4,7 +4,7 @@ Frames are known by their source address, which holds the runtime's incarnation.
 in the view is as if it had never been sent: its flows have another owner by now, which would be contradicted."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -43,17 +43,22 @@ class Relay:
         self._known = dict(runtimes)
         self._names.update(runtimes)
 
-    def released_by(self, replicas: Collection[str], switch: bytes) -> tuple[Released, ...]:
-        """How far replicas that are dead had come with whose commits, and which packets of the next ones came; asked
-        once, for their next life counts anew. ``switch`` is the address that runtimes know this switch by."""
+    def released_by(self, replicas: Iterable[str], switch: bytes) -> tuple[Released, ...]:
+        """How far replicas that are dead had come with whose commits, and which packets of the next ones came.
+        ``switch`` is the address that runtimes know this switch by."""
         told = []
         for replica in sorted(replicas):
-            loose = self._loose.pop(replica, ())
-            marks = np.concatenate([np.zeros(0, np.uint64), *loose]).astype("<u8").tobytes()
-            told.append(Released(replica, "", 0, switch, marks))
+            marks = np.concatenate([np.zeros(0, np.uint64), *self._loose.get(replica, ())])
+            told.append(Released(replica, "", 0, switch, marks.astype("<u8").tobytes()))
             mine = sorted(names for names in self._released if names[0] == replica)
-            told += [Released(*names, self._released.pop(names), switch, b"") for names in mine]
+            told += [Released(*names, self._released[names], switch, b"") for names in mine]
         return tuple(told)
+
+    def forget(self, replica: str) -> None:
+        """Its recovery is over: its next life counts anew."""
+        self._loose.pop(replica, None)
+        for names in [names for names in self._released if names[0] == replica]:
+            del self._released[names]
 
     def pass_on(self, burst: Burst) -> None:
         """Frames that came from runtimes."""

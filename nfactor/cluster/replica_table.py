@@ -5,7 +5,7 @@ by the egress, with a receipt behind them that tells the switch how far this pri
 records go to the outside; and when those are known to have arrived, the primary may forget the commit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import attrs
@@ -27,6 +27,7 @@ from nfactor.cluster.recovery_messages import (
     CommitsStored,
     FinishFlows,
     FlowsClaimed,
+    FlowSet,
     ForgetReplicas,
     Recover,
     StepTaken,
@@ -69,6 +70,8 @@ class ReplicaTable(Role):
         self.gaps = 0
         """Commits that came before an earlier one, and were ignored."""
         self._claims = 0
+        self._takeovers: dict[str, _Takeover] = {}
+        """By dead runtime."""
         reporter.completed = self._completed
 
     def begin(self) -> None:
@@ -120,6 +123,11 @@ class ReplicaTable(Role):
     @handles(Recover)
     def recover(self, message: Recover) -> Later:
         """Take over what that dead runtime had here: one batch for one switch after another."""
+        later = Later()
+        earlier = self._takeovers.get(message.node)
+        if earlier is not None:
+            earlier.over.append(later)  # a coordinator that has begun again asks anew
+            return later
         keys, epochs, records = self._store.take(message.node)
         self._done.pop(message.node, None)
         batches = [
@@ -127,49 +135,78 @@ class ReplicaTable(Role):
             for switch, places in by_owner(keys, self.view.names("switch"))
             for some in np.split(places, range(RECOVERY_BATCH_FLOWS_MAX, len(places), RECOVERY_BATCH_FLOWS_MAX))
         ]
-        takeover = _Takeover(message.node, Later(), iter(batches))
+        takeover = self._takeovers[message.node] = _Takeover(message.node, [later], batches)
         self._claim_next(takeover)
-        return takeover.over
+        return later
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
         the flows are held first."""
-        batch = next(takeover.batches, None)
-        if batch is None:
-            takeover.over.answer(StepTaken(takeover.taken))
+        if not takeover.batches:
+            del self._takeovers[takeover.dead]
+            for later in takeover.over:
+                later.answer(StepTaken(takeover.taken))
             return
+        batch = takeover.batches[0]
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
         self._flows.expect(claim, node, keys, batch.epochs)
         packets = pack_u32(packets_of(batch.records))
         question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(batch.epochs), packets)
-        self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim, batch))
+        self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim))
 
-    def _claimed(self, takeover: "_Takeover", claim: int, batch: "_Batch", answer: FlowsClaimed | None) -> None:
+    def _claimed(self, takeover: "_Takeover", claim: int, answer: FlowsClaimed | None) -> None:
         """Become the primary of what is ours now. What the dead runtime was about to give to another that lives is
         given there in its stead; what had just ended says what it had to say."""
         assert answer is not None, "switches do not leave"
+        batch = takeover.batches.pop(0)
         keys, epochs, records = batch.keys, batch.epochs, batch.records
         statuses = np.frombuffer(answer.statuses, np.uint8)
         ours, ended = statuses == Status.OK, statuses == Status.UNKNOWN
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
         self._flows.farewell(keys.where(ended), records[ended])
         elsewhere, owners = np.flatnonzero(statuses == Status.EXISTS), np.array(answer.owners, object)
-        takeover.finishing = 1
+        takeover.finishing = {}
         for owner in dict.fromkeys(answer.owners):
             places = elsewhere[owners == owner]
-            states = FinishFlows(keys.array[places].tobytes(), pack_u32(epochs[places]), records[places].tobytes())
-            takeover.finishing += 1
-            self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover))
-        self._finished(takeover, None)  # our own part
+            takeover.finishing[owner] = _Batch(
+                batch.switch, FlowKeys(keys.array[places]), epochs[places], records[places]
+            )
+        for owner, given in list(takeover.finishing.items()):
+            states = FinishFlows(given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
+            self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
+        if not answer.owners:
+            self._claim_next(takeover)
 
-    def _finished(self, takeover: "_Takeover", answer: FlowStatuses | None) -> None:
+    def _finished(self, takeover: "_Takeover", owner: str, answer: FlowStatuses | None) -> None:
         """None: that one is dead as well; its own replicas have what it had of them."""
-        takeover.finishing -= 1
+        del takeover.finishing[owner]
         if answer is not None:
             takeover.taken += answer.statuses.count(Status.OK)
         if not takeover.finishing:
             self._claim_next(takeover)
+
+    def report(self, switch: str) -> list[FlowSet]:
+        """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to
+        others in their stead."""
+        switches, sets = self.view.names("switch"), []
+        for name in self.view.unfinished:
+            if name not in self.view.known or self.view.known[name].kind != "runtime":
+                continue
+            keys, epochs, records = self._store.look(name)
+            for owner, places in by_owner(keys, switches):
+                if owner == switch:
+                    sets.append(self._set(name, FlowKeys(keys.array[places]), epochs[places], records[places]))
+        for dead, takeover in self._takeovers.items():
+            mine = [batch for batch in takeover.batches if batch.switch == switch]
+            sets += [self._set(dead, batch.keys, batch.epochs - np.uint32(1), batch.records) for batch in mine]
+            given = [(owner, batch) for owner, batch in takeover.finishing.items() if batch.switch == switch]
+            sets += [self._set(owner, batch.keys, batch.epochs, batch.records) for owner, batch in given]
+        return sets
+
+    def _set(self, owner: str, keys: FlowKeys, epochs: Epochs, records: Records) -> FlowSet:
+        index = self.view.known[owner].index
+        return FlowSet(owner, index, keys.octets(), pack_u32(epochs), pack_u32(packets_of(records)))
 
 
 @attrs.frozen(eq=False)
@@ -187,9 +224,11 @@ class _Takeover:
     """The flows of a dead runtime whose replicas were here, on their way to a new primary."""
 
     dead: str
-    over: Later
-    batches: Iterator[_Batch]
+    over: list[Later]
+    """Who is to be told."""
+    batches: list[_Batch]
+    """What has not been claimed yet."""
     taken: int = 0
     """How many go on, here or elsewhere."""
-    finishing: int = 0
-    """Runtimes that were given states and have not answered, and we ourselves."""
+    finishing: dict[str, _Batch] = attrs.Factory(dict)
+    """What was given to other runtimes that have not answered."""

@@ -6,7 +6,7 @@ again through the others, with every packet and record that it had not released.
 rows and buckets in arrays, and the engine says what has changed in them as octets.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -73,6 +73,8 @@ class Replicator:
         """Flows whose state at the replica lags behind, under ``every``."""
         self._lag = 0
         self._unstored = 0
+        self.in_doubt = 0
+        """Packets of which it is not known whether they came out, and which are not sent again."""
         self._unprotected = 0
         self._unprotected_s = 0.0
         self._unprotected_since: float | None = None
@@ -301,10 +303,18 @@ class Replicator:
         self._outstanding.settle()
         self._room()
 
+    def doubt(self, switches: Collection[bytes]) -> None:
+        """Switches at these addresses have lost what they knew: whether packets of commits that are not confirmed had
+        come there, nobody will be able to say."""
+        for channel in self._channels.values():
+            for commit in channel:
+                commit.doubtful.update(switches)
+
     def _lose(self, replica: str, came: Watermark) -> Iterator[Commit]:
         """A replica died: what of its commits it has not released."""
         for sequence, commit in self._channels.pop(replica).close():
-            rest = commit.after(sequence, came)
+            rest, doubtful = commit.after(sequence, came)
+            self.in_doubt += doubtful
             self._ledger.hand(replica, -len(rest.burst))
             self._confirmed(commit)
             yield rest

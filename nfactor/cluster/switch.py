@@ -4,9 +4,17 @@ Paper section 3.4. It has two ports. From the outside port come packets, each of
 flow; from the inside port come processed packets, which go on to the next hop. Its liaison owns the table of
 owners (an entry of it is what the paper calls a virtual switch actor), so that a redirect and the marker that answers
 it on the data path cannot be separated by a packet.
+
+Several switches share the keys by a static hash. A packet that comes to another than the owner of its key is passed on
+to that one, once, from inside port to inside port.
+
+A switch that begins again has lost its table. It asks all runtimes which flows they have (``nfactor.cluster.rebuild``);
+until all have answered packets wait, and so do questions about flows.
 """
 
 from functools import partial
+
+import numpy as np
 
 from nfactor.actors import handles
 from nfactor.backends.base import Port
@@ -15,28 +23,36 @@ from nfactor.cluster.messages import (
     Done,
     ExpireFlows,
     FlowStatuses,
+    Member,
     NotifyClusterCfg,
     RedirectFlows,
     SendMarker,
     ViewTaken,
     unpack_u32,
 )
+from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.pump import pump
+from nfactor.cluster.rebuild import Rebuild
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     FlowsClaimed,
+    FlowsReported,
     Heartbeat,
+    Join,
+    KnownState,
     LastHeard,
+    ReadState,
     RecoveryOver,
+    ReportFlows,
     StepTaken,
     Witness,
 )
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
-from nfactor.cluster.role import Role, Task
+from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
-from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.dataplane.dispatch import FOREIGN, Dispatcher
 from nfactor.dataplane.engine import Status
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -44,6 +60,8 @@ from nfactor.packet.flow_key import keys_list
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
+ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ExpireFlows, RecoveryOver)
+"""Questions that need the table."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
 
@@ -60,7 +78,9 @@ class VirtualSwitch(Role):
         *,
         next_hop: bytes,
         observed: bool,
+        again: Member | None = None,
     ) -> None:
+        """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
         self._dispatcher = dispatcher
         self._outside = outside
         self._inside = inside
@@ -75,10 +95,18 @@ class VirtualSwitch(Role):
         """Runtimes that are dead and whose flows may still be claimed."""
         self._orphans: list[Burst] = []
         self._heard: dict[str, float] = {}
+        self._switches: dict[bytes, int] = {}
+        """Numbers of all switches by the addresses of their inside ports."""
+        self._again = again
+        self._rebuild = Rebuild(dispatcher) if again is not None else None
+        self._deferred: list[tuple[object, Later]] = []
+        """Questions about flows that came before the table was there again."""
 
     def begin(self) -> None:
         """Begin to tell the outside what happens here."""
         self._reporter.begin(self.ask)
+        if self._again is not None:
+            self.ask(COORDINATOR, MEMBERSHIP, Join(self._again), Done, lambda _: None)
 
     def tasks(self) -> list[Task]:
         """See ``Role``: relay in both directions."""
@@ -95,19 +123,35 @@ class VirtualSwitch(Role):
         self._spread(burst)
 
     def packets_out(self, burst: Burst) -> None:
-        """From runtimes."""
+        """From runtimes, or from other switches, which pass on what is ours."""
+        if len(self._switches) > 1:
+            ours = np.array([source in self._switches for source in cluster_frame.sources(burst)], bool)
+            if ours.any():
+                self._passed_on(burst.select(np.flatnonzero(ours)))
+                burst = burst.select(np.flatnonzero(~ours))
         self._relay.pass_on(burst)
+
+    def _passed_on(self, burst: Burst) -> None:
+        names = {number: name for name, number in self._switch_numbers.items()}
+        for address, count in cluster_frame.count_sources(burst).items():
+            self._ledger.take(names[self._switches[address]], count)
+        self._spread(burst, passed_on=True)
 
     def wake(self) -> None:
         """Tell the outside what became of packets."""
         self._reporter.wake()
 
-    def _spread(self, burst: Burst) -> None:
+    def _spread(self, burst: Burst, *, passed_on: bool = False) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
+        if self._rebuild is not None:
+            self._wait(burst)
+            return
         owners, burst = self._dispatcher.assign(burst)
         for owner in dict.fromkeys(owners):
             packets = burst.where(owners, owner)
-            if owner < 0:
+            if owner <= FOREIGN:
+                self._pass_on(packets, FOREIGN - owner, passed_on=passed_on)
+            elif owner < 0:
                 self._ledger.drop(self._dispatcher.reasons[-1 - owner], packets)
             elif owner in self._dead:
                 self._wait(packets)
@@ -118,6 +162,17 @@ class VirtualSwitch(Role):
         cluster_frame.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
         taken = self._inside.send(packets)
         self._ledger.hand(self._names[runtime], taken)
+        self._ledger.drop("port_full", packets.slice(taken, len(packets)))
+
+    def _pass_on(self, packets: Burst, switch: int, *, passed_on: bool) -> None:
+        """To the switch that owns their keys: once, or two that disagree would play with it for ever."""
+        if passed_on:
+            self._ledger.drop("misrouted", packets)
+            return
+        member = next(member for member in self.view.of_kind("switch") if member.index == switch)
+        cluster_frame.readdress(packets, target=member.address, source=self._inside.address)
+        taken = self._inside.send(packets)
+        self._ledger.hand(member.name, taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))
 
     def _wait(self, packets: Burst) -> None:
@@ -143,17 +198,66 @@ class VirtualSwitch(Role):
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
         dropped. Packets of their flows wait until the flows are claimed."""
-        if not self.view.take(message):
-            return ViewTaken()
-        runtimes = self.view.of_kind("runtime")
-        gone = self._runtimes.keys() - {member.name for member in runtimes}
-        self._dead |= {self._runtimes[name] for name in gone}
-        self._runtimes = {member.name: member.index for member in runtimes}
-        self._names.update({member.index: member.name for member in runtimes})
-        self._addresses.update({member.index: member.address for member in runtimes})
-        self._dispatcher.set_runtimes([member.index for member in runtimes])
-        self._relay.admit({member.address: member.name for member in runtimes})
-        return ViewTaken(self._relay.released_by(gone, self._inside.address))
+        if self.view.take(message):
+            runtimes, switches = self.view.of_kind("runtime"), self.view.of_kind("switch")
+            self._dead |= {self._runtimes[name] for name in self._runtimes if name not in self.view}
+            self._runtimes = {member.name: member.index for member in runtimes}
+            self._names.update({member.index: member.name for member in runtimes})
+            self._addresses.update({member.index: member.address for member in runtimes})
+            self._switches = {member.address: member.index for member in switches}
+            self._switch_numbers = {member.name: member.index for member in switches}
+            self._dispatcher.set_switches(len(switches), self._switch_numbers[self.host.node])
+            self._dispatcher.set_runtimes([member.index for member in runtimes])
+            self._relay.admit({member.address: member.name for member in runtimes})
+            if self._rebuild is not None:
+                self._ask_for_flows(self._rebuild)
+        return ViewTaken(self._relay.released_by(self.view.unfinished, self._inside.address))
+
+    @handles(ReadState)
+    def state(self, message: ReadState) -> KnownState:
+        """For a coordinator that has begun again."""
+        return self.view.state()
+
+    # ---------------------------------------------------------------- beginning again
+
+    def _ask_for_flows(self, rebuild: Rebuild) -> None:
+        """Of all that live now, from the beginning: who has died meanwhile is spoken for by its replicas."""
+        for runtime in rebuild.begin(self.view.term, self.view.names("runtime")):
+            self._ask_next(rebuild, runtime)
+        self._look_whether_rebuilt(rebuild)
+
+    def _ask_next(self, rebuild: Rebuild, runtime: str) -> None:
+        question = ReportFlows(self.host.node, rebuild.term, rebuild.told[runtime])
+        self.ask(runtime, LIAISON, question, FlowsReported, partial(self._reported, rebuild, rebuild.term, runtime))
+
+    def _reported(self, rebuild: Rebuild, term: int, runtime: str, answer: FlowsReported | None) -> None:
+        if term != rebuild.term or answer is None:
+            return  # there is a later view, with which all are asked anew
+        for name, index in rebuild.take(runtime, answer):
+            self._names.setdefault(index, name)
+            if name not in self.view:
+                self._dead.add(index)
+        if answer.following:
+            self._ask_next(rebuild, runtime)
+        self._look_whether_rebuilt(rebuild)
+
+    def _look_whether_rebuilt(self, rebuild: Rebuild) -> None:
+        if rebuild.is_complete and self._rebuild is not None:
+            self._rebuild = None
+            deferred, self._deferred = self._deferred, []
+            for message, later in deferred:
+                later.answer(self.act(message))
+            self._spread_orphans()
+
+    def act(self, message: object) -> object:
+        """See ``Role``: while the table is not there, questions about flows wait."""
+        if self._rebuild is not None and isinstance(message, ABOUT_FLOWS):
+            later = Later()
+            self._deferred.append((message, later))
+            return later
+        return super().act(message)
+
+    # ---------------------------------------------------------------- migration
 
     @handles(RedirectFlows)
     def redirect(self, message: RedirectFlows) -> FlowStatuses:
@@ -228,6 +332,8 @@ class VirtualSwitch(Role):
     @handles(RecoveryOver)
     def recovery_over(self, message: RecoveryOver) -> StepTaken:
         """Flows that nobody has claimed are lost; what comes for them begins anew, elsewhere."""
+        self.view.finish(message.node)
+        self._relay.forget(message.node)
         for index in [index for index in self._dead if self._names[index] == message.node]:
             self._dead.discard(index)
             self._dispatcher.abandon(index)

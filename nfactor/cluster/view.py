@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nfactor.cluster.messages import Member, NotifyClusterCfg
-from nfactor.cluster.recovery_messages import SetReplicas
+from nfactor.cluster.recovery_messages import KnownState, SetReplicas
 from nfactor.protocols.replication import Watermark
 
 
@@ -16,8 +16,11 @@ class View:
     def __init__(self) -> None:
         self.term = 0
         self.members: tuple[Member, ...] = ()
+        self.known: dict[str, Member] = {}
+        """Everybody who is or was in it, as last seen."""
+        self.unfinished: dict[str, None] = {}
+        """Nodes that are dead, and whose recovery is not over."""
         self._names: frozenset[str] = frozenset()
-        self._gone: set[str] = set()
         self._watchers: list[Callable[[str], None]] = []
 
     def watch(self, watcher: Callable[[str], None]) -> None:
@@ -28,19 +31,28 @@ class View:
         """Take a view, unless a newer one is known."""
         if message.term <= self.term:
             return False
-        gone = [member.name for member in self.members]
+        earlier = [member.name for member in self.members]
         self.term, self.members = message.term, message.members
         self._names = frozenset(member.name for member in message.members)
+        self.known.update({member.name: member for member in message.members})
+        gone = [name for name in earlier if name not in self._names]
+        self.unfinished.update(dict.fromkeys(gone))
         for name in gone:
-            if name not in self._names:
-                self._gone.add(name)
-                for watcher in self._watchers:
-                    watcher(name)
+            for watcher in self._watchers:
+                watcher(name)
         return True
+
+    def finish(self, node: str) -> None:
+        """The recovery of that node is over."""
+        self.unfinished.pop(node, None)
+
+    def state(self) -> KnownState:
+        """What is known, for a coordinator that has begun again."""
+        return KnownState(self.term, self.members, tuple(self.unfinished))
 
     def is_dead(self, node: str) -> bool:
         """Whether it was in the cluster and is not any more."""
-        return node in self._gone and node not in self._names
+        return node in self.known and node not in self._names
 
     def __contains__(self, node: str) -> bool:
         return node in self._names

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from nfactor.dataplane.aliases import Aliases
+from nfactor.dataplane.buckets import buckets_of
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
 from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet import cluster_frame
@@ -34,10 +35,15 @@ died before it could say so to anyone else."""
 ENDED_MAX = 65_536
 """Flows of which that is known, at most; the oldest are forgotten first."""
 
+SWITCHES_MAX = 256
+"""Switches of one cluster, at most."""
+
 _TABLE_FULL, _NO_RUNTIME = -1, -2
 """In place of an owner, where there can be none; then come the reasons of malformed packets."""
 _FORGOTTEN = -1000
 """The owner of an entry that is in the table no more."""
+FOREIGN = -200
+"""``FOREIGN - n`` in place of an owner: the key is switch n's."""
 
 
 class _Entry:
@@ -54,6 +60,11 @@ class _Entry:
         self.moved_s = -math.inf
         self.doubt: tuple[int, float] | None = None
         self.aliases: tuple[bytes, ...] = ()
+
+
+def owner_number(key: bytes, switches: int) -> int:
+    """Which of so many switches owns a key: a static hash of it, as RSS does in a NIC (DESIGN section 8)."""
+    return 0 if switches == 1 else int(buckets_of(np.frombuffer(key, np.uint8).reshape(1, -1))[0]) % switches
 
 
 @attrs.frozen
@@ -84,10 +95,20 @@ class Dispatcher:
         self._known: dict[bytes, _Entry] = {}
         self._aliases: Aliases[_Entry] = Aliases(flows_max)
         self._ended: dict[tuple[bytes, int], float] = {}
+        self._switches, self._own = 1, 0
+        self._others: dict[int, _Entry] = {}
+        """By number, what stands for all keys of another switch."""
         self._created = self._redirected = self._forgotten = self._refused = 0
         self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
         """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
         self._malformed = {reason: _NO_RUNTIME - 1 - index for index, reason in enumerate(MALFORMED_REASONS)}
+
+    def set_switches(self, count: int, own: int) -> None:
+        """There are so many switches, and this is that one of them: keys of others are theirs (``owner_number``)."""
+        assert 0 <= own < count <= SWITCHES_MAX
+        self._switches, self._own = count, own
+        self._others = {number: _Entry(FOREIGN - number) for number in range(count) if number != own}
+        self._known.clear()
 
     def set_runtimes(self, runtimes: list[int]) -> None:
         """New flows go to these from now on, in turn; flows that have an owner keep it."""
@@ -136,11 +157,13 @@ class Dispatcher:
         except MalformedPacket as error:
             return self._malformed[error.reason]
         key, direction = self._classifier.classify(pkt)
-        alias, entry = self._aliases.get(key), self._entries.get(key)
+        alias = self._aliases.get(key)
         if alias is not None:
-            entry = alias.entry
+            entry: _Entry | None = alias.entry
             pkt.label = alias.key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
-        elif entry is None:
+        else:
+            entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
+        if entry is None:
             if len(self._entries) >= self._flows_max:
                 self._refused += 1
                 return _TABLE_FULL
@@ -180,12 +203,31 @@ class Dispatcher:
                     self._known.clear()  # what came too early is a flow of its own, whose packets are this one's now
                 self._aliases.learn(alias, entry, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
 
+    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
+        """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
+        each flow, in that epoch. The highest epoch wins."""
+        for key, epoch, count in zip(keys, epochs.tolist(), packets.tolist(), strict=True):
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry(owner)
+            elif epoch <= entry.epoch:
+                continue
+            entry.owner, entry.epoch, entry.packets = owner, epoch, count
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._known.clear()
+        self._aliases = Aliases(self._flows_max)
+
     def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
         """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
         STALE: the epoch is not higher than the entry's. ``now`` is in seconds, on any clock that does not go back."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
+            if entry is not None and entry.owner == target and entry.epoch == epoch:
+                continue  # so it was restored: the source had asked for it
             if entry is None or entry.owner != source:
                 statuses[index] = Status.UNKNOWN
             elif epoch <= entry.epoch:
@@ -213,6 +255,8 @@ class Dispatcher:
         statuses, owners = np.zeros(len(keys), np.uint8), []
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
+            if entry is not None and entry.owner == claimer and entry.epoch == epoch:
+                continue  # so it was restored: the claimer had asked for it
             if entry is not None and entry.owner == dead:
                 if epoch <= entry.epoch:
                     statuses[index] = Status.STALE

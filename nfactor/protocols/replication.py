@@ -211,6 +211,11 @@ class ReplicaStore:
         if primary in self._copies:
             self._copies[primary].drop(keys, epochs)
 
+    def look(self, primary: str) -> tuple[FlowKeys, Epochs, Records]:
+        """Copies of everything of a primary, which stays here."""
+        copies = self._copies.get(primary)
+        return self._open_copies().all() if copies is None else copies.all()
+
     def take(self, primary: str) -> tuple[FlowKeys, Epochs, Records]:
         """Everything of a primary that is dead, which is forgotten here; its next life begins to count anew."""
         self._stored.pop(primary, None)

@@ -85,7 +85,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
         in_order(flow, marks)
     outside_is_included(history, finals, chains, conditions)
     protected_survive(history, finals, conditions)
-    if not history.deaths:
+    if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
         included_came_out(history, chains)

@@ -61,6 +61,7 @@ FLOWS_MAX = 64
 class Runtime:
     """The roles of one runtime, and what a judge may look at."""
 
+    number: int
     node: HeapNode
     engine: ReferenceEngine
     flows: FlowTable
@@ -73,6 +74,7 @@ class Runtime:
 class Switch:
     """The same of a switch."""
 
+    number: int
     node: HeapNode
     role: VirtualSwitch
     dispatcher: Dispatcher
@@ -99,6 +101,7 @@ class HeapCluster:
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
+        self._entry_of: dict[int, int] = {}
         self.flow_of_key: dict[bytes, int] = {}
         self.runtimes: dict[str, Runtime] = {}
         self.switches: dict[str, Switch] = {}
@@ -137,17 +140,29 @@ class HeapCluster:
         port = self.network.ports[mac] = HeapPort(self.network, node, mac)
         return port
 
+    def restart(self, name: str) -> None:
+        """A node that is dead begins again, and knows nothing."""
+        if name == COORDINATOR:
+            self._start_coordinator(again=True)
+        elif name in self.switches:
+            self._start_switch(self.switches[name].number)
+        else:
+            self._start_runtime(self.runtimes[name].number)
+        self.history.restarts.append(name)
+
     def _start_switch(self, number: int) -> None:
         name = switch_name(number)
         node, ledger = self._node(name), Ledger(name)
         dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
-        outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number))
-        inside = self._port(node, address(Kind.SWITCH_INSIDE, number))
-        role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=address(Kind.OUTSIDE, 0), observed=True)
+        outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number, node.life))
+        inside = self._port(node, address(Kind.SWITCH_INSIDE, number, node.life))
+        next_hop, member = address(Kind.OUTSIDE, 0), Member(name, "switch", inside.address, number)
+        again = member if node.life > 1 else None
+        role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=next_hop, observed=True, again=again)
         outside.take, inside.take = role.packets_in, role.packets_out
         self._join(node, **{LIAISON: role})
         node.settle = role.wake
-        self.switches[name] = Switch(node, role, dispatcher, ledger)
+        self.switches[name] = Switch(number, node, role, dispatcher, ledger)
 
     def _start_runtime(self, number: int) -> None:
         name = runtime_name(number)
@@ -160,13 +175,14 @@ class HeapCluster:
             Chain.of([Lineage(log)]), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
             common_clock=True,
         )  # fmt: skip
-        port = self._port(node, address(Kind.RUNTIME, number))
+        port = self._port(node, address(Kind.RUNTIME, number, node.life))
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        liaison = Liaison(number, flows, view)
+        again = Member(name, "runtime", port.address, number) if node.life > 1 else None
+        liaison = Liaison(number, flows, replicas, view, again=again)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:
@@ -175,16 +191,22 @@ class HeapCluster:
 
         self._join(node, **{REPLICAS: replicas, FLOWS: flows, LIAISON: liaison})
         node.settle = settle
-        self.runtimes[name] = Runtime(node, engine, flows, replicas, liaison, ledger)
+        self.runtimes[name] = Runtime(number, node, engine, flows, replicas, liaison, ledger)
 
-    def _start_coordinator(self) -> None:
+    def _start_coordinator(self, *, again: bool = False) -> None:
         def ready() -> None:
             self.ready = True
 
         node, view = self._node(COORDINATOR), View()
         coordinator = Coordinator(view, observed=True)
         membership = Membership(
-            self._members, view, replicated=self.mode.replicates, dead_after_s=1.0, observed=True, ready=ready
+            self._members,
+            view,
+            replicated=self.mode.replicates,
+            dead_after_s=1.0,
+            observed=True,
+            ready=ready,
+            again=again,
         )
         self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership})
         self.membership, self.coordinator = membership, coordinator
@@ -199,7 +221,7 @@ class HeapCluster:
     # ---------------------------------------------------------------- the outside
 
     def feed(self, flow: int, count: int = 1) -> None:
-        """So many packets of a flow go in, each to the switch that owns its key (or any, if there are several)."""
+        """So many packets of a flow go in, all of a flow to one switch, whichever owns its key."""
         marks = range(self._last_mark + 1, self._last_mark + 1 + count)
         self._last_mark += count
         frame = packets.udp("10.0.0.1", 1000 + flow, "10.9.0.2", 53, bytes(16))
@@ -208,7 +230,8 @@ class HeapCluster:
         if flow not in self.key_of:
             self._learn(flow, burst)
         self.history.flow_of.update(dict.fromkeys(marks, flow))
-        entry = address(Kind.SWITCH_OUTSIDE, self.network.rng.randrange(len(self.switches)))
+        number = self._entry_of.setdefault(flow, self.network.rng.randrange(len(self.switches)))
+        entry = address(Kind.SWITCH_OUTSIDE, number, self.switches[switch_name(number)].node.life)
         cluster_frame.readdress(burst, target=entry, source=self._outside.address)
         self._outside.send(burst)
 
@@ -253,6 +276,8 @@ class HeapCluster:
             return
         if name in self.runtimes:
             self.history.deaths.append(self._death(self.runtimes[name]))
+        elif name in self.switches:
+            self.history.switch_deaths.append(name)
         self.network.kill(name)
 
     def pause(self, name: str, *, deadly: bool) -> None:

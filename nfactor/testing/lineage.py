@@ -93,6 +93,7 @@ class History:
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
     deaths: list[Death] = attrs.Factory(list)
+    switch_deaths: list[str] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)
 
 

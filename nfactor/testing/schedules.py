@@ -22,10 +22,12 @@ from nfactor.testing.heap_cluster import HeapCluster
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
 section 7)."""
+KILL_WITHIN_DELIVERIES = 160
+"""A node that is to die does so before one of so many messages."""
 DEADLY_US = 1_000_000
 """Who is silent for longer than this may be declared dead."""
 TRAFFIC_US = 30_000
-"""For so long there is traffic."""
+LONG_TRAFFIC_US = 2_500_000
 
 
 @attrs.define
@@ -40,6 +42,9 @@ class Schedule:
     flows: int = 4
     bursts: int = 40
     migrations: int = 4
+    traffic_us: int = TRAFFIC_US
+    """For so long there is traffic: shorter than it takes to see that somebody is dead, or longer than all that follows
+    from it."""
     keep_in_flight: bool = True
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
@@ -50,11 +55,13 @@ class Schedule:
     """When a session between two nodes ends."""
     cuts: list[tuple[int, str, str, int]] = attrs.Factory(list)
     """When nothing from one node reaches another, and for how long."""
+    restart_after_us: dict[str, int] = attrs.Factory(dict)
+    """Who of those that are killed begins again, and how long after."""
     port_loss: float = 0.0
     skew_s: float = 0.0
 
 
-SCENARIOS = ("migration", "replication", "recovery", "cluster")
+SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts")
 
 
 def draw(scenario: str, seed: int) -> Schedule:
@@ -68,33 +75,45 @@ def draw(scenario: str, seed: int) -> Schedule:
         "replication": ["strict", "strict", "strict-hold", "every=4"],
         "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
         "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
+        "restarts": ["strict", "strict", "strict-hold", "every=4", "none"],
     }
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
     schedule.keep_in_flight = rng.random() < 0.7
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
+    switches = ["switch-0"]
+    if scenario in ("cluster", "restarts"):
+        schedule.switches = rng.choice([1, 1, 2])
+        switches = [f"switch-{number}" for number in range(schedule.switches)]
+    if scenario in ("recovery", "cluster", "restarts"):
+        schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append((rng.randint(0, 40 + 6 * schedule.bursts), name))
-    if scenario != "recovery":
-        _draw_disturbances(rng, schedule, [*names, "switch-0", COORDINATOR, OUTSIDE], names)
+            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+    if scenario == "restarts":
+        for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
+            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+            if not name.startswith("runtime") or rng.random() < 0.7:
+                schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
+    if scenario in ("migration", "replication", "cluster"):
+        _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
     return schedule
 
 
 def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
     for _ in range(rng.randint(0, 3)):
         a, b = rng.sample(everybody, 2)
-        schedule.broken.append((rng.randrange(TRAFFIC_US), a, b))
+        schedule.broken.append((rng.randrange(schedule.traffic_us), a, b))
     for _ in range(rng.randint(0, 2)):
         length = rng.choice([500, 5_000, 300_000])
         a, b = rng.sample(everybody, 2)
-        schedule.cuts.append((rng.randrange(TRAFFIC_US), a, b, length))
+        schedule.cuts.append((rng.randrange(schedule.traffic_us), a, b, length))
     for _ in range(rng.randint(0, 2)):
         length = rng.choice(
             [500, 5_000, 300_000, 2_500_000] if schedule.scenario == "cluster" else [500, 5_000, 300_000]
         )
-        schedule.pauses.append((rng.randrange(TRAFFIC_US), rng.choice(runtimes), length))
+        schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
         schedule.port_loss = rng.choice([0.005, 0.05])
     schedule.skew_s = rng.choice([0.0, 0.0, 3600.0])
@@ -127,7 +146,7 @@ class Run:
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
         self._plan()
-        self.network.run(self._start_us + TRAFFIC_US)
+        self.network.run(self._start_us + self.schedule.traffic_us)
         self._stop_faults()
         self._wait(QUIET_S)
         if self._serves:
@@ -144,9 +163,9 @@ class Run:
                 runtime.node.skew_s = self.rng.uniform(0, schedule.skew_s)
         for _ in range(schedule.bursts):
             flow = self.rng.randrange(schedule.flows)
-            at(self.rng.randrange(TRAFFIC_US), partial(self.cluster.feed, flow, self.rng.choice([1, 1, 2, 4])))
+            at(self.rng.randrange(schedule.traffic_us), partial(self.cluster.feed, flow, self.rng.choice([1, 1, 2, 4])))
         for _ in range(schedule.migrations):
-            at(self.rng.randrange(TRAFFIC_US), self._migrate)
+            at(self.rng.randrange(schedule.traffic_us), self._migrate)
         for when, a, b in schedule.broken:
             at(when, partial(self.network.end_session, a, b))
         for when, a, b, length in schedule.cuts:
@@ -171,8 +190,11 @@ class Run:
 
     def _before(self, delivery: Any) -> None:
         for at, name in self.schedule.kill_at:
-            if self._killing and delivery.number - self._base == at:
+            if self._killing and delivery.number - self._base == at and self.network.nodes[name].alive:
                 self.cluster.kill(name)
+                if name in self.schedule.restart_after_us:
+                    when = self.network.now_us + self.schedule.restart_after_us[name]
+                    self.network.at(when, partial(self.cluster.restart, name))
 
     def _after(self, node: HeapNode) -> None:
         """(a) and (d), after every event."""
@@ -204,7 +226,8 @@ class Run:
     def _wait(self, seconds: float) -> None:
         cuts = [when + length for when, _, _, length in self.schedule.cuts]
         pauses = [when + length for when, _, length in self.schedule.pauses]
-        longest = max(cuts + pauses, default=0)
+        restarts = [self.schedule.traffic_us + after for after in self.schedule.restart_after_us.values()]
+        longest = max(cuts + pauses + restarts, default=0)
         quiet_from = max(self.network.now_us, self._start_us + longest)
         self.network.run(quiet_from + round(seconds * 1e6))
 
@@ -254,7 +277,8 @@ class Run:
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
             lag_packets_max=cluster.mode.every_packets + 8,
-            ports_lose=bool(schedule.port_loss) or not schedule.keep_in_flight or not self._serves,
+            ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
+            or not (schedule.keep_in_flight and self._serves),
             flows_end=schedule.flows_end,
             overlapping=len(deaths) > 1,
         )

@@ -73,7 +73,8 @@ def test_what_a_dead_replica_had_released_is_left_out_and_nothing_else(
     marks = set(whole.burst.marks.tolist())
     seen = data.draw(st.sets(st.sampled_from(sorted(marks)))) if marks else set[int]()
     came = Watermark({bytes(6): 7 if packets_came else 6}, seen, 7 if outcomes_came else 6)
-    rest = whole.after(7, came)
+    rest, doubtful = whole.after(7, came)
+    assert doubtful == 0
     expected = [
         mark
         for mark, (_, code) in zip(whole.burst.marks.tolist(), packets, strict=True)
@@ -88,8 +89,19 @@ def test_what_a_dead_replica_had_released_is_left_out_and_nothing_else(
 def test_a_receipt_at_one_switch_says_nothing_of_packets_that_came_from_another() -> None:
     whole = commit_of([(KEYS[0], 0), (KEYS[1], 0)], [])
     cluster_frame.readdress(whole.burst.slice(1, 2), target=bytes(6), source=b"switch")
-    rest = whole.after(3, Watermark({b"switch": 3}))
+    rest, _ = whole.after(3, Watermark({b"switch": 3}))
     assert rest.burst.marks.tolist() == whole.burst.marks.tolist()[:1]
+
+
+def test_what_a_switch_has_forgotten_is_in_doubt_and_does_not_come_twice() -> None:
+    whole = commit_of([(KEYS[0], 0), (KEYS[1], 0), (KEYS[2], 5)], [KEYS[0]])
+    first, second, dropped = whole.burst.marks.tolist()
+    cluster_frame.readdress(whole.burst.slice(1, 2), target=bytes(6), source=b"switch")
+    whole.doubtful.add(b"switch")
+    rest, doubtful = whole.after(3, Watermark())
+    assert ([first, dropped], 1) == (rest.burst.marks.tolist(), doubtful)
+    rest, doubtful = whole.after(3, Watermark(marks={second}))
+    assert ([first, dropped], 0) == (rest.burst.marks.tolist(), doubtful), "it is known to have come"
 
 
 def test_merged_commits_count_as_the_oldest_piece() -> None:

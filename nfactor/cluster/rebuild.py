@@ -1,0 +1,47 @@
+"""How a virtual switch that has lost its table puts it together again, from what runtimes say (DESIGN section 8).
+
+Each runtime reports the flows that it has, those that it has turned to others and not heard of since, and those that it
+keeps as the replica of a runtime that is dead. The highest epoch wins. When all have reported, no flow has changed its
+owner: what nobody reports has never been anywhere, for a runtime drops what the lost switch had still under way to it
+(``fenced``) before it reports.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from nfactor.cluster.messages import unpack_u32
+from nfactor.cluster.recovery_messages import FlowsReported
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.packet.flow_key import keys_list
+
+
+class Rebuild:
+    """Who has reported, and what."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._waiting: set[str] = set()
+        self.term = 0
+        """The view with which all were asked."""
+        self.told: dict[str, int] = {}
+        """How far each runtime's report has come."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all have reported everything."""
+        return self.term > 0 and not self._waiting
+
+    def begin(self, term: int, runtimes: Sequence[str]) -> list[str]:
+        """Begin from nothing, with these, who are to be asked."""
+        self._dispatcher.clear()
+        self.term, self._waiting, self.told = term, set(runtimes), dict.fromkeys(runtimes, 0)
+        return list(runtimes)
+
+    def take(self, runtime: str, answer: FlowsReported) -> Iterator[tuple[str, int]]:
+        """A report; the owners that it names, with their numbers."""
+        for flows in answer.sets:
+            keys = keys_list(flows.keys)
+            self._dispatcher.restore(keys, unpack_u32(flows.epochs), unpack_u32(flows.packets), flows.index)
+            yield flows.owner, flows.index
+        self.told[runtime] = answer.following
+        if not answer.following:
+            self._waiting.discard(runtime)

@@ -1,0 +1,65 @@
+"""What a coordinator asks that has begun again: what do the nodes know of the cluster that it led?
+
+The view of the highest term is the cluster's: whoever has it was told so, and who has been told of no death has done
+nothing that a death asks for. Switches and the outside are waited for (nothing can be fenced without them), and
+runtimes for as long as it takes to call one dead.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+
+from nfactor.cluster.host import Host
+from nfactor.cluster.messages import Member
+from nfactor.cluster.names import COLLECTOR, LIAISON, OUTSIDE
+from nfactor.cluster.recovery_messages import KnownState, ReadState
+
+
+class Survey:
+    """Asks at once; ``ask`` as in ``Role``. ``then`` is called once with a term, members, and who is dead and not
+    recovered."""
+
+    def __init__(
+        self,
+        ask: Callable[..., None],
+        members: tuple[Member, ...],
+        patience_s: float,
+        host: Host,
+        *,
+        observed: bool,
+        then: Callable[[int, tuple[Member, ...], Collection[str]], None],
+    ) -> None:
+        self._first = members
+        self._then = then
+        self._states: list[KnownState] = []
+        self._needed = {member.name for member in members if member.kind == "switch"} | (
+            {OUTSIDE} if observed else set()
+        )
+        self._wanted = self._needed | {member.name for member in members}
+        self._is_patient = True
+        self._over = False
+        for name in sorted(self._wanted):
+            role = COLLECTOR if name == OUTSIDE else LIAISON
+            ask(name, role, ReadState(), KnownState, partial(self._answered, name))
+        host.after(patience_s, self._lose_patience)
+
+    def _answered(self, name: str, answer: KnownState | None) -> None:
+        if answer is not None:
+            self._states.append(answer)
+        self._needed.discard(name)
+        self._wanted.discard(name)
+        self._look()
+
+    def _lose_patience(self) -> None:
+        self._is_patient = False
+        self._look()
+
+    def _look(self) -> None:
+        if self._over or self._needed or (self._wanted and self._is_patient):
+            return
+        self._over = True
+        latest = max(self._states, key=lambda state: state.term, default=KnownState(0, (), ()))
+        members = latest.members or self._first
+        names = {member.name for member in members}
+        unfinished = {name for state in self._states for name in state.unfinished if name not in names}
+        unfinished |= {member.name for state in self._states for member in state.members if member.name not in names}
+        self._then(latest.term, members, unfinished)
