@@ -43,6 +43,7 @@ from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
+from nfactor.dataplane.nf import Pool
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -390,6 +391,10 @@ class FlowTable(Role, ActorTable[None]):
         return FlowsEnded(len(keys), self._engine.statistics().flows, self._records)
 
     # ---------------------------------------------------------------- questions
+
+    def pools(self) -> dict[str, Pool]:
+        """Those of the NFs, by ``NF.attribute``."""
+        return self._engine.chain.pools()
 
     @settled
     def keys_of(self, switch: str) -> FlowKeys:

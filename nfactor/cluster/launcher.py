@@ -18,6 +18,7 @@ from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.membership import DEAD_AFTER_S, Membership
@@ -26,14 +27,17 @@ from nfactor.cluster.names import (
     COLLECTOR,
     COORDINATOR,
     FLOWS,
+    LEASES,
     LIAISON,
     MEMBERSHIP,
     OUTSIDE,
+    POOLS,
     REPLICAS,
     runtime_name,
     switch_name,
 )
 from nfactor.cluster.outside import Collector, NodeKilled, Outside, Sink
+from nfactor.cluster.pools import Pools
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
@@ -153,6 +157,7 @@ async def _run_runtime(
         replicas = ReplicaTable(egress, ledger, reporter, life.engine.changes.copies, flows, view)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
+        await supervisor.start(lambda: Pools(flows, view), name=POOLS)
         await supervisor.start(lambda: Liaison(index, flows, replicas, view), name=LIAISON)
         task_status.started(life)
         await trio.sleep_forever()
@@ -189,6 +194,7 @@ async def run_coordinator(
     """The coordinator; it has started when every node knows the cluster."""
     async with _open(world, COORDINATOR) as node, _supervised(node) as supervisor:
         view, ready = View(), trio.Event()
+        leases = Leases(view, [])
         await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
         membership = Membership(
             members(plan),
@@ -196,8 +202,9 @@ async def run_coordinator(
             replicated=plan.replication.replicates,
             dead_after_s=plan.dead_after_s,
             observed=True,
-            ready=ready.set,
+            ready=lambda: leases.stock(ready.set),
         )
+        await supervisor.start(lambda: leases, name=LEASES)
         await supervisor.start(lambda: membership, name=MEMBERSHIP)
         await ready.wait()
         task_status.started()

@@ -107,6 +107,11 @@ class Pool:
         """How many were given back that could not be of this pool."""
         return self.refusals[_STRAY]
 
+    def free_numbers(self) -> Numbers:
+        """Those that may be taken, the next one first."""
+        head = self.marks[_HEAD]
+        return self._array()[np.arange(head, head + self.free) % self.size]
+
     def lease(self) -> None:
         """Begin empty: numbers come by ``put``, and what is given back goes by ``collect``."""
         self.marks[:] = [0, 0, 0, 1]

@@ -18,6 +18,7 @@ from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
 from nfactor.testing.heap import HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.nat_cluster import NatCluster
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
@@ -57,11 +58,14 @@ class Schedule:
     """When nothing from one node reaches another, and for how long."""
     restart_after_us: dict[str, int] = attrs.Factory(dict)
     """Who of those that are killed begins again, and how long after."""
+    ports: int = 0
+    """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
+    block: int = 1
     port_loss: float = 0.0
     skew_s: float = 0.0
 
 
-SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts")
+SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat")
 
 
 def draw(scenario: str, seed: int) -> Schedule:
@@ -76,6 +80,7 @@ def draw(scenario: str, seed: int) -> Schedule:
         "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
         "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
         "restarts": ["strict", "strict", "strict-hold", "every=4", "none"],
+        "nat": ["strict", "strict", "strict-hold", "every=4", "none"],
     }
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
@@ -96,9 +101,23 @@ def draw(scenario: str, seed: int) -> Schedule:
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
             if not name.startswith("runtime") or rng.random() < 0.7:
                 schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
+    if scenario == "nat":
+        _draw_nat(rng, schedule, names)
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
     return schedule
+
+
+def _draw_nat(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
+    schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
+    schedule.ports, schedule.block = rng.choice([8, 12, 40]), rng.choice([1, 2, 4])
+    schedule.flows_end = rng.random() < 0.5
+    for name in rng.sample([*runtimes, COORDINATOR], rng.choice([0, 1, 1, 2])):
+        schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+        if name == COORDINATOR or rng.random() < 0.5:
+            schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
+    if rng.random() < 0.4:
+        _draw_disturbances(rng, schedule, [*runtimes, "switch-0", COORDINATOR, OUTSIDE], runtimes)
 
 
 def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
@@ -126,7 +145,8 @@ class Run:
         self.schedule = schedule
         self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
         outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
-        self.cluster = HeapCluster(
+        make = partial(NatCluster, ports=schedule.ports, block=schedule.block) if schedule.ports else HeapCluster
+        self.cluster = make(
             self.rng,
             runtimes=schedule.runtimes,
             switches=schedule.switches,
@@ -204,6 +224,7 @@ class Run:
             member.ledger.counters()  # raises AccountingError
         if node.name in cluster.runtimes:
             self._check_one_owner()
+            cluster.check_event()
 
     def _check_one_owner(self) -> None:
         owners: dict[bytes, str] = {}
@@ -271,6 +292,8 @@ class Run:
         for runtime in cluster.living():
             for key in list(runtime.engine.keys()):
                 state = cluster.state_of(runtime, key)
+                if not state.count:
+                    continue  # no packet of it came so far
                 finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
         conditions = Conditions(
@@ -283,6 +306,7 @@ class Run:
             overlapping=len(deaths) > 1,
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
+        cluster.check_over(flows_end=schedule.flows_end)
 
 
 def run(scenario: str, seed: int) -> None:
