@@ -114,7 +114,7 @@ class NatCluster(HeapCluster):
         history = self.history
         safe = (self.mode.strict and len(history.deaths) < 2) or not history.deaths
         if safe and not flows_end and not history.switch_deaths:
-            astray = [mark for reason, mark in history.dropped if reason == "nat_unsolicited"]
+            astray = [mark for reason, mark in history.dropped if mark in self.answers and reason.startswith("nat_")]
             if astray:
                 went = self.answers[astray[0]]
                 raise Violation(f"(k) ports: answer {astray[0]} to port {went.port} did not find flow {went.flow}")

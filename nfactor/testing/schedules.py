@@ -110,7 +110,7 @@ def draw(scenario: str, seed: int) -> Schedule:
 
 def _draw_nat(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
     schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
-    schedule.ports, schedule.block = rng.choice([8, 12, 40]), rng.choice([1, 2, 4])
+    schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
     schedule.flows_end = rng.random() < 0.5
     for name in rng.sample([*runtimes, COORDINATOR], rng.choice([0, 1, 1, 2])):
         schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -130,7 +130,7 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         schedule.cuts.append((rng.randrange(schedule.traffic_us), a, b, length))
     for _ in range(rng.randint(0, 2)):
         length = rng.choice(
-            [500, 5_000, 300_000, 2_500_000] if schedule.scenario == "cluster" else [500, 5_000, 300_000]
+            [500, 5_000, 300_000, 2_500_000] if schedule.scenario in ("cluster", "nat") else [500, 5_000, 300_000]
         )
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
