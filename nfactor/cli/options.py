@@ -5,6 +5,7 @@ say so, instead of "unrecognised".
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,9 +18,15 @@ from nfactor.protocols.replication import Kind, Mode
 
 FLOWS_LIMIT = 1 << 31
 """Rows that a flow table may be given, at most: they are numbered in 32 bits."""
+SWITCHES_MAX = 16
+"""Virtual switches that one process starts, at most."""
 RUNTIMES_MAX = 256
 """Runtimes that one process starts, at most."""
-LATER_COMMANDS = ("simulate", "up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
+SEEDS_MAX = 1 << 53
+"""Seeds of schedules end here."""
+JOBS_MAX = 256
+"""Processes that ``simulate`` starts, at most."""
+LATER_COMMANDS = ("up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
 """Commands of DESIGN section 12 that this version does not have yet."""
 
 
@@ -32,6 +39,7 @@ class ReplayOptions:
     chain: tuple[str, ...]
     rules: dict[str, Path]
     runtimes: int = 1
+    switches: int = 1
     migrate_every: int = 0
     replication: Mode = attrs.Factory(Mode)
     kill_runtime_at: int = 0
@@ -58,6 +66,15 @@ class CompileOptions:
 
 
 @attrs.frozen
+class SimulateOptions:
+    """``nfactor simulate``, checked."""
+
+    scenarios: tuple[str, ...]
+    seeds: range
+    jobs: int
+
+
+@attrs.frozen
 class GenerateOptions:
     """``nfactor generate``, checked; what is None is as the profile says."""
 
@@ -77,15 +94,21 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(f"{message} (see {self.prog} --help)")
 
 
-def parse(arguments: Sequence[str]) -> ReplayOptions | CompileOptions | GenerateOptions | None:
+def parse(
+    arguments: Sequence[str],
+) -> ReplayOptions | CompileOptions | GenerateOptions | SimulateOptions | None:
     """Options of the command, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
     if arguments and arguments[0] in LATER_COMMANDS:
-        raise CallerError(f"{arguments[0]}: not in this version yet; there are compile, demo, generate and replay")
+        raise CallerError(
+            f"{arguments[0]}: not in this version yet; there are compile, demo, generate, replay and simulate"
+        )
     said = _parser().parse_args(arguments)
     if said.command == "compile":
         return CompileOptions(_chain(said.chain), _rules(said.rules))
     if said.command == "generate":
         return _generate_options(said)
+    if said.command == "simulate":
+        return _simulate_options(said)
     return None if said.command == "demo" else _replay_options(said, arguments)
 
 
@@ -101,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_chain(replay)
     runtimes = f"runtimes to spread the flows over, 1 to {RUNTIMES_MAX} (%(default)s)"
     replay.add_argument("--runtimes", default="1", metavar="N", help=runtimes)
+    switches = f"virtual switches that share the keys, 1 to {SWITCHES_MAX} (%(default)s)"
+    replay.add_argument("--switches", default="1", metavar="M", help=switches)
     every = "begin a migration after each N input packets; needs two runtimes; a small N takes its time"
     replay.add_argument("--migrate-every", default="0", metavar="N", help=every)
     modes = (
@@ -122,11 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--out", type=Path, metavar="OUT.pcap", help="write the packets that come out")
     replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
-    later.add_argument("--switches", default="1", metavar="M")
     later.add_argument("--config", default=None, metavar="FILE.toml")
     compiling = commands.add_parser("compile", help="make the machine code of a chain, and keep it for later runs")
     _add_chain(compiling)
     _add_generate(commands)
+    _add_simulate(commands)
     return parser
 
 
@@ -171,6 +196,35 @@ def _generate_options(said: argparse.Namespace) -> GenerateOptions:
     return GenerateOptions(said.out, said.profile, changes, said.flow_sizes, packets, seed)
 
 
+def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    simulate = commands.add_parser("simulate", help="run schedules of faults drawn from seeds, and judge every run")
+    simulate.add_argument("scenario", metavar="SCENARIO", help=f"{', '.join(_scenarios())}, or all of them: all")
+    seeds = "schedules from seed A up to, and without, seed B (%(default)s); of a single one all messages are shown"
+    simulate.add_argument("--seeds", default="0:100", metavar="A:B", help=seeds)
+    jobs = f"processes to spread them over, 1 to {JOBS_MAX} (as many as there are cores)"
+    simulate.add_argument("--jobs", metavar="N", help=jobs)
+
+
+def _scenarios() -> tuple[str, ...]:
+    from nfactor.testing.schedules import SCENARIOS
+
+    return SCENARIOS
+
+
+def _simulate_options(said: argparse.Namespace) -> SimulateOptions:
+    every = _scenarios()
+    if said.scenario not in (*every, "all"):
+        raise CallerError(f"{said.scenario} is no scenario: there are {', '.join(every)} and all")
+    first, colon, behind = said.seeds.partition(":")
+    if not colon:
+        raise CallerError(f"--seeds {said.seeds}: write A:B, for example 0:100")
+    seeds = range(_number("--seeds", first, 0, SEEDS_MAX), _number("--seeds", behind, 0, SEEDS_MAX))
+    if not seeds:
+        raise CallerError(f"--seeds {said.seeds}: B must be higher than A")
+    jobs = (os.cpu_count() or 1) if said.jobs is None else _number("--jobs", said.jobs, 1, JOBS_MAX)
+    return SimulateOptions(every if said.scenario == "all" else (said.scenario,), seeds, jobs)
+
+
 def _add_chain(parser: argparse.ArgumentParser) -> None:
     functions = "firewall, monitor, balancer, http, ids, or MODULE:CLASS of your own"
     parser.add_argument(
@@ -184,20 +238,9 @@ def _chain(said: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in said.split(","))
 
 
-_LATER = (
-    # option, what it may be in this version
-    ("switches", ("1",)),
-    ("config", (None,)),
-)
-
-
 def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOptions:
-    for name, today in _LATER:
-        value = getattr(said, name)
-        if value not in today:
-            instead = " or ".join(word for word in today if word)
-            today_text = f" (today: {instead})" if instead else ""
-            raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet{today_text}")
+    if said.config is not None:
+        raise CallerError(f"--config {said.config}: not in this version yet")
     if said.flow_key not in ("auto", "five-tuple"):
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
     if said.engine not in ENGINES:
@@ -213,6 +256,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         chain=_chain(said.chain),
         rules=_rules(said.rules),
         runtimes=_number("--runtimes", said.runtimes, 1, RUNTIMES_MAX),
+        switches=_number("--switches", said.switches, 1, SWITCHES_MAX),
         migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),
         replication=Mode.parse(said.replication),
         kill_runtime_at=_number("--kill-runtime-at", said.kill_runtime_at, 0, 1 << 62),

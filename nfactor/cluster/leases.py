@@ -17,10 +17,12 @@ from nfactor.protocols.leasing import Holder, Journal, LeaseBook
 
 
 class Leases(Role):
-    """``journal`` outlives this node; ``view`` is that of ``Membership``, beside it."""
+    """``journal`` outlives this node; ``view`` is that of ``Membership``, beside it. ``begins``: this is the first life
+    of the leaser. A later one whose journal is empty leases nothing: it may have been lost with all that it said."""
 
-    def __init__(self, view: View, journal: Journal) -> None:
+    def __init__(self, view: View, journal: Journal, *, begins: bool) -> None:
         self.view = view
+        self._may_lease = begins or any(True for _ in journal)
         self.book = LeaseBook(journal)
         self._early: list[tuple[object, Later]] = []
         """Questions that came before it was known who is in the cluster."""
@@ -59,7 +61,7 @@ class Leases(Role):
     def lease(self, message: LeaseNumbers) -> NumbersLeased:
         """A block."""
         holder = Holder(message.node, message.life)
-        if not self._believes(holder):
+        if not (self._believes(holder) and self._may_lease):
             return NumbersLeased(b"")
         numbers = self.book.lease(message.pool, message.size, message.block, holder, message.count)
         return NumbersLeased(pack_u32(numbers))

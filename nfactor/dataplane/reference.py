@@ -370,10 +370,6 @@ class ReferenceEngine(Engine):
         self._emitted += [(row.key, record) for record in flow.records]
         self._expired += 1
 
-    def states(self, key: bytes) -> list[Any]:
-        """The NFs' states of a flow that processes packets here, as they lie; for judges."""
-        return self._rows[key].states()
-
     def keys(self) -> FlowKeys:
         """See ``Engine.keys``."""
         return FlowKeys.of(row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING)

@@ -10,7 +10,14 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, Came, Death, History, Processed, following
+
+ON_THE_WAY_US = 5_000
+"""What a node had sent before it died is outside by then."""
+
+
+NAT = "nat_"
+"""What a NAT in front drops is dropped by a function, too (``nat_cluster`` judges it)."""
 
 
 class Violation(AssertionError):
@@ -80,6 +87,8 @@ class Chain:
 def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
+    ends_are_ends(history, finals)
+    only_functions_drop(history)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
         in_order(flow, marks)
@@ -110,6 +119,27 @@ def at_most_once(history: History) -> None:
         )
 
 
+def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
+    """(c) The end of a flow is told once, and only of one that is over."""
+    told = Counter(ended.born for _, ended in history.ends)
+    for born, count in told.items():
+        if count > 1:
+            raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
+    for flow, final in finals.items():
+        if final.born in told:
+            raise Violation(f"(c) at most once: the end of flow {flow} was told, and it goes on at {final.node}")
+
+
+def only_functions_drop(history: History) -> None:
+    """(a) No packet is dropped by us: schedules fill no table and no buffer, and none comes where its flow is no
+    more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
+    dead = history.deaths or history.switch_deaths
+    reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
+    for reason, mark in history.dropped:
+        if reason not in reasons and not reason.startswith(NAT):
+            raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
+
+
 def _chain_of(history: History, flow: int, final: Final) -> list[int]:
     """(f) What the final state is made of."""
     marks = Chain(history.processed).of(final.born, final.count, final.digest)
@@ -131,15 +161,24 @@ def in_order(flow: int, marks: list[int]) -> None:
 def outside_is_included(
     history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
 ) -> None:
-    """(e) Output commit: every packet and record that came out is in the past of the state that survived, if that flow
-    has not begun anew since. Under ``every`` a crash may take back what came out, within the bound."""
+    """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
+    have begun anew since only where flows end, or all who had its state died. Under ``every`` a crash may take back
+    what came out, within the bound; so may a second death what came out before it."""
     if not conditions.strict and history.deaths:
         return
+    spared_us = max((death.time_us for death in history.deaths), default=0) + ON_THE_WAY_US
     for came, what in _seen_outside(history):
         flow = history.flow_of[came.mark]
         final = finals.get(flow)
-        if final is None or final.born != came.born:
+        if conditions.overlapping and came.time_us <= spared_us:
             continue
+        if final is None or final.born != came.born:
+            if conditions.flows_end or conditions.overlapping:
+                continue
+            raise Violation(
+                f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
+                "nothing is left of that"
+            )
         chain = chains[flow]
         if came.count > len(chain) or chain[came.count - 1] != came.mark:
             raise Violation(

@@ -5,11 +5,13 @@ carries when it leaves: two states are equal only if they come of the same packe
 judge needs to know of a run is in its ``History``: what went in, what was processed where, what came out.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from nfactor.cluster.messages import MigrationEnded
 from nfactor.dataplane import nf
 
 MULTIPLIER, MODULUS = 1_103_515_245, 2_147_483_647
@@ -19,6 +21,9 @@ EMIT_EVERY = 3
 """A record is emitted for each third packet of a flow."""
 DROP_EVERY = 11
 """A packet whose mark is a multiple of this is dropped, after it has changed the state."""
+
+CHOSEN = "lineage_chosen"
+"""The reason that is told of those."""
 
 
 def following(digest: int, mark: int) -> int:
@@ -44,6 +49,14 @@ class Step:
     born: nf.u64
     count: nf.u32
     digest: nf.u32
+
+
+@nf.record
+class Ended:
+    """The end of a flow: its last state."""
+
+    born: nf.u64
+    count: nf.u32
 
 
 @attrs.frozen
@@ -90,8 +103,14 @@ class History:
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
+    ends: list[tuple[str, Ended]] = attrs.Factory(list)
+    """What flows said at their ends, and where."""
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
+    told_by: Counter[str] = attrs.Factory(Counter)
+    """How many of them, by the node that said so."""
+    ended: list[MigrationEnded] = attrs.Factory(list)
+    """What the coordinator was told of migrations."""
     deaths: list[Death] = attrs.Factory(list)
     switch_deaths: list[str] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)
@@ -101,7 +120,7 @@ class Lineage(nf.NF):
     """See the module. ``log`` is called with mark, birth, number and digest after each packet."""
 
     State = LineageState
-    records = (Step,)
+    records = (Step, Ended)
     drop_reasons = ("chosen",)
 
     def __init__(self, log: Callable[[int, int, int, int], None]) -> None:
@@ -121,6 +140,11 @@ class Lineage(nf.NF):
         if fs.count % EMIT_EVERY == 0:
             pkt.emit(Step(mark=pkt.mark, born=fs.born, count=fs.count, digest=fs.digest))
         return nf.drop(0) if pkt.mark % DROP_EVERY == 0 else nf.FORWARD
+
+    def flow_expires(self, flow: nf.Flow, fs: Any) -> None:
+        """Say what the last state was, if any packet came so far."""
+        if fs.count:
+            flow.emit(Ended(born=fs.born, count=fs.count))
 
 
 def read_tail(frame: bytes) -> tuple[int, int, int]:

@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 import numpy as np
 
+from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.nf import NF
-from nfactor.functions.nat import Nat, NatRules, Outside
+from nfactor.dataplane.state import schema_of
+from nfactor.functions.nat import Nat, NatRules, NatState, Outside
 from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import unwrap
 from nfactor.testing import packets
@@ -24,6 +26,7 @@ HOST, SERVER, NAT = "10.0.0.1", "10.9.0.2", "203.0.113.1"
 FIRST_PORT = 5000
 ANSWER_US = (50, 3_000)
 """An answer takes this long, at least and at most."""
+_STATE = schema_of(NatState)
 _SOURCE, _PORTS = slice(26, 30), slice(34, 38)
 
 
@@ -91,8 +94,9 @@ class NatCluster(HeapCluster):
         """(k) No number is with two flows, wherever they are."""
         holders: dict[int, str] = {}
         for runtime in self.living():
-            for key in list(runtime.engine.keys()):
-                state = runtime.engine.states(key)[0]
+            keys = runtime.engine.keys()
+            for key, record in zip(keys, runtime.engine.copy(keys)[1], strict=True):
+                state = _STATE.unpack(record.tobytes(), HEADER.size)
                 if not state.number:
                     continue
                 what = f"flow {self.flow_of_key.get(key)} at {runtime.node.name}"
