@@ -18,6 +18,7 @@ from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
 from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import copies_are_of_flows, flows_are_free, migrations_are_counted, neighbours_agree
 
 QUIET_S = 6.0
@@ -63,11 +64,14 @@ class Schedule:
     """When nothing from one node reaches another, and for how long."""
     restart_after_us: dict[str, int] = attrs.Factory(dict)
     """Who of those that are killed begins again, and how long after."""
+    ports: int = 0
+    """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
+    block: int = 1
     port_loss: float = 0.0
     skew_s: float = 0.0
 
 
-SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts")
+SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat")
 
 
 def draw(scenario: str, seed: int) -> Schedule:
@@ -82,6 +86,7 @@ def draw(scenario: str, seed: int) -> Schedule:
         "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
         "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
         "restarts": ["strict", "strict", "strict-hold", "every=4", "none"],
+        "nat": ["strict", "strict", "strict-hold", "every=4", "none"],
     }
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
@@ -107,7 +112,21 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
     schedule.flows_end = rng.random() < 0.15
+    if scenario == "nat":
+        _draw_nat(rng, schedule, names)
     return schedule
+
+
+def _draw_nat(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
+    schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
+    schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
+    schedule.flows_end = rng.random() < 0.5
+    for name in rng.sample([*runtimes, COORDINATOR], rng.choice([0, 1, 1, 2])):
+        schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+        if name == COORDINATOR or rng.random() < 0.5:
+            schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
+    if rng.random() < 0.4:
+        _draw_disturbances(rng, schedule, [*runtimes, "switch-0", COORDINATOR, OUTSIDE], runtimes)
 
 
 def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
@@ -120,7 +139,7 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         schedule.cuts.append((rng.randrange(schedule.traffic_us), a, b, length))
     for _ in range(rng.randint(0, 2)):
         length = rng.choice(
-            [500, 5_000, 300_000, 2_500_000] if schedule.scenario == "cluster" else [500, 5_000, 300_000]
+            [500, 5_000, 300_000, 2_500_000] if schedule.scenario in ("cluster", "nat") else [500, 5_000, 300_000]
         )
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
@@ -135,7 +154,8 @@ class Run:
         self.schedule = schedule
         self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
         outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
-        self.cluster = HeapCluster(
+        make = partial(NatCluster, ports=schedule.ports, block=schedule.block) if schedule.ports else HeapCluster
+        self.cluster = make(
             self.rng,
             runtimes=schedule.runtimes,
             switches=schedule.switches,
@@ -150,6 +170,8 @@ class Run:
         self.first = self.network.delivered
         """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
+        self._seen: dict[str, tuple[int, ...]] = {}
+        """Of each runtime, how much there was in its table when it was last looked at."""
         self._killing = True
         self._to_kill = list(schedule.kill_at)
 
@@ -218,8 +240,14 @@ class Run:
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
             member.ledger.counters()  # raises AccountingError
-        if node.name in cluster.runtimes:
-            self._check_one_owner()
+        runtime = cluster.runtimes.get(node.name)
+        if runtime is not None:
+            counts = runtime.engine.statistics()
+            changed = counts.packets, counts.created, counts.flows, counts.rows
+            if self._seen.get(node.name) != changed:  # else nothing came or went
+                self._seen[node.name] = changed
+                self._check_one_owner()
+                cluster.check_event()
 
     def _check_one_owner(self) -> None:
         """Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and
@@ -300,6 +328,8 @@ class Run:
         for runtime in cluster.living():
             for key in list(runtime.engine.keys()):
                 state = cluster.state_of(runtime, key)
+                if not state.count:
+                    continue  # no packet of it came so far
                 finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
         conditions = Conditions(
@@ -312,6 +342,7 @@ class Run:
             overlapping=len(deaths) > 1,
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
+        cluster.check_over(flows_end=schedule.flows_end)
 
 
 def run(scenario: str, seed: int) -> None:
