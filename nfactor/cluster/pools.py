@@ -21,8 +21,8 @@ from nfactor.cluster.view import View
 from nfactor.dataplane.nf import Pool
 from nfactor.protocols.leasing import NO_NUMBERS, Numbers
 
-LOOK_S = 0.01
-"""How often pools are looked at."""
+LOOK_S, IDLE_LOOK_S = 0.01, 0.1
+"""How often pools are looked at from which numbers are taken; and while nothing happens."""
 ASK_AGAIN_S = 1.0
 """When the leaser has nothing left, it is asked again after so long."""
 
@@ -33,6 +33,7 @@ class _Stock:
 
     pool: Pool
     mine: set[int] = attrs.Factory(set)
+    seen_free: int = 0
     leases: int = 0
     asking: bool = False
     ask_after_s: float = 0.0
@@ -81,6 +82,7 @@ class Pools(Role):
 
     def _look(self) -> None:
         self._flows.settle()
+        before = [stock.seen_free for stock in self.stocks.values()]
         for name, stock in self.stocks.items():
             rested = stock.pool.collect()
             if len(rested):
@@ -88,7 +90,9 @@ class Pools(Role):
                 self._flows.replicator.when_stored(partial(self._came_back, name, stock, rested))
             if self.host.node in self.view:
                 self._ask_for_more(name, stock)
-        self.host.after(LOOK_S, self._look)
+            stock.seen_free = stock.pool.free - len(rested)
+        is_idle = before == [stock.seen_free for stock in self.stocks.values()]
+        self.host.after(IDLE_LOOK_S if is_idle else LOOK_S, self._look)
 
     # ---------------------------------------------------------------- more
 

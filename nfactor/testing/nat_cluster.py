@@ -6,7 +6,7 @@ is with which flow, after every event.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -21,6 +21,9 @@ from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.lineage import Lineage
+
+if TYPE_CHECKING:
+    from nfactor.dataplane.engine import EngineStatistics
 
 HOST, SERVER, NAT = "10.0.0.1", "10.9.0.2", "203.0.113.1"
 FIRST_PORT = 5000
@@ -49,6 +52,7 @@ class NatCluster(HeapCluster):
         """In the order in which they came out."""
         self.answers: dict[int, Went] = {}
         """By mark of an answer: what it answers."""
+        self._counts: list[tuple[str, EngineStatistics]] = []
         super().__init__(*args, **options)
 
     def functions(self, log: Callable[[int, int, int, int], None]) -> list[NF]:
@@ -92,8 +96,13 @@ class NatCluster(HeapCluster):
 
     def check_event(self) -> None:
         """(k) No number is with two flows, wherever they are."""
+        living = self.living()
+        counts = [(runtime.node.name, runtime.engine.statistics()) for runtime in living]
+        if counts == self._counts:
+            return  # no flow has come, gone or had a packet since
+        self._counts = counts
         holders: dict[int, str] = {}
-        for runtime in self.living():
+        for runtime in living:
             keys = runtime.engine.keys()
             for key, record in zip(keys, runtime.engine.copy(keys)[1], strict=True):
                 state = _STATE.unpack(record.tobytes(), HEADER.size)
