@@ -8,6 +8,7 @@ from nfactor.cluster.membership import DEAD_AFTER_S
 from nfactor.compiled.engines import open_engine
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
+from nfactor.errors import CallerError
 from nfactor.packet.classifier import FlowClassifier
 
 BUSY_DEAD_AFTER_S = 10.0
@@ -15,7 +16,11 @@ BUSY_DEAD_AFTER_S = 10.0
 
 
 def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterPlan:
-    """The cluster that those options ask for. ``make_chain`` makes the chain of one runtime."""
+    """The cluster that those options ask for. ``make_chain`` makes the chain of one runtime.
+
+    Raises ``CallerError`` for what this version cannot do."""
+    if options.switches > 1 and make_chain().has_aliases:
+        raise CallerError("--switches: a chain that rewrites addresses (nat) needs one switch in this version")
     time_outs = TimeOuts(never=options.five_tuple)
 
     def classifier() -> FlowClassifier:

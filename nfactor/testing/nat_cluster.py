@@ -87,7 +87,13 @@ class NatCluster(HeapCluster):
     # ---------------------------------------------------------------- judgement
 
     def _check_answer(self, mark: int, born: int, port: int) -> None:
+        """To the flow that had sent from there; or, where flows end, to one whose port it has been since."""
         went = self.answers[mark]
+        lives = [other.born for other in self.went if other.port == went.port]
+        if not self._time_outs.never and went.born in lives:
+            since = lives[len(lives) - lives[::-1].index(went.born) :]
+            if born in since and 1000 + self.history.flow_of[born] == port:
+                return
         if (went.born, 1000 + went.flow) != (born, port):
             raise Violation(
                 f"(k) ports: the answer {mark} to port {went.port} of flow {went.flow} (born {went.born}) came to port "

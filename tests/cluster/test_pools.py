@@ -1,0 +1,164 @@
+"""Pools of a whole cluster: filled before the first packet, and every number with one flow whatever happens."""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nfactor.cluster import pools
+from nfactor.cluster.lease_messages import LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.leases import Leases
+from nfactor.cluster.messages import Done, Migrating, SetMigrationTarget, pack_u32
+from nfactor.cluster.names import COORDINATOR, LEASES, LIAISON, POOLS
+from nfactor.cluster.role import Role
+from nfactor.cluster.view import View
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.protocols.replication import Mode
+from nfactor.testing import schedules
+from nfactor.testing.checkers import Violation
+from nfactor.testing.nat_cluster import NatCluster
+
+NAME = "nat.ports"
+
+
+def cluster(runtimes: int = 2, mode: str = "strict", ports: int = 12, block: int = 2, **options: Any) -> NatCluster:
+    return NatCluster(Random(1), runtimes=runtimes, mode=Mode.parse(mode), ports=ports, block=block, **options)
+
+
+def run(made: NatCluster, seconds: float) -> None:
+    made.network.run(made.network.now_us + round(seconds * 1e6))
+
+
+def keeper(made: NatCluster, runtime: str) -> Any:
+    return made.network.nodes[runtime].roles[POOLS]
+
+
+def leases(made: NatCluster) -> Any:
+    return made.network.nodes[COORDINATOR].roles[LEASES]
+
+
+def mine(made: NatCluster, runtime: str) -> set[int]:
+    stocks: dict[str, Any] = keeper(made, runtime).stocks
+    numbers: set[int] = stocks[NAME].mine
+    return numbers
+
+
+def test_every_runtime_has_a_block_before_the_first_packet_comes() -> None:
+    made = cluster()
+    assert [{0, 1}, {2, 3}] == sorted((mine(made, name) for name in made.runtimes), key=min)
+
+
+def test_more_is_asked_for_before_there_is_none_left() -> None:
+    made = cluster(runtimes=1, mode="none", block=4)
+    for flow in range(3):
+        made.feed(flow)
+    run(made, 0.2)
+    assert ([], 8) == (made.history.dropped, len(mine(made, "runtime-0")))
+
+
+def test_a_number_whose_flow_ends_elsewhere_comes_home() -> None:
+    made = cluster(mode="none", time_outs=TimeOuts(udp_idle_s=2.0), packet_step_s=1.0, block=4)
+    made.feed(0)
+    run(made, 0.05)
+    home, away = sorted(made.runtimes, key=lambda name: made.runtimes[name].engine.statistics().flows)[::-1]
+    stock = keeper(made, home).stocks[NAME]
+    (number,) = mine(made, home) - set(stock.pool.free_numbers().tolist())
+    made.coordinator.ask(home, LIAISON, SetMigrationTarget(away, 1), Migrating, lambda _: None)
+    run(made, 2.5)  # a flow that has just moved does not end
+    made.network.rng.random = lambda: 1.0  # type: ignore[method-assign]  # the server is silent
+    for _ in range(12):
+        made.feed(1)
+        made.feed(2)
+        run(made, 0.2)
+    assert 1 == keeper(made, away).stocks[NAME].returns
+    assert number in stock.pool.free_numbers()
+
+
+def test_who_is_not_in_the_view_or_has_had_a_later_life_is_not_believed() -> None:
+    made = cluster()
+    told: list[Any] = []
+    for node, life in (("runtime-9", 1), ("runtime-0", 0)):
+        told.append(leases(made).act(LeaseNumbers(node, life, NAME, 12, 2, 1)))
+        told.append(leases(made).act(ReturnNumbers(node, life, NAME, 1, pack_u32(np.array([3], np.uint32)))))
+    assert ([NumbersLeased(b""), Done()] * 2, 4) == (told, leases(made).refused)
+
+
+def test_numbers_for_another_life_or_that_are_free_already_are_not_taken() -> None:
+    made = cluster()
+    stock, numbers = keeper(made, "runtime-0").stocks[NAME], pack_u32(np.array([*mine(made, "runtime-0")], np.uint32))
+    for life, pool in ((7, NAME), (1, "another"), (1, NAME)):
+        keeper(made, "runtime-0").act(TakeNumbers(life, pool, numbers))
+    assert (2, 2) == (stock.pool.free, stock.doubled)
+
+
+def test_a_leaser_that_begins_again_goes_on_where_the_last_one_was() -> None:
+    made = cluster(runtimes=3, mode="none", ports=12, block=2)
+    made.kill(COORDINATOR)
+    made.restart(COORDINATOR)
+    for flow in range(6):
+        made.feed(flow)
+    run(made, 3.0)
+    held = [number for name in made.runtimes for number in mine(made, name)]
+    assert len(held) == len(set(held)) > 6
+
+
+def test_a_leaser_that_has_lost_its_journal_leases_nothing() -> None:
+    made = cluster()
+    lost = Leases(made.membership.view, [], begins=False)
+    assert NumbersLeased(b"") == lost.lease(LeaseNumbers("runtime-0", 1, NAME, 12, 2, 1))
+
+
+def test_where_there_is_nobody_everybody_is_stocked() -> None:
+    done: list[int] = []
+    Leases(View(), [], begins=True).stock(lambda: done.append(1))
+    assert [1] == done
+
+
+# ---------------------------------------------------------------- what must be caught
+
+
+def _own_everything(self: pools.Pools) -> None:
+    self.stocks = {}
+
+
+def _lease_what_the_dead_had(self: Leases, node: str) -> None:
+    Role._forget_node(self, node)
+    book = self.book._pools.get(NAME)
+    for number, holder in self.book.held(NAME).items() if book else ():
+        if holder.node == node and book:
+            del book.holder[number]
+            book.free.append(number)
+
+
+def _do_not_wait(self: pools.Pools) -> None:
+    for name, stock in self.stocks.items():
+        self._came_back(name, stock, stock.pool.collect())
+        self._ask_for_more(name, stock)
+    self.host.after(pools.LOOK_S, self._look)
+
+
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "every runtime owns all numbers": (pools.Pools, "begin", _own_everything),
+    "what the dead had is leased again": (Leases, "_forget_node", _lease_what_the_dead_had),
+    "numbers do not rest until ends are stored": (pools.Pools, "_look", _do_not_wait),
+}
+SCHEDULES = {
+    "every runtime owns all numbers": 5,
+    "what the dead had is leased again": 400,
+    "numbers do not rest until ends are stored": 400,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_pool_that_is_wrong_is_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the judge of ports, within so many schedules."""
+    monkeypatch.setattr(*FAULTS[fault])
+    for seed in range(SCHEDULES[fault]):
+        try:
+            schedules.run("nat", seed)
+        except Violation as violation:
+            if str(violation).startswith("(k) ports"):
+                return
+    pytest.fail(f"{fault}: nobody noticed")
