@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, EMIT_EVERY, Came, Death, History, Processed, following
 
 ON_THE_WAY_US = 5_000
 """What a node had sent before it died is outside by then."""
@@ -92,7 +92,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
-        included_came_out(history, chains)
+        included_came_out(history, chains, records=conditions.strict or not history.deaths)
 
 
 def at_most_once(history: History) -> None:
@@ -146,7 +146,7 @@ def outside_is_included(
     history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
 ) -> None:
     """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
-    have begun anew since only where flows end. Under ``every`` a crash may take back what came out, within the bound; so
+    have begun anew since only where flows end. Under ``every`` a crash may take back what came out within the bound; so
     may a second death what came out before it."""
     if not conditions.strict and history.deaths:
         return
@@ -212,13 +212,17 @@ def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
         raise Violation(f"(a) conservation: {len(missing)} packets are nowhere, the first is {missing[0]}")
 
 
-def included_came_out(history: History, chains: Mapping[int, list[int]]) -> None:
-    """(e) The other way round: what a surviving state includes has come out, or was dropped."""
+def included_came_out(history: History, chains: Mapping[int, list[int]], *, records: bool) -> None:
+    """(e) The other way round: what a surviving state includes has come out, or was dropped; and what it has told
+    (``records``) was heard."""
     seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
+    told = {step.mark for _, step in history.records}
     for flow, chain in chains.items():
         for number, mark in enumerate(chain, 1):
-            if mark not in seen:
+            lost = mark not in seen
+            if lost or (records and number % EMIT_EVERY == 0 and mark not in told):
+                what = "packet" if lost else "the record of packet"
                 raise Violation(
-                    f"(e) output commit: the state of flow {flow} includes packet {mark} (number {number}), which "
+                    f"(e) output commit: the state of flow {flow} includes {what} {mark} (number {number}), which "
                     "never came out"
                 )
