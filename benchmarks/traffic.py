@@ -31,8 +31,10 @@ def _put(column: Frames, numbers: Any, dtype: str) -> None:
     column[:] = np.asarray(numbers).astype(dtype).view(np.uint8).reshape(len(numbers), -1)
 
 
-def plain_frames(count: int, flows: int, *, zipf: bool, in_order: bool = False, seed: int = 1) -> Frames:
-    """64 octets, four of five TCP, the others UDP, of so many flows: drawn evenly, by Zipf's law, or one after the
+def plain_frames(
+    count: int, flows: int, *, zipf: bool, in_order: bool = False, seed: int = 1, octets: int = 64
+) -> Frames:
+    """So many octets, four of five TCP, the others UDP, of so many flows: drawn evenly, by Zipf's law, or one after the
     other."""
     rng = np.random.default_rng(seed)
     if in_order:
@@ -42,13 +44,13 @@ def plain_frames(count: int, flows: int, *, zipf: bool, in_order: bool = False, 
         flow = rng.choice(flows, count, p=weights / weights.sum())
     else:
         flow = rng.integers(0, flows, count)
-    frames = _frames(count, 64)
+    frames = _frames(count, octets)
     ethernet = frames[:, HEADER_OCTETS:]
     tcp = flow % 5 != 0
     ethernet[:, 23] = np.where(tcp, 6, 17)
     _put(ethernet[:, 26:30], 0x0A000000 | flow * 2654435761 % (1 << 24), ">u4")
     _put(ethernet[:, 34:36], 1024 + flow % 60000, ">u2")
-    ethernet[:, 39] = np.where(tcp, 0, 30)
+    _put(ethernet[:, 38:40], np.where(tcp, 0, octets - 34), ">u2")
     ethernet[:, 46] = np.where(tcp, 0x50, 0)
     ethernet[:, 47] = np.where(tcp, 0x10, 0)
     return frames

@@ -18,7 +18,7 @@ from nfactor.cli.options import ReplayOptions, parse
 from nfactor.cli.plan import plan_of
 from nfactor.cli.processes import READY, ProcessWorld, address_book
 from nfactor.cluster.launcher import ClusterPlan, run_coordinator, run_runtime, run_switch
-from nfactor.cluster.names import COORDINATOR, runtime_name, switch_name
+from nfactor.cluster.names import COORDINATOR
 
 PARENT_LOOK_S = 1.0
 """How often a child looks whether its parent is still there."""
@@ -28,13 +28,11 @@ async def _run(folder: Path, name: str, plan: ClusterPlan) -> None:
     parent = os.getppid()
     async with open_zmq(address_book(folder, plan)) as network, trio.open_nursery() as nursery:
         world = ProcessWorld(network)
+        kind, _, index = name.partition("-")
         if name == COORDINATOR:
             await nursery.start(run_coordinator, world, plan)
-        elif name == switch_name(0):
-            await nursery.start(run_switch, world, plan, 0)
         else:
-            names = [runtime_name(index) for index in range(plan.runtimes)]
-            await nursery.start(run_runtime, world, plan, names.index(name))
+            await nursery.start({"switch": run_switch, "runtime": run_runtime}[kind], world, plan, int(index))
         os.write(sys.stdout.fileno(), READY)
         nursery.start_soon(_end_when_told, nursery.cancel_scope)
         while os.getppid() == parent:  # noqa: ASYNC110 - nobody can set an event when a process dies

@@ -18,6 +18,8 @@ from nfactor.protocols.replication import Kind, Mode
 
 FLOWS_LIMIT = 1 << 31
 """Rows that a flow table may be given, at most: they are numbered in 32 bits."""
+SWITCHES_MAX = 16
+"""Virtual switches that one process starts, at most."""
 RUNTIMES_MAX = 256
 """Runtimes that one process starts, at most."""
 SEEDS_MAX = 1 << 53
@@ -37,6 +39,7 @@ class ReplayOptions:
     chain: tuple[str, ...]
     rules: dict[str, Path]
     runtimes: int = 1
+    switches: int = 1
     migrate_every: int = 0
     replication: Mode = attrs.Factory(Mode)
     kill_runtime_at: int = 0
@@ -121,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_chain(replay)
     runtimes = f"runtimes to spread the flows over, 1 to {RUNTIMES_MAX} (%(default)s)"
     replay.add_argument("--runtimes", default="1", metavar="N", help=runtimes)
+    switches = f"virtual switches that share the keys, 1 to {SWITCHES_MAX} (%(default)s)"
+    replay.add_argument("--switches", default="1", metavar="M", help=switches)
     every = "begin a migration after each N input packets; needs two runtimes; a small N takes its time"
     replay.add_argument("--migrate-every", default="0", metavar="N", help=every)
     modes = (
@@ -142,7 +147,6 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--out", type=Path, metavar="OUT.pcap", help="write the packets that come out")
     replay.add_argument("--report", type=Path, metavar="REPORT.json", help="write the report")
     later = replay.add_argument_group("not in this version yet, beyond their defaults")
-    later.add_argument("--switches", default="1", metavar="M")
     later.add_argument("--config", default=None, metavar="FILE.toml")
     compiling = commands.add_parser("compile", help="make the machine code of a chain, and keep it for later runs")
     _add_chain(compiling)
@@ -234,20 +238,9 @@ def _chain(said: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in said.split(","))
 
 
-_LATER = (
-    # option, what it may be in this version
-    ("switches", ("1",)),
-    ("config", (None,)),
-)
-
-
 def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOptions:
-    for name, today in _LATER:
-        value = getattr(said, name)
-        if value not in today:
-            instead = " or ".join(word for word in today if word)
-            today_text = f" (today: {instead})" if instead else ""
-            raise CallerError(f"--{name.replace('_', '-')} {value}: not in this version yet{today_text}")
+    if said.config is not None:
+        raise CallerError(f"--config {said.config}: not in this version yet")
     if said.flow_key not in ("auto", "five-tuple"):
         raise CallerError(f"--flow-key {said.flow_key}: auto or five-tuple")
     if said.engine not in ENGINES:
@@ -263,6 +256,7 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         chain=_chain(said.chain),
         rules=_rules(said.rules),
         runtimes=_number("--runtimes", said.runtimes, 1, RUNTIMES_MAX),
+        switches=_number("--switches", said.switches, 1, SWITCHES_MAX),
         migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),
         replication=Mode.parse(said.replication),
         kill_runtime_at=_number("--kill-runtime-at", said.kill_runtime_at, 0, 1 << 62),

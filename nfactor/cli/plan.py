@@ -24,6 +24,7 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
     patient = options.processes and not options.kill_runtime_at
     return ClusterPlan(
         runtimes=options.runtimes,
+        switches=options.switches,
         engine=lambda: open_engine(
             options.engine,
             make_chain(),

@@ -16,9 +16,9 @@ import trio
 from nfactor.actors import incarnation_now
 from nfactor.backends.base import Port, Transport
 from nfactor.backends.zmq import AddressBook, ZmqNetwork, ZmqPeer
-from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.addresses import Kind, address, outside_of
 from nfactor.cluster.launcher import ClusterPlan, Life, World, members
-from nfactor.cluster.names import COORDINATOR, OUTSIDE, runtime_name, switch_name
+from nfactor.cluster.names import COORDINATOR, OUTSIDE
 from nfactor.errors import NfactorError
 
 BURSTS_MAX = 8192
@@ -37,7 +37,9 @@ def address_book(folder: Path, plan: ClusterPlan) -> AddressBook:
     """Where everybody is."""
     everyone = members(plan)
     names = [OUTSIDE, COORDINATOR, *(member.name for member in everyone)]
-    ports = [address(Kind.OUTSIDE, 0), address(Kind.SWITCH_OUTSIDE, 0), *(member.address for member in everyone)]
+    inside = [member.address for member in everyone]
+    outside = [outside_of(member.address) for member in everyone if member.kind == "switch"]
+    ports = [address(Kind.OUTSIDE, 0), *outside, *inside]
     return AddressBook(
         nodes={name: ZmqPeer(f"ipc://{folder}/{name}") for name in names},
         ports={port: ZmqPeer(f"ipc://{folder}/{port.hex()}") for port in ports},
@@ -93,7 +95,7 @@ class Processes:
 
     async def start_nodes(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> Mapping[str, Life]:
         """See ``Launcher``."""
-        names = [switch_name(0), *(runtime_name(index) for index in range(plan.runtimes))]
+        names = [member.name for member in members(plan)]
         lives: dict[str, Life] = {}
 
         async def start(name: str) -> None:
@@ -102,7 +104,7 @@ class Processes:
         async with trio.open_nursery() as starting:
             for name in names:
                 starting.start_soon(start, name)
-        return {name: lives[name] for name in names[1:]}
+        return {name: lives[name] for name in names if name.startswith("runtime")}
 
     async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
         """See ``Launcher``."""

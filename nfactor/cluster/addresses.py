@@ -26,3 +26,9 @@ def address(kind: Kind, index: int, incarnation: int = 1) -> bytes:
     """Six octets. ``index`` and ``incarnation`` are 0 to 65535 (an incarnation is taken modulo 65536)."""
     assert 0 <= index <= _INDEX_MAX, "an index has two octets"
     return bytes((_LOCAL, kind)) + index.to_bytes(2, "big") + (incarnation & 0xFFFF).to_bytes(2, "big")
+
+
+def outside_of(inside: bytes) -> bytes:
+    """The address of a switch's outside port, from that of its inside port."""
+    assert inside[1] == Kind.SWITCH_INSIDE
+    return bytes((_LOCAL, Kind.SWITCH_OUTSIDE)) + inside[2:]

@@ -30,7 +30,7 @@ NO_CODES: Codes = np.zeros(0, np.uint8)
 NO_BUCKETS: Buckets = np.zeros(0, np.uint16)
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Commit:
     """``buckets`` and ``codes`` are per packet of ``burst``, in order."""
 
@@ -54,12 +54,14 @@ class Commit:
 
     def emitted_buckets(self) -> Buckets:
         """The buckets of the flows of which records were emitted, in order."""
-        return buckets_of(FlowKeys.of(key for key, _ in self.emitted).array)
+        return buckets_of(FlowKeys.of(key for key, _ in self.emitted).array) if self.emitted else NO_BUCKETS
 
     def part(self, packets: Places, emitted: Places) -> "Commit":
         """Those of its packets and emitted records, in that order."""
-        return attrs.evolve(
-            self,
+        if not len(packets):
+            return Commit(piece=self.piece, emitted=[self.emitted[place] for place in emitted.tolist()])
+        return Commit(
+            piece=self.piece,
             buckets=self.buckets[packets],
             burst=self.burst.select(packets),
             codes=self.codes[packets],

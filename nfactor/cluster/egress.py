@@ -4,14 +4,17 @@ Both halves of a runtime end here: the flow table with what needs no replica, an
 runtimes' commits release.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.outcome_messages import EmittedRecords
-from nfactor.cluster.reporter import Reporter
+from nfactor.cluster.reporter import Reporter, pack_records
+from nfactor.dataplane.engine import REPLY
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 
@@ -43,7 +46,8 @@ class Egress:
                 self._readdress(burst)
             taken = self._port.send(burst)
             self._ledger.sent += taken
-            self._ledger.drop("port_full", burst.slice(taken, len(burst)))
+            if taken < len(burst):
+                self._ledger.drop("port_full", burst.slice(taken, len(burst)))
 
     def follow(self, switches: Iterable[bytes]) -> None:
         """A switch has begun again, and has another address: what its earlier life sent goes back to it. (The last two
@@ -74,6 +78,20 @@ class Egress:
             if self._port.send(frame):
                 self._ledger.receipts_sent += 1
                 del self._owing[to]
+
+    def at_once(
+        self, reasons: Sequence[str], burst: Burst, codes: npt.NDArray[np.uint8], emitted: Sequence[tuple[bytes, Any]]
+    ) -> None:
+        """What an engine made of packets, and what its NFs emitted, leaves at once; ``reasons`` are the names of
+        codes."""
+        if codes.any():
+            for code in np.unique(codes[codes > REPLY]).tolist():
+                self.drop(reasons[code], burst.select(np.flatnonzero(codes == code)))
+            burst = burst.select(np.flatnonzero(codes <= REPLY))
+        self.packets(burst)
+        if emitted:
+            self.records(pack_records(self._ledger.node, (record for _, record in emitted)))
+        self.flush()
 
     def drop(self, reason: str, burst: Burst) -> None:
         """These packets end here."""

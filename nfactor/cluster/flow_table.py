@@ -16,6 +16,8 @@ from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
+from nfactor.cluster.fence import Fence
+from nfactor.cluster.holding import Holding, split
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -43,6 +45,7 @@ from nfactor.cluster.recovery_messages import (
     SetReplicas,
     StepTaken,
 )
+from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
@@ -51,10 +54,7 @@ from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Stat
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
-from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
-
-BUFFER_PACKETS_MAX = 4096
-"""Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
+from nfactor.protocols.replication import Mode
 
 
 class FlowTable(Role, ActorTable[None]):
@@ -84,11 +84,8 @@ class FlowTable(Role, ActorTable[None]):
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
         self._gate = Gate()
-        self._switch_names: dict[bytes, str] = {}
-        """By address, in the present view."""
-        self._waiting: list[Burst] = []
-        self._holds: dict[int, tuple[str, dict[bytes, None]]] = {}
-        """Keys that are held, by migration or claim, and who will send their states."""
+        self._fence = Fence(ledger)
+        self._holding = Holding(engine, ledger)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
@@ -101,30 +98,26 @@ class FlowTable(Role, ActorTable[None]):
             self._engine,
             self._egress,
             self._ledger,
-            send=self._send_commit,
+            send=lambda runtime, message: self.host.tell(runtime, REPLICAS, message),
+            forget=lambda runtime, message: self.ask(runtime, REPLICAS, message, Done, lambda _: None),
             now=self.host.now,
             room=self._gate.look,
         )
         self.intake = Intake(
             self._port,
             self._engine,
-            arrived=self._arrived,
+            admit=self._fence.only,
+            arrived=self._fence.count,
             processed=self._processed,
             marker=self._marker_arrived,
             threaded=self._threaded,
         )
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
-        if self._mode.kind is Kind.EVERY:
-            self.host.after(EVERY_S, self._catch_up)
-        if self._mode.replicates:
-            self.host.after(RESEND_COMMITS_S, self._resend_commits)
+        self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
         return [(self.intake.run, (partial(self._gate.wait, lambda: self.replicator.is_full), self._egress.flush))]
-
-    def _send_commit(self, runtime: str, message: object) -> None:
-        self.host.tell(runtime, REPLICAS, message)
 
     def settle(self) -> None:
         """Nothing is half done behind this: what a worker thread has is taken."""
@@ -132,26 +125,10 @@ class FlowTable(Role, ActorTable[None]):
 
     # ---------------------------------------------------------------- packets
 
-    def _arrived(self, burst: Burst) -> Burst:
-        """Packets are a switch's, by their source address. What comes from none that is in the view (an earlier life of
-        a switch, say) is not taken: its flows may be elsewhere by now."""
-        counts = cluster_frame.count_sources(burst)
-        for address, count in counts.items():
-            name = self._switch_names.get(address)
-            if name is not None:
-                self._ledger.take(name, count)
-                continue
-            self._ledger.received += count
-            strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
-            self._ledger.drop("fenced", burst.select(np.flatnonzero(strange)))
-            burst = burst.select(np.flatnonzero(~strange))
-        return burst
-
     def follow_switches(self) -> None:
         """The view has changed: packets of a switch that has begun again go to where it is now."""
         switches = self.view.of_kind("switch")
-        renewed = {earlier for earlier, name in self._switch_names.items() if self.view.known[name].address != earlier}
-        self._switch_names = {member.address: member.name for member in switches}
+        renewed = self._fence.admit(switches)
         if renewed:
             self._egress.follow([member.address for member in switches])
             self.replicator.doubt(renewed)
@@ -175,30 +152,12 @@ class FlowTable(Role, ActorTable[None]):
         self._records += len(emitted)
         held = codes == HELD
         if held.any():
-            self._hold(burst.select(np.flatnonzero(held)))
-            burst, codes = burst.select(np.flatnonzero(~held)), codes[~held]
+            waiting, burst = split(burst, held)
+            self._holding.keep(waiting)
+            codes = codes[~held]
             rows = rows[~held] if len(rows) else rows
         if len(burst):
             self.replicator.commit(burst, rows, codes, emitted)
-
-    def _hold(self, burst: Burst) -> None:
-        room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
-        self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
-        burst = burst.slice(0, room)
-        if len(burst):
-            self._waiting.append(burst)
-            self._ledger.buffer(len(burst))
-
-    @settled
-    def _catch_up(self) -> None:
-        """Under ``every``: no state lags behind for longer than this, however quiet it is."""
-        self.replicator.catch_up()
-        self.host.after(EVERY_S, self._catch_up)
-
-    def _resend_commits(self) -> None:
-        """What a session of the link has lost is sent again."""
-        self.replicator.resend()
-        self.host.after(RESEND_COMMITS_S, self._resend_commits)
 
     # ---------------------------------------------------------------- flows that leave
 
@@ -206,6 +165,10 @@ class FlowTable(Role, ActorTable[None]):
     def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
         """Pin flows for a migration."""
         keys, epochs = self._engine.pick(flows_max)
+        early = self._holding.has_just_come(keys)
+        if early.any():
+            self._engine.unpin(keys.where(early))
+            keys, epochs = keys.where(~early), epochs[~early]
         self._leaving += len(keys)
         return keys, epochs
 
@@ -238,7 +201,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine.unpin(keys, epochs)
         else:
             self._engine.install(keys, epochs, records)
-            self._came(migration, keys)
+            self._holding.came(migration, keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
         self._drain()
@@ -263,10 +226,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def expect(self, migration: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """Hold packets of flows that will come, in that migration (or claim), from there."""
-        statuses = self._engine.hold(keys, epochs)
-        _, held = self._holds.setdefault(migration, (source, {}))
-        held.update(dict.fromkeys(_where_ok(keys, statuses)))
-        return statuses
+        return self._holding.expect(migration, source, keys, epochs)
 
     @handles(InstallFlows)
     @settled
@@ -278,22 +238,29 @@ class FlowTable(Role, ActorTable[None]):
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
+            self._holding.have_just_come(message.migration, _where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
-            self.replicator.when_stored(partial(later.answer, answer))
+            self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
         return later
+
+    def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
+        self._holding.are_protected(migration)
+        later.answer(answer)
 
     def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
-        self._came(migration, keys)
+        self._holding.came(migration, keys)
         self.replicator.adopt(_where_ok(keys, statuses))
         return statuses
 
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come."""
-        self.give_up(message.migration)
-        self._drain()
+        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
+        may be claiming."""
+        if self._holding.source_of(message.migration) in self.view:
+            self.give_up(message.migration)
+            self._drain()
         return Done()
 
     @handles(FinishFlows)
@@ -325,23 +292,15 @@ class FlowTable(Role, ActorTable[None]):
         self._records += len(emitted)
         self.replicator.ended([], emitted)
 
-    def _came(self, migration: int, keys: FlowKeys) -> None:
-        """These are not waited for any more."""
-        _, held = self._holds.get(migration, ("", {}))
-        for key in keys:
-            held.pop(key, None)
-
+    @settled
     def give_up(self, migration: int) -> None:
         """What has not come in that migration (or claim) will not."""
-        _, held = self._holds.pop(migration, ("", {}))
-        self._engine.release(FlowKeys.of(held))
+        self._holding.give_up(migration)
 
     def _drain(self) -> int:
         """Process what waited; what still has to wait for another migration waits on, in the same order."""
-        waiting, self._waiting = self._waiting, []
         before = self._ledger.buffered
-        for burst in waiting:
-            self._ledger.buffer(-len(burst))
+        for burst in self._holding.take():
             self._done(burst, self._engine.process(burst))
         self._egress.flush()
         return before - self._ledger.buffered
@@ -354,6 +313,7 @@ class FlowTable(Role, ActorTable[None]):
         """Where the flows of this runtime are replicated from now on."""
         if message.term >= self.view.term:
             self.replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+            self._clock.replicas_changed()
         return Done()
 
     @handles(CommitsStored)
@@ -366,9 +326,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def recovery_over(self, message: RecoveryOver) -> StepTaken:
         """Flows that a dead source was about to send will not come any more."""
-        for migration, (source, _) in list(self._holds.items()):
-            if source == message.node:
-                self.give_up(migration)
+        self._holding.give_up_from(message.node)
         self._drain()
         self.view.finish(message.node)
         return StepTaken()
@@ -414,8 +372,7 @@ class FlowTable(Role, ActorTable[None]):
         that come. Otherwise two migrations in quick succession would both act on what the first has already
         changed."""
         statistics = self._engine.statistics()
-        coming = sum(len(keys) for _, keys in self._holds.values())
-        return Workload(statistics.flows - self._leaving + coming, statistics.packets)
+        return Workload(statistics.flows - self._leaving + self._holding.flows, statistics.packets)
 
     @handles(ReadCounters)
     @settled

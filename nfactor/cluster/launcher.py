@@ -4,16 +4,16 @@ A node is one async function that opens its transport and ports, supervises its 
 What it is given is a ``World``: nothing in here knows whether the wires are memory, sockets or a NIC.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import trio
 
 from nfactor.actors import LinkLimits, Node, Supervisor, open_node, open_supervisor
 from nfactor.backends.base import Port, Transport
-from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.addresses import Kind, address, outside_of
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
@@ -78,17 +78,23 @@ class ClusterPlan:
     flows_max: int
     replication: Mode = attrs.Factory(Mode)
     dead_after_s: float = DEAD_AFTER_S
+    switches: int = 1
     threaded: bool = False
     """Engines run in worker threads: on real clocks alone, as a virtual one would not wait for them."""
 
 
 def members(plan: ClusterPlan) -> tuple[Member, ...]:
     """The view of the cluster that the coordinator gives to every node."""
-    switch = Member(switch_name(0), "switch", address(Kind.SWITCH_INSIDE, 0), 0)
-    runtimes = (
-        Member(runtime_name(index), "runtime", address(Kind.RUNTIME, index), index) for index in range(plan.runtimes)
+    return (
+        *(_member(Kind.SWITCH_INSIDE, index, 1) for index in range(plan.switches)),
+        *(_member(Kind.RUNTIME, index, 1) for index in range(plan.runtimes)),
     )
-    return (switch, *runtimes)
+
+
+def _member(kind: Kind, index: int, life: int) -> Member:
+    if kind is Kind.RUNTIME:
+        return Member(runtime_name(index), "runtime", address(kind, index, life), index)
+    return Member(switch_name(index), "switch", address(kind, index, life), index)
 
 
 @asynccontextmanager
@@ -106,90 +112,102 @@ def _supervised(node: Node) -> AbstractAsyncContextManager[Supervisor]:
 
 @attrs.define
 class LocalLife:
-    """A runtime that runs in this process, and the means to end it; see ``Life``."""
+    """A node that runs in this process, and the means to end it; see ``Life``."""
 
     name: str
     world: World
-    scope: trio.CancelScope
-    engine: Engine
+    number: int = 1
+    """Which life of the node it is."""
+    engine: Engine | None = None
+    """A runtime's."""
+    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     killed: bool = False
 
     def flows(self) -> int:
         """See ``Life``."""
-        return self.engine.statistics().flows
+        return 0 if self.engine is None else self.engine.statistics().flows
 
     def end(self) -> None:
-        """Cut the runtime off, end it in the middle of whatever it does, and overwrite its memory."""
+        """Cut the node off, end it in the middle of whatever it does, and overwrite its memory."""
         self.killed = True
         self.world.cut(self.name)
         self.scope.cancel()
-        self.engine.poison()
+        if self.engine is not None:
+            self.engine.poison()
 
 
-async def run_runtime(
-    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[LocalLife] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """A runtime: its liaison, the table of its flow actors, and the table of flows for which it is the replica."""
-    name = runtime_name(index)
-    port = world.port(name, address(Kind.RUNTIME, index))
-    life = LocalLife(name, world, trio.CancelScope(), plan.engine())
+_Started: TypeAlias = trio.TaskStatus[LocalLife]
+_Run: TypeAlias = Callable[[Node, Supervisor], Awaitable[None]]
+
+
+async def _live(life: LocalLife, started: _Started, run: _Run) -> None:
+    """One life of a node, until it is ended or cancelled."""
     try:
         with life.scope:
-            await _run_runtime(world, plan, index, port, life, task_status)
+            async with _open(life.world, life.name) as node, _supervised(node) as supervisor:
+                await run(node, supervisor)
+                started.started(life)
+                await trio.sleep_forever()
     except* Exception:  # what goes wrong in a node that is being killed is no news
         if not life.killed:
             raise
 
 
-async def _run_runtime(
-    world: World, plan: ClusterPlan, index: int, port: Port, life: LocalLife, task_status: trio.TaskStatus[LocalLife]
+async def run_runtime(
+    world: World, plan: ClusterPlan, index: int, number: int = 1, *, task_status: _Started = trio.TASK_STATUS_IGNORED
 ) -> None:
-    name = runtime_name(index)
-    async with _open(world, name) as node, _supervised(node) as supervisor:
+    """A runtime: its liaison, the table of its flow actors, and the table of flows for which it is the replica. In a
+    later life than the first (``number``) it joins a cluster that is there."""
+    member = _member(Kind.RUNTIME, index, number)
+    name, engine = member.name, plan.engine()
+    port = world.port(name, member.address)
+
+    async def run(node: Node, supervisor: Supervisor) -> None:
         view, ledger = View(), Ledger(name)
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        flows = FlowTable(life.engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
-        replicas = ReplicaTable(egress, ledger, reporter, life.engine.changes.copies, flows, view)
+        flows = FlowTable(engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
+        liaison = Liaison(member, flows, replicas, view, joins=number > 1)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
-        await supervisor.start(lambda: Liaison(index, flows, replicas, view), name=LIAISON)
-        task_status.started(life)
-        await trio.sleep_forever()
+        await supervisor.start(lambda: liaison, name=LIAISON)
+
+    await _live(LocalLife(name, world, number, engine), task_status, run)
 
 
 async def run_switch(
-    world: World, plan: ClusterPlan, index: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    world: World, plan: ClusterPlan, index: int, number: int = 1, *, task_status: _Started = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """A virtual switch, between the outside and the runtimes."""
-    name = switch_name(index)
-    outside = world.port(name, address(Kind.SWITCH_OUTSIDE, index))
-    inside = world.port(name, address(Kind.SWITCH_INSIDE, index))
-    async with _open(world, name) as node, _supervised(node) as supervisor:
-        next_hop = address(Kind.OUTSIDE, 0)
-        ledger = Ledger(name)
-        await supervisor.start(
-            lambda: VirtualSwitch(
-                Dispatcher(plan.classifier(), flows_max=plan.flows_max),
-                outside,
-                inside,
-                ledger,
-                next_hop=next_hop,
-                observed=True,
-            ),
-            name=LIAISON,
+    """A virtual switch, between the outside and the runtimes. In a later life than the first it asks the runtimes which
+    flows they have."""
+    member = _member(Kind.SWITCH_INSIDE, index, number)
+    name = member.name
+    outside, inside = world.port(name, outside_of(member.address)), world.port(name, member.address)
+
+    async def run(node: Node, supervisor: Supervisor) -> None:
+        switch = VirtualSwitch(
+            Dispatcher(plan.classifier(), flows_max=plan.flows_max),
+            outside,
+            inside,
+            Ledger(name),
+            next_hop=address(Kind.OUTSIDE, 0),
+            observed=True,
+            again=member if number > 1 else None,
         )
-        task_status.started()
-        await trio.sleep_forever()
+        await supervisor.start(lambda: switch, name=LIAISON)
+
+    await _live(LocalLife(name, world, number), task_status, run)
 
 
 async def run_coordinator(
-    world: World, plan: ClusterPlan, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    world: World, plan: ClusterPlan, number: int = 1, *, task_status: _Started = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """The coordinator; it has started when every node knows the cluster."""
-    async with _open(world, COORDINATOR) as node, _supervised(node) as supervisor:
+    """The coordinator; it has started when every node knows the cluster. In a later life than the first it asks the
+    nodes what they know."""
+
+    async def run(node: Node, supervisor: Supervisor) -> None:
         view, ready = View(), trio.Event()
-        await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
         membership = Membership(
             members(plan),
             view,
@@ -197,15 +215,17 @@ async def run_coordinator(
             dead_after_s=plan.dead_after_s,
             observed=True,
             ready=ready.set,
+            again=number > 1,
         )
+        await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
         await supervisor.start(lambda: membership, name=MEMBERSHIP)
         await ready.wait()
-        task_status.started()
-        await trio.sleep_forever()
+
+    await _live(LocalLife(COORDINATOR, world, number), task_status, run)
 
 
 class Life(Protocol):
-    """A runtime that was started, wherever it runs."""
+    """A node that was started, wherever it runs."""
 
     def flows(self) -> int | None:
         """How many flows it has at this very moment; None: it has to be asked."""
@@ -225,18 +245,42 @@ class Launcher(Protocol):
 
 
 class Here:
-    """A ``Launcher`` for this very process."""
+    """A ``Launcher`` for this very process, which can end and restart any node."""
+
+    def __init__(self) -> None:
+        self.lives: dict[str, LocalLife] = {}
+        """The present or last life of every node, by name."""
+        self._start: Callable[[str, int], Awaitable[LocalLife]] | None = None
+        self._nursery: trio.Nursery | None = None
 
     async def start_nodes(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> Mapping[str, Life]:
         """See ``Launcher``."""
-        await nursery.start(run_switch, world, plan, 0)
-        return {
-            runtime_name(index): await nursery.start(run_runtime, world, plan, index) for index in range(plan.runtimes)
-        }
+
+        async def start(name: str, number: int) -> LocalLife:
+            kind, _, index = name.partition("-")
+            run = {"switch": run_switch, "runtime": run_runtime}.get(kind)
+            if run is None:
+                life: LocalLife = await nursery.start(run_coordinator, world, plan, number)
+            else:
+                life = await nursery.start(run, world, plan, int(index), number)
+            self.lives[name] = life
+            return life
+
+        self._start, self._nursery = start, nursery
+        for index in range(plan.switches):
+            await start(switch_name(index), 1)
+        return {runtime_name(index): await start(runtime_name(index), 1) for index in range(plan.runtimes)}
 
     async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
         """See ``Launcher``."""
-        await nursery.start(run_coordinator, world, plan)
+        assert self._start is not None, "nodes come first"
+        await self._start(COORDINATOR, 1)
+
+    def restart(self, name: str) -> None:
+        """A node that was ended begins again soon, and knows nothing."""
+        assert self._start is not None, "nodes come first"
+        assert self._nursery is not None
+        self._nursery.start_soon(self._start, name, self.lives[name].number + 1)
 
 
 @attrs.frozen
@@ -285,8 +329,7 @@ async def open_cluster(
     start = launcher or Here()
     async with trio.open_nursery() as nursery:
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
-        entry = address(Kind.SWITCH_OUTSIDE, 0)
-        outside = Outside(port, entry, sink, window_packets_max=window_packets_max, remember=remember)
+        outside = Outside(port, members(plan), sink, window_packets_max=window_packets_max, remember=remember)
         schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
         lives = await start.start_nodes(nursery, world, plan)
         async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:

@@ -104,17 +104,16 @@ class _Migration:
 
 
 class Liaison(Role):
-    """``index`` is the runtime's number; migrations are numbered so that no two runtimes ever use the same number.
-    ``flows`` and ``replicas`` are the tables of this runtime. ``again``: how it is to be known, if it joins a cluster
-    that is there already."""
+    """``own`` is how the runtime is known; its number is in the numbers of its migrations, so that no two runtimes ever
+    use the same. ``flows`` and ``replicas`` are the tables of this runtime. ``joins``: the cluster is there already."""
 
     def __init__(
-        self, index: int, flows: FlowTable, replicas: ReplicaTable, view: View, *, again: Member | None = None
+        self, own: Member, flows: FlowTable, replicas: ReplicaTable, view: View, *, joins: bool = False
     ) -> None:
-        self._index = index
+        self._own = own
         self._flows = flows
         self._replicas = replicas
-        self._again = again
+        self._joins = joins
         self.view = view
         self._count = 0
         self._migrations: dict[int, _Migration] = {}
@@ -131,19 +130,22 @@ class Liaison(Role):
     def begin(self) -> None:
         """Begin to say that this runtime lives."""
         self._beat()
-        if self._again is not None:
-            self.ask(COORDINATOR, MEMBERSHIP, Join(self._again), Done, lambda _: None)
+        if self._joins:
+            self.ask(COORDINATOR, MEMBERSHIP, Join(self._own), Done, lambda _: None)
 
     def _beat(self) -> None:
-        sign = Heartbeat(self.host.node)
+        sign = Heartbeat(self.host.node, self._own.address)
         self.host.tell(COORDINATOR, MEMBERSHIP, sign)
         for switch in self.view.names("switch"):
             self.host.tell(switch, LIAISON, sign)
         self.host.after(HEARTBEAT_S, self._beat)
 
     @handles(NotifyClusterCfg)
-    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
-        """Take the view, for the whole runtime, unless a newer one is known."""
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken | Later:
+        """Take the view, for the whole runtime, unless a newer one is known. One with an earlier life of it is
+        none of ours: whoever gave it will learn that that one is dead."""
+        if any(member.name == self._own.name and member.address != self._own.address for member in message.members):
+            return Later()
         self._flows.settle()
         if self.view.take(message):
             self._flows.follow_switches()
@@ -170,7 +172,7 @@ class Liaison(Role):
             self._snapshots[switch] = self._flows.keys_of(switch)
         every = self._snapshots[switch]
         some = FlowKeys(every.array[start : start + REPORT_BATCH_FLOWS_MAX])
-        own = FlowSet(self.host.node, self._index, *self._flows.report(some))
+        own = FlowSet(self.host.node, self._own.index, *self._flows.report(some))
         following = start + len(some)
         if following < len(every):
             later.answer(FlowsReported((own,), following))
@@ -182,9 +184,9 @@ class Liaison(Role):
     def _turned(self, switch: str) -> Iterator[FlowSet]:
         """Flows that a switch was told, or may have been told, to send elsewhere."""
         for migration in self._migrations.values():
-            keys, epochs, to_target = migration.machine.turned(switch)
+            keys, epochs = migration.machine.turned(switch)
             if keys:
-                owner = self.view.known[migration.target if to_target else self.host.node]
+                owner = self.view.known[migration.target]
                 counts = pack_u32(np.zeros(len(keys), np.uint32))
                 yield FlowSet(owner.name, owner.index, b"".join(keys), pack_u32(epochs), counts)
 
@@ -209,7 +211,7 @@ class Liaison(Role):
         if not len(keys):
             return Migrating(0)
         self._count += 1
-        number = (self._index + 1) << 32 | self._count
+        number = (self._own.index + 1) << 32 | self._count
         machine = MigrationSource(tuple(keys), epochs, partial(owner_of, switches=self.view.names("switch")))
         migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
         self._carry_out(migration, machine.start())

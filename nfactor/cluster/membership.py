@@ -35,6 +35,10 @@ from nfactor.protocols.recovery import Recovery, Step
 DEAD_AFTER_S = 1.0
 """A runtime that has been silent for so long, to the coordinator and to every switch, is dead (DESIGN section 7)."""
 
+DRAIN_S = 0.05
+"""When a runtime begins again at once, its earlier life is fenced so long after: what that had released for others and
+was still under way has arrived by then."""
+
 _Order: TypeAlias = tuple[str, str, object, type]
 """A node, a role on it, what it is told, and what it answers."""
 
@@ -99,10 +103,14 @@ class Membership(Role):
 
     def _take_members(self, members: tuple[Member, ...], unfinished: Collection[str]) -> None:
         self._members = members
-        self._all += [member.name for member in members if member.name not in self._all]
+        everybody = [*(member.name for member in members), *unfinished]
+        self._all += [name for name in everybody if name not in self._all]
         now = self.host.now()
         self._heard = dict.fromkeys(self._all, now)
+        self._watch()
         self._take_view()
+        self._open.update(unfinished)
+        self._unfenced.update(unfinished)
         self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
         for name in sorted(unfinished):
             self._start_recovery(name)
@@ -117,17 +125,22 @@ class Membership(Role):
         return later
 
     def _look_who_may_join(self) -> None:
-        if not self._begun:
+        if not self.view.term:
             return
         joining, self._joining = self._joining, []
         for member, later in joining:
             earlier = next((known for known in self._members if known.name == member.name), None)
             if earlier is not None and earlier.kind == "runtime" and earlier.address != member.address:
-                self._declare_dead(member.name)
-            if member.name in self._open:
+                self.host.after(DRAIN_S, partial(self._lose_life, earlier))
+                self._joining.append((member, later))
+            elif member.name in self._open:
                 self._joining.append((member, later))
             else:
                 self._admit(member, later)
+
+    def _lose_life(self, earlier: Member) -> None:
+        if self.view.is_life(earlier.name, earlier.address):
+            self._declare_dead(earlier.name)
 
     def _admit(self, member: Member, later: Later) -> None:
         others = tuple(known for known in self._members if known.name != member.name)
@@ -149,8 +162,9 @@ class Membership(Role):
 
     @handles(Heartbeat)
     def heard(self, message: Heartbeat) -> None:
-        """A runtime lives."""
-        self._heard[message.node] = self.host.now()
+        """A runtime lives; or another life of one that does not."""
+        if self.view.is_life(message.node, message.address):
+            self._heard[message.node] = self.host.now()
 
     def _watch(self) -> None:
         for name in self._names("runtime"):
@@ -181,12 +195,12 @@ class Membership(Role):
     def _declare_dead(self, name: str) -> None:
         """Fence it and tell everybody at once, whatever else is on its way: others may be waiting for its answer."""
         self._members = tuple(member for member in self._members if member.name != name)
-        self._take_view()  # questions to it end with that
+        self._open.add(name)
+        self._unfenced.add(name)
+        self._take_view()  # questions to it end with that, and steps of other recoveries
         self._start_recovery(name)
 
     def _start_recovery(self, name: str) -> None:
-        self._open.add(name)
-        self._unfenced.add(name)
         self._recoveries += 1
         self._start_step(Recovery(self._recoveries, name))
 
@@ -248,7 +262,7 @@ class Membership(Role):
         elif step is Step.OVER:
             self._over(recovery)
         else:
-            if step is Step.REPLACING and recovery.number:
+            if step is Step.REPLACING:
                 self._recovery = recovery
             self._start_step(recovery)
 
@@ -259,8 +273,8 @@ class Membership(Role):
         if not self._begun:
             self._begun = True
             self._ready()
-            self._watch()
-            self._look_who_may_join()
+        self._look_who_may_join()
+        self._next()
 
     def _over(self, recovery: Recovery) -> None:
         self._open.discard(recovery.dead)
@@ -269,10 +283,13 @@ class Membership(Role):
             seconds = now - self._heard.get(recovery.dead, now)
             told = NodeRecovered(recovery.dead, recovery.flows, seconds)
             self.ask(OUTSIDE, COLLECTOR, told, Done, lambda _: None)
+        self._look_who_may_join()
+        self._next()
+
+    def _next(self) -> None:
         self._recovery = self._waiting.popleft() if self._waiting else None
         if self._recovery is not None:
             self._start_step(self._recovery)
-        self._look_who_may_join()
 
     # ---------------------------------------------------------------- orders
 

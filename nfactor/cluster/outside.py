@@ -7,7 +7,7 @@ and at the end it knows that nothing is left. What a dead node held it learns by
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -16,8 +16,9 @@ import trio
 
 from nfactor.actors import handles
 from nfactor.backends.base import Port
+from nfactor.cluster.addresses import outside_of
 from nfactor.cluster.ledger import AccountingError
-from nfactor.cluster.messages import Done, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
+from nfactor.cluster.messages import Done, Member, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.recovery_messages import KnownState, NodeRecovered, ReadState
 from nfactor.cluster.role import Role
@@ -26,6 +27,7 @@ from nfactor.dataplane.state import Schema
 from nfactor.errors import PeerDown, ProtocolError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
+from nfactor.packet.peek import address_pairs
 
 R = TypeVar("R")
 
@@ -61,14 +63,20 @@ class Sink(Protocol):
 
 
 class Outside:
-    """``entry`` is the MAC address of the virtual switch's outside port. ``remember``: know which packets are inside,
-    not only how many, so that it can be said which were lost."""
+    """Packets go in at the switches among ``members``, all of one pair of addresses at one. ``remember``: know which
+    packets are inside, not only how many, so that it can be said which were lost."""
 
     def __init__(
-        self, port: Port, entry: bytes, sink: Sink, *, window_packets_max: int, remember: bool = False
+        self,
+        port: Port,
+        members: Sequence[Member],
+        sink: Sink,
+        *,
+        window_packets_max: int,
+        remember: bool = False,
     ) -> None:
         self._port = port
-        self._entry = entry
+        self._entries = entries_of(members)
         self._sink = sink
         self._window = window_packets_max
         self._progress = trio.Event()
@@ -94,15 +102,19 @@ class Outside:
         """Packets that are in the cluster now."""
         return self.packets_in - self.packets_out - self.dropped.total() - sum(map(len, self.lost.values()))
 
+    def take_view(self, members: Sequence[Member]) -> None:
+        """A switch may have begun again, with another address."""
+        self._entries = entries_of(members)
+
     async def feed(self, burst: Burst) -> None:
         """Send a burst in. A full window is let run half empty first, so that bursts go in several at a time."""
-        cluster_frame.readdress(burst, target=self._entry, source=self._port.address)
         while len(burst):
             if self.inside + len(burst) > self._window:
                 while self.inside > self._window // 2:
                     await self._wait_progress()
             while self._paused:
                 await self._wait_progress()
+            self._address(burst)
             taken = self._port.send(burst)
             self.packets_in += taken
             self.octets_in += int(burst.wire_lengths[:taken].sum())
@@ -111,6 +123,15 @@ class Outside:
             burst = burst.slice(taken, len(burst))
             if len(burst):
                 await self._wait_progress()
+
+    def _address(self, burst: Burst) -> None:
+        source = self._port.address
+        if len(self._entries) == 1:
+            cluster_frame.readdress(burst, target=self._entries[0], source=source)
+            return
+        numbers = address_pairs(burst) % len(self._entries)
+        for number, entry in enumerate(self._entries):
+            cluster_frame.readdress(burst.select(np.flatnonzero(numbers == number)), target=entry, source=source)
 
     async def wait_empty(self) -> None:
         """Return when no packet is inside any more, and nobody is missing."""
@@ -193,6 +214,11 @@ class Outside:
         self._progressed()
 
 
+def entries_of(members: Sequence[Member]) -> list[bytes]:
+    """Addresses of the switches' outside ports."""
+    return [outside_of(member.address) for member in members if member.kind == "switch"]
+
+
 class Collector(Role):
     """To whom nodes tell outcomes and events. ``schemas`` are the record classes of the chain."""
 
@@ -206,7 +232,8 @@ class Collector(Role):
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
         """Believe nobody else from now on; how far those had come who are in the view no more."""
-        self.view.take(message)
+        if self.view.take(message):
+            self._outside.take_view(message.members)
         gone = [names for names in sorted(self._told) if names[0] in self.view.unfinished]
         return ViewTaken(tuple(Released(*names, self._told[names]) for names in gone))
 

@@ -54,7 +54,8 @@ class CommitsStored:
 
 @message(tag=83)
 class ForgetReplicas:
-    """Primary → replica: these flows have moved away. They had these epochs; what has come back has a higher one."""
+    """Primary → replica: these flows have moved away. They had these epochs; what has come back has a higher one.
+    Reply: ``Done``."""
 
     primary: str
     keys: bytes
@@ -69,6 +70,8 @@ class Heartbeat:
     """Runtime → coordinator and switch: it lives."""
 
     node: str
+    address: bytes
+    """Which life of it."""
 
 
 @message(tag=85, system=True)

@@ -16,6 +16,7 @@ from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
+    Done,
     FlowStatuses,
     pack_u32,
     unpack_u32,
@@ -119,9 +120,10 @@ class ReplicaTable(Role):
             self.host.tell(primary, FLOWS, CommitsStored(self.host.node, self._done[primary]))
 
     @handles(ForgetReplicas)
-    def forget(self, message: ForgetReplicas) -> None:
+    def forget(self, message: ForgetReplicas) -> Done:
         """The flows have moved away from that primary."""
         self._store.forget(message.primary, FlowKeys.of_octets(message.keys), unpack_u32(message.epochs))
+        return Done()
 
     # ---------------------------------------------------------------- recovery
 

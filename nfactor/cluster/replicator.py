@@ -6,23 +6,23 @@ again through the others, with every packet and record that it had not released.
 rows and buckets in arrays, and the engine says what has changed in them as octets.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
 from nfactor.cluster.egress import Egress
+from nfactor.cluster.exposure import Exposure
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
 from nfactor.cluster.recovery_messages import ForgetReplicas
-from nfactor.cluster.reporter import pack_records
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
 from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import Burst, Octets
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
@@ -31,13 +31,20 @@ UNSTORED_PACKETS_MAX = 4096
 """Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
 UNSTORED_COMMITS_MAX = 1024
 """The same in commits to one replica."""
+REREPLICATE_S = 0.01
+"""When replicas have changed, states go to the new ones little by little, so often, so that packets are not held up."""
+REREPLICATION_FLOWS_MAX = 2000
+"""So many at once: a million flows have a replica again within five seconds (DESIGN section 7)."""
 REPLICATION_BATCH_FLOWS_MAX = 500
 """Flows whose states go to a new replica in one message, unless one bucket has more."""
 
+_NO_PLACES: Places = np.zeros(0, np.intp)
+
 
 class Replicator:
-    """``send`` tells a message to the table of replicas on a runtime; ``now`` is the time in seconds; ``room`` is
-    called when ``is_full`` may have become false. ``set_replicas`` has to be called first."""
+    """``send`` tells a message to the table of replicas on a runtime, which may be lost; ``forget`` one that may not.
+    ``now`` is the time in seconds; ``room`` is called when ``is_full`` may have become false. ``set_replicas`` has to
+    be called first."""
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Replicator:
         ledger: Ledger,
         *,
         send: Callable[[str, object], None],
+        forget: Callable[[str, object], None],
         now: Callable[[], float],
         room: Callable[[], object],
     ) -> None:
@@ -56,6 +64,7 @@ class Replicator:
         self._egress = egress
         self._ledger = ledger
         self._send = send
+        self._forget = forget
         self._now = now
         self._room = room
         self._deal = Deal()
@@ -67,6 +76,8 @@ class Replicator:
         self._departed: dict[int, tuple[FlowKeys, Epochs]] = {}
         """Flows that left, by migration, and of which epoch their last state here is."""
         self._outstanding = Outstanding()
+        self._without_copies: deque[FlowKeys] = deque()
+        """Flows that are to go to another replica."""
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
         self._lagging: list[Rows] = []
@@ -75,9 +86,7 @@ class Replicator:
         self._unstored = 0
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
-        self._unprotected = 0
-        self._unprotected_s = 0.0
-        self._unprotected_since: float | None = None
+        self._exposure = Exposure(now)
 
     # ---------------------------------------------------------------- packets
 
@@ -95,13 +104,13 @@ class Replicator:
             if self._mode.kind is Kind.EVERY:
                 self._follow(rows)
                 if not self._deal.replicas:
-                    self._count_unprotected(codes)
-            self._leave(burst, codes, emitted)
+                    self._exposure.count(_going(codes))
+            self._egress.at_once(self._engine.reasons, burst, codes, emitted)
             return
         buckets = self._changes.buckets(rows)
         stateful = (buckets != NO_BUCKET) & (codes != LATE)
         if not stateful.all():
-            self._leave(burst.select(np.flatnonzero(~stateful)), codes[~stateful], [])
+            self._egress.at_once(self._engine.reasons, burst.select(np.flatnonzero(~stateful)), codes[~stateful], [])
             burst, codes = burst.select(np.flatnonzero(stateful)), codes[stateful]
             buckets, rows = buckets[stateful], rows[stateful]
         if not (len(buckets) or emitted):
@@ -121,7 +130,9 @@ class Replicator:
             return
         holders = self._deal.holders(buckets)
         emitted = self._deal.holders(commit.emitted_buckets())
-        for number in np.unique(np.concatenate((holders, emitted))).tolist():
+        there = np.bincount(holders, minlength=1 + int(emitted.max(initial=0)))
+        there += np.bincount(emitted, minlength=len(there))
+        for number in np.flatnonzero(there).tolist():
             places = np.flatnonzero(holders == number)
             packets = places if len(commit.buckets) else _NO_PLACES
             yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
@@ -140,7 +151,8 @@ class Replicator:
         )
         if not len(channel):
             self._confirmed_s[replica] = self._now()
-        channel.add(attrs.evolve(commit, whole=changed.whole, message=message))
+        commit.whole, commit.message = changed.whole, message
+        channel.add(commit)
         self._outstanding.give(commit.piece)
         self._unstored += len(commit.burst)
         self._ledger.hand(replica, len(commit.burst))
@@ -161,26 +173,8 @@ class Replicator:
             self._outstanding.give(commit.piece)
             self._ledger.buffer(len(commit.burst))
             return
-        self._count_unprotected(commit.codes)
-        self._leave(commit.burst, commit.codes, commit.emitted)
-
-    def _count_unprotected(self, codes: Codes) -> None:
-        count = int((codes <= REPLY).sum())
-        if count:
-            self._unprotected += count
-            if self._unprotected_since is None:
-                self._unprotected_since = self._now()
-
-    def _leave(self, burst: Burst, codes: Codes, emitted: Sequence[tuple[bytes, Any]]) -> None:
-        """Out of the system at once."""
-        if codes.any():
-            for code in np.unique(codes[codes > REPLY]).tolist():
-                self._egress.drop(self._engine.reasons[code], burst.select(np.flatnonzero(codes == code)))
-            burst = burst.select(np.flatnonzero(codes <= REPLY))
-        self._egress.packets(burst)
-        if emitted:
-            self._egress.records(pack_records(self._ledger.node, (record for _, record in emitted)))
-        self._egress.flush()
+        self._exposure.count(_going(commit.codes))
+        self._egress.at_once(self._engine.reasons, commit.burst, commit.codes, commit.emitted)
 
     def _follow(self, rows: Rows) -> None:
         """Under ``every``: send states once enough packets have changed them."""
@@ -195,17 +189,16 @@ class Replicator:
         if not (lagging and self._deal.replicas):
             return
         rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
-        for start in range(0, len(rows), REPLICATION_BATCH_FLOWS_MAX):
-            some = rows[start : start + REPLICATION_BATCH_FLOWS_MAX]
-            self._changed(self._changes.buckets(some), some)
+        for start in range(0, len(rows), BURST_PACKETS_MAX):
+            self._follow_up(rows[start : start + BURST_PACKETS_MAX])
 
-    def _changed(self, buckets: Buckets, rows: Rows) -> None:
-        """What has changed in those rows, whose buckets these are."""
+    def _follow_up(self, rows: Rows) -> None:
+        """Send what has changed in those rows."""
+        buckets = self._changes.buckets(rows)
         there = buckets != NO_BUCKET
         if not there.all():
             buckets, rows = buckets[there], rows[there]
-        piece = self._outstanding.begin()
-        for replica, part, places in self._parts(Commit(piece=piece), buckets):
+        for replica, part, places in self._parts(Commit(piece=self._outstanding.begin()), buckets):
             changed = self._changes.of(rows if places is None else rows[places])
             if changed.octets:
                 self._give(replica, part, changed)
@@ -229,9 +222,9 @@ class Replicator:
     def ended(self, keys: Sequence[bytes], emitted: list[tuple[bytes, Any]]) -> None:
         """Flows ended; ``emitted`` is what NFs had still to say of them, or of flows that ended elsewhere."""
         if not (self._mode.strict and len(keys)):  # without keys they ended elsewhere, and are in no replica any more
-            self._leave(NO_PACKETS, NO_CODES, emitted)
+            self._egress.at_once(self._engine.reasons, NO_PACKETS, NO_CODES, emitted)
             emitted = []
-            if not len(keys) or not self._deal.replicas:
+            if not (len(keys) and self._mode.replicates and self._deal.replicas):
                 return
         every, commit = keys_array(keys), Commit(piece=self._outstanding.begin(), emitted=emitted)
         if not self._deal.replicas:
@@ -249,7 +242,7 @@ class Replicator:
     def moved(self, migration: int, keys: FlowKeys) -> None:
         """They arrived, or came back, and are protected where they are now. A bucket leaves no replica that lives, so
         they are where their buckets are, or nowhere."""
-        departed, epochs = self._departed.pop(migration, (NO_KEYS, _NO_EPOCHS))
+        departed, epochs = self._departed.pop(migration, (NO_KEYS, np.zeros(0, np.uint32)))
         places = places_of(keys, departed)
         gone = np.zeros(len(departed), bool)
         gone[places[places >= 0]] = True
@@ -262,7 +255,7 @@ class Replicator:
         for number in np.unique(holders).tolist():
             those = holders == number
             message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
-            self._send(self._deal.name(number), message)
+            self._forget(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""
@@ -295,7 +288,7 @@ class Replicator:
         dealt = self._deal.change(replicas)
         if self._deal.replicas:
             self._move(dealt, [*self._taken_home(), *left])
-            if self._unprotected_since is not None:
+            if self._exposure.goes_on and not self._without_copies:
                 self._outstanding.when_done(self._protected_again)
         else:
             for commit in left:
@@ -351,8 +344,27 @@ class Replicator:
             )
             places = np.arange(len(rest.buckets))[packets], np.arange(len(rest.emitted))[emitted]
             part = rest.part(*places)
-            if len(keys[flows]) or not part.empty:
+            if not part.empty:
                 self._give(replica, part, self._changes.whole(FlowKeys(keys[flows])))
+            elif len(keys[flows]):
+                self._changes.lose(FlowKeys(keys[flows]))
+                self._without_copies.append(FlowKeys(keys[flows]))
+
+    @property
+    def moves(self) -> bool:
+        """Whether there are such."""
+        return bool(self._without_copies)
+
+    def protect_more(self) -> None:
+        """Send some of the states that are to have another replica. Those whose packets came meanwhile went with
+        them, and go once more."""
+        left = REREPLICATION_FLOWS_MAX
+        while self._without_copies and left > 0 and self._deal.replicas:
+            keys = self._without_copies.popleft()
+            left -= len(keys)
+            self.adopt(keys)
+            if not self._without_copies and self._exposure.goes_on:
+                self._outstanding.when_done(self._protected_again)
 
     # ---------------------------------------------------------------- questions
 
@@ -374,18 +386,14 @@ class Replicator:
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""
-        if self._mode.kind is Kind.NONE:
-            return None
-        since = self._unprotected_since
-        running = 0.0 if since is None else self._now() - since
-        return Protection(self.unprotected_flows(), self._unprotected, self._unprotected_s + running)
+        return None if self._mode.kind is Kind.NONE else self._exposure.told(self.unprotected_flows())
 
     def _protected_again(self) -> None:
         """What was without a replica when there was one at last has been stored."""
-        if self._unprotected_since is not None and self._deal.replicas:
-            self._unprotected_s += self._now() - self._unprotected_since
-            self._unprotected_since = None
+        if self._deal.replicas and not self._without_copies:
+            self._exposure.end()
 
 
-_NO_PLACES: Places = np.zeros(0, np.intp)
-_NO_EPOCHS: Epochs = np.zeros(0, np.uint32)
+def _going(codes: Codes) -> int:
+    """How many packets are not dropped."""
+    return int((codes <= REPLY).sum())

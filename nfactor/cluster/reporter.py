@@ -78,7 +78,7 @@ class Reporter:
         if self._observed:
             self._fates += fates
             self._tell_next()
-        else:
+        elif fates or self._pieces:
             self._finish(self._take())
 
     def _tell_next(self) -> None:

@@ -263,10 +263,14 @@ class VirtualSwitch(Role):
     def redirect(self, message: RedirectFlows) -> FlowStatuses:
         """Step 2 of a migration: new owner, and a marker to the old one behind the last packet that was sent there."""
         keys, epochs = keys_list(message.keys), unpack_u32(message.epochs)
-        source, target = self._runtimes.get(message.source), self._runtimes.get(message.target)
+        source = self._runtimes.get(message.source)
+        target = next((index for index, name in self._names.items() if name == message.target), None)
         if source is None or target is None:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
-        statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
+        if message.target not in self.view:  # nothing is turned to the dead; what was, has to be claimed back
+            statuses = self._dispatcher.turned(keys, epochs, target)
+        else:
+            statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
         if (statuses == Status.OK).any():
             self._mark(message.migration, source)
         return FlowStatuses(statuses.tobytes())
@@ -301,8 +305,9 @@ class VirtualSwitch(Role):
 
     @handles(Heartbeat)
     def heard(self, message: Heartbeat) -> None:
-        """A runtime lives."""
-        self._heard[message.node] = self.host.now()
+        """A runtime lives; or another life of one that does not."""
+        if self.view.is_life(message.node, message.address):
+            self._heard[message.node] = self.host.now()
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:

@@ -42,6 +42,10 @@ class View:
                 watcher(name)
         return True
 
+    def is_life(self, node: str, address: bytes) -> bool:
+        """Whether that is the life of the node that is in the cluster."""
+        return node in self._names and self.known[node].address == address
+
     def finish(self, node: str) -> None:
         """The recovery of that node is over."""
         self.unfinished.pop(node, None)

@@ -143,6 +143,15 @@ def changes_whole(cx: int, keys: int, changes: int, whole: int, count: int) -> i
 
 
 @entry
+def lose(cx: int, keys: int, count: int) -> None:
+    """Flows that nobody has asked about, from now on."""
+    for place in range(count):
+        number = row_of(cx, keys, place, count)
+        if number >= 0 and ld_u8(row_at(cx, number) + ROW_PHASE) < _HELD:
+            st_8(row_at(cx, number) + ROW_DIRTY, 0xFF)
+
+
+@entry
 def unasked(cx: int, keys: int, flows_max: int) -> int:
     """Keys of flows that process packets and that nobody has asked about; how many."""
     count, row = 0, ld_i64(cx + OLDEST)

@@ -83,6 +83,10 @@ class CompiledChanges(Changes):
         octets, whole = written & _OCTETS_BITS, written >> WHOLE_SHIFT
         return Changed(self._octets[:octets].tobytes(), FlowKeys(self._whole[:whole].copy()) if whole else NO_KEYS)
 
+    def lose(self, keys: Keys) -> None:
+        """See ``Changes.lose``."""
+        self._code.lose(self._cx, _at(keys_array(keys)), len(keys))
+
     def unasked(self) -> FlowKeys:
         """See ``Changes.unasked``."""
         keys = np.zeros((self._context[layout.ACTIVE], KEY_OCTETS), np.uint8)

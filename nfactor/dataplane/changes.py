@@ -124,6 +124,10 @@ class Changes(ABC):
         """Those of these flows that process packets here, whole."""
 
     @abstractmethod
+    def lose(self, keys: Keys) -> None:
+        """Whoever asked about these flows has lost the answer: as if nobody had ever asked."""
+
+    @abstractmethod
     def unasked(self) -> FlowKeys:
         """Flows that process packets here and that nobody has asked about since they came."""
 

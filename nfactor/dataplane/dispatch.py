@@ -202,6 +202,15 @@ class Dispatcher:
                 self._give(key, entry, target, epoch, now)
         return statuses
 
+    def turned(self, keys: Keys, epochs: Epochs, target: int) -> Statuses:
+        """OK: the flow is ``target``'s in this epoch; else UNKNOWN. For who asks again whether they were turned."""
+        statuses = np.full(len(keys), Status.UNKNOWN, np.uint8)
+        for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
+            entry = self._entries.get(key)
+            if entry is not None and entry.owner == target and entry.epoch == epoch:
+                statuses[index] = Status.OK
+        return statuses
+
     def _give(self, key: bytes, entry: _Entry, owner: int, epoch: int, now: float) -> None:
         entry.owner, entry.epoch, entry.moved_s, entry.doubt = owner, epoch, now, None
         self._owns_again(key, owner)
@@ -221,8 +230,6 @@ class Dispatcher:
         statuses, owners = np.zeros(len(keys), np.uint8), []
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
-            if entry is not None and entry.owner == claimer and entry.epoch == epoch:
-                continue  # so it was restored: the claimer had asked for it
             if entry is not None and entry.owner == dead:
                 if epoch <= entry.epoch:
                     statuses[index] = Status.STALE

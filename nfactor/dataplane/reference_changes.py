@@ -77,6 +77,12 @@ class ReferenceChanges(Changes):
     def _lives(self, row: Row) -> bool:
         return row.phase < flow_row.HELD and self._rows.get(row.key) is row
 
+    def lose(self, keys: Keys) -> None:
+        """See ``Changes.lose``."""
+        for row in map(self._rows.get, keys):
+            if row is not None and self._lives(row):
+                row.dirty = WHOLE
+
     def unasked(self) -> FlowKeys:
         """See ``Changes.unasked``."""
         return FlowKeys.of(row.key for row in self._rows.values() if row.phase < flow_row.HELD and row.dirty & WHOLE)

@@ -64,6 +64,23 @@ class Burst:
             for start, length in zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
         ]
 
+    def pieces(self) -> Iterable[memoryview]:
+        """The frames, one behind the other, in as few pieces as are quick to be had."""
+        offsets, lengths = self.offsets, self.lengths
+        if not len(offsets):
+            return ()
+        ends = offsets + lengths
+        if (ends[:-1] == offsets[1:]).all():
+            return (self.octets()[int(offsets[0]) : int(ends[-1])],)
+        octets = int(lengths[0])
+        if octets and (lengths == octets).all():
+            # Each frame is one element of an array whose elements overlap: numpy copies elements of any size whole.
+            places = len(self.data) - octets + 1
+            frames: npt.NDArray[np.void] = np.ndarray((places,), f"V{octets}", self.octets(), 0, (1,))
+            return (frames[offsets].view(np.uint8).data,)
+        data = self.octets()
+        return (data[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=True))
+
     def select(self, indices: npt.NDArray[np.intp] | slice) -> "Burst":
         """Those packets, in the order of ``indices``; the frames are shared, not copied."""
         return Burst(
@@ -110,12 +127,18 @@ class Burst:
 
 
 def concatenate(bursts: Sequence[Burst]) -> Burst:
-    """One burst of all packets of ``bursts``, in order; the frames are copied into one buffer."""
+    """One burst of all packets of ``bursts``, of which there is one at least, in order; the frames are copied into one
+    buffer."""
     if len(bursts) == 1:
         return bursts[0]
-    return Burst.from_frames(
-        [frame for burst in bursts for frame in burst.frames()],
-        times=(time for burst in bursts for time in burst.times.tolist()),
-        marks=(mark for burst in bursts for mark in burst.marks.tolist()),
-        wire_lengths=(length for burst in bursts for length in burst.wire_lengths.tolist()),
+    lengths = np.concatenate([burst.lengths for burst in bursts])
+    offsets = np.zeros(len(lengths), np.int64)
+    np.cumsum(lengths[:-1], out=offsets[1:])
+    return Burst(
+        np.frombuffer(bytearray().join(piece for burst in bursts for piece in burst.pieces()), np.uint8),
+        offsets,
+        lengths,
+        np.concatenate([burst.wire_lengths for burst in bursts]),
+        np.concatenate([burst.times for burst in bursts]),
+        np.concatenate([burst.marks for burst in bursts]),
     )

@@ -15,24 +15,30 @@ from nfactor.packet.burst import Burst
 _COUNT_OCTETS = 4
 _COLUMNS_OCTETS = 4 + 4 + 8 + 8
 """Octets of all columns for one packet."""
+_EMPTY = bytes(_COUNT_OCTETS)
+_NO_PACKETS = Burst.from_frames([])
 
 
 def pack_burst(burst: Burst) -> bytes:
-    """The burst's frames and columns; a copy."""
+    """The burst's frames and columns; one copy of the columns, and one or two of the frames."""
+    if not len(burst):
+        return _EMPTY
     return b"".join(
         (
             len(burst).to_bytes(_COUNT_OCTETS, "little"),
-            burst.lengths.astype("<u4").tobytes(),
-            burst.wire_lengths.astype("<u4").tobytes(),
-            burst.times.astype("<i8").tobytes(),
-            burst.marks.astype("<u8").tobytes(),
-            *burst.frames(),
+            np.ascontiguousarray(burst.lengths, "<u4").data,
+            np.ascontiguousarray(burst.wire_lengths, "<u4").data,
+            np.ascontiguousarray(burst.times, "<i8").data,
+            np.ascontiguousarray(burst.marks, "<u8").data,
+            *burst.pieces(),
         )
     )
 
 
 def unpack_burst(octets: bytes) -> Burst:
     """A burst that may be rewritten; raises ``ProtocolError`` for what ``pack_burst`` did not make."""
+    if octets == _EMPTY:
+        return _NO_PACKETS
     count = int.from_bytes(octets[:_COUNT_OCTETS], "little")
     start = _COUNT_OCTETS + count * _COLUMNS_OCTETS
     if len(octets) < max(start, _COUNT_OCTETS):
@@ -46,4 +52,5 @@ def unpack_burst(octets: bytes) -> Burst:
         raise ProtocolError(f"a packed burst of {len(octets)} octets whose frames have other lengths")
     offsets = np.zeros(count, np.int64)
     np.cumsum(lengths[:-1], out=offsets[1:])
-    return Burst(np.frombuffer(bytearray(octets[start:]), np.uint8), offsets, lengths, wire_lengths, times, marks)
+    frames = np.frombuffer(bytearray(memoryview(octets)[start:]), np.uint8)
+    return Burst(frames, offsets, lengths, wire_lengths, times, marks)

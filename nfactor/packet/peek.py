@@ -5,10 +5,11 @@ it, and a handful of numpy operations take them out of all packets of a burst fo
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import ETHERTYPE_PACKET, HEADER_OCTETS, LINKTYPE_ETHERNET
-from nfactor.packet.fields import ETHERTYPE_IPV4, TCP, UDP
+from nfactor.packet.fields import ETHERTYPE_IPV4, ETHERTYPE_IPV6, TCP, UDP
 
 PEEK_PACKETS_MIN = 32
 """Smaller bursts are parsed faster packet by packet."""
@@ -49,3 +50,16 @@ def peek(burst: Burst) -> list[bytes]:
         for index in np.flatnonzero(~plain).tolist():
             found[index] = b""
     return found
+
+
+def address_pairs(burst: Burst) -> npt.NDArray[np.uint32]:
+    """A number for the two addresses of each packet, whichever is the source: what a router spreads packets by. 0 for
+    what is not IP in Ethernet behind our header, or has a tag."""
+    sums = np.zeros(len(burst), np.uint32)
+    for ethertype, first, behind in ((ETHERTYPE_IPV4, 12, 20), (ETHERTYPE_IPV6, 8, 40)):
+        high, low = (burst.data[np.minimum(burst.offsets + _L3 - 2 + i, len(burst.data) - 1)] for i in (0, 1))
+        theirs = np.flatnonzero((high == ethertype >> 8) & (low == ethertype & 0xFF) & (burst.lengths >= _L3 + behind))
+        if len(theirs):
+            columns = burst.offsets[theirs][:, None] + np.arange(_L3 + first, _L3 + behind)
+            sums[theirs] = burst.data[columns].sum(axis=1, dtype=np.uint32)
+    return sums

@@ -180,14 +180,15 @@ class MigrationSource:
         """Whether the set waits for that switch's marker, which may have been lost."""
         return switch in self._unmarked and self.state in (State.REDIRECTING, State.DRAINING)
 
-    def turned(self, switch: str) -> tuple[tuple[bytes, ...], Epochs, bool]:
-        """Keys of that switch that it may have turned for this set, with the epochs that they have by that, and whether
-        to the target (else back to the source). None where it has not been asked, or the set is over."""
+    def turned(self, switch: str) -> tuple[tuple[bytes, ...], Epochs]:
+        """Keys of that switch that it may have turned to the target, with the epochs that they have by that. None where
+        it has not been asked, or the set is over. (What is claimed back is the target's until the switch has
+        answered.)"""
         if self.state in (State.PREPARING, State.DONE, State.ABORTED):
-            return (), self.epochs[:0], True
+            return (), self.epochs[:0]
         places = [place for place, key in enumerate(self.keys) if self._switch_of(key) == switch]
-        keys = tuple(self.keys[place] for place in places)
-        return keys, self.epochs[places], self.state is not State.RETURNING
+        back = np.uint32(self.state is State.RETURNING)
+        return tuple(self.keys[place] for place in places), self.epochs[places] - back
 
     def start(self) -> list[Effect]:
         """The first effect."""

@@ -83,6 +83,7 @@ class Chain:
 def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
+    ends_are_ends(history, finals)
     only_functions_drop(history)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
@@ -112,6 +113,17 @@ def at_most_once(history: History) -> None:
         raise Violation(
             f"(c) at most once: the record of packet {repeated[0][0]} was told {records[repeated[0]]} times"
         )
+
+
+def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
+    """(c) The end of a flow is told once, and only of one that is over."""
+    told = Counter(ended.born for _, ended in history.ends)
+    for born, count in told.items():
+        if count > 1:
+            raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
+    for flow, final in finals.items():
+        if final.born in told:
+            raise Violation(f"(c) at most once: the end of flow {flow} was told, and it goes on at {final.node}")
 
 
 def only_functions_drop(history: History) -> None:
@@ -146,8 +158,8 @@ def outside_is_included(
     history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
 ) -> None:
     """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
-    have begun anew since only where flows end. Under ``every`` a crash may take back what came out within the bound; so
-    may a second death what came out before it."""
+    have begun anew since only where flows end, or all who had its state died. Under ``every`` a crash may take back
+    what came out, within the bound; so may a second death what came out before it."""
     if not conditions.strict and history.deaths:
         return
     spared_us = max((death.time_us for death in history.deaths), default=0) + ON_THE_WAY_US

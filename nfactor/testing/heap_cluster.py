@@ -4,6 +4,7 @@ The roles are the ones that run on trio; only their surroundings are others. Wha
 """
 
 from collections import deque
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -51,7 +52,7 @@ from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
-from nfactor.testing.lineage import Came, Death, History, Lineage, LineageState, Processed, Step, read_tail
+from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
 
 FLOWS_MAX = 64
 """Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
@@ -181,8 +182,8 @@ class HeapCluster:
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        again = Member(name, "runtime", port.address, number) if node.life > 1 else None
-        liaison = Liaison(number, flows, replicas, view, again=again)
+        own = Member(name, "runtime", port.address, number)
+        liaison = Liaison(own, flows, replicas, view, joins=node.life > 1)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:
@@ -215,7 +216,8 @@ class HeapCluster:
         node = self._node(OUTSIDE)
         self._outside = self._port(node, address(Kind.OUTSIDE, 0))
         self._outside.take = self._packets_out
-        self.collector = Collector(self, {record_name(Step): schema_of(Step)})  # type: ignore[arg-type]
+        schemas = {record_name(cls): schema_of(cls) for cls in Lineage.records}
+        self.collector = Collector(self, schemas)  # type: ignore[arg-type]
         self._join(node, **{COLLECTOR: self.collector})
 
     # ---------------------------------------------------------------- the outside
@@ -245,6 +247,9 @@ class HeapCluster:
         for mark, frame in zip(burst.marks.tolist(), burst.frames(), strict=True):
             self.history.out.append(Came(self.network.now_us, mark, *read_tail(frame)))
 
+    def take_view(self, members: Sequence[Member]) -> None:
+        """See ``Outside``: packets go to the present life of a switch, as soon as there is one."""
+
     def told(self, outcomes: Outcomes) -> None:
         """See ``Outside``."""
         marks = iter(np.frombuffer(outcomes.marks, "<u8").tolist())
@@ -254,7 +259,10 @@ class HeapCluster:
 
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
-        self.history.records.append((node, record))
+        if isinstance(record, Ended):
+            self.history.ends.append((node, record))
+        else:
+            self.history.records.append((node, record))
 
     def happened(self, event: MigrationEnded) -> None:
         """See ``Outside``."""

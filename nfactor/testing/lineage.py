@@ -51,6 +51,14 @@ class Step:
     digest: nf.u32
 
 
+@nf.record
+class Ended:
+    """The end of a flow: its last state."""
+
+    born: nf.u64
+    count: nf.u32
+
+
 @attrs.frozen
 class Processed:
     """One packet that a runtime processed: the flow's state after it."""
@@ -95,6 +103,8 @@ class History:
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
+    ends: list[tuple[str, Ended]] = attrs.Factory(list)
+    """What flows said at their ends, and where."""
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
     told_by: Counter[str] = attrs.Factory(Counter)
@@ -110,7 +120,7 @@ class Lineage(nf.NF):
     """See the module. ``log`` is called with mark, birth, number and digest after each packet."""
 
     State = LineageState
-    records = (Step,)
+    records = (Step, Ended)
     drop_reasons = ("chosen",)
 
     def __init__(self, log: Callable[[int, int, int, int], None]) -> None:
@@ -130,6 +140,10 @@ class Lineage(nf.NF):
         if fs.count % EMIT_EVERY == 0:
             pkt.emit(Step(mark=pkt.mark, born=fs.born, count=fs.count, digest=fs.digest))
         return nf.drop(0) if pkt.mark % DROP_EVERY == 0 else nf.FORWARD
+
+    def flow_expires(self, flow: nf.Flow, fs: Any) -> None:
+        """Say what the last state was."""
+        flow.emit(Ended(born=fs.born, count=fs.count))
 
 
 def read_tail(frame: bytes) -> tuple[int, int, int]:

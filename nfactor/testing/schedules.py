@@ -103,9 +103,10 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append(
-                (rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, SENDER, RECEIVER]))
-            )
+            if rng.random() < 0.3:
+                schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+            else:
+                schedule.kill_in.append((rng.choice(STEPS), rng.randint(0, 7), rng.choice([SENDER, RECEIVER])))
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -113,7 +114,7 @@ def draw(scenario: str, seed: int) -> Schedule:
                 schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
-    schedule.flows_end = scenario != "restarts" and rng.random() < 0.15
+    schedule.flows_end = rng.random() < 0.15
     return schedule
 
 
@@ -154,7 +155,8 @@ class Run:
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
         self.network.before = self._before
         self.network.after = self._after
-        self._base = self.network.delivered
+        self.first = self.network.delivered
+        """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._killing = True
         self._steps: Counter[tuple[str, int, str]] = Counter()
@@ -209,7 +211,7 @@ class Run:
         if not self._killing:
             return
         for at, name in self.schedule.kill_at:
-            if delivery.number - self._base == at and self.network.nodes[name].alive:
+            if delivery.number - self.first == at and self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]

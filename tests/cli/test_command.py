@@ -56,7 +56,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["replay", "CAP", "--migrate-every", "-1"], "--migrate-every -1"),
         (["replay", "CAP", "--migrate-every", "50"], "nowhere to migrate to"),
         (["replay", "CAP", "--flow-key", "mac"], "auto or five-tuple"),
-        (["replay", "CAP", "--switches", "2"], "--switches 2: not in this version yet"),
+        (["replay", "CAP", "--switches", "17"], "--switches 17"),
         (
             ["replay", "CAP", "--replication", "often"],
             "replication often: must be none, strict, strict-hold, or every=K",

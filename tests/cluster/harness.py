@@ -12,7 +12,7 @@ import numpy as np
 from nfactor.backends.memory import MemoryNetwork, open_memory_network
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import launcher, switch
-from nfactor.cluster.launcher import Cluster, ClusterPlan, open_cluster
+from nfactor.cluster.launcher import Cluster, ClusterPlan, Here, open_cluster
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import MigrationEnded
 from nfactor.cluster.outside import Event
@@ -83,6 +83,8 @@ class Inside:
 
     network: MemoryNetwork
     cluster: Cluster
+    here: Here
+    """Can end and restart any node."""
     ledgers: list[Ledger]
     dispatchers: list[Dispatcher]
     relays: list[Relay]
@@ -140,10 +142,32 @@ def _collected(made: dict[str, list[Any]]) -> Any:
         yield
 
 
+def _plan(
+    runtimes: int,
+    switches: int,
+    functions: Callable[[], Sequence[NF]],
+    time_outs: TimeOuts,
+    replication: str,
+    engine: EngineKind,
+) -> ClusterPlan:
+    return ClusterPlan(
+        runtimes=runtimes,
+        switches=switches,
+        engine=lambda: open_engine(
+            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs, common_clock=True
+        ),
+        classifier=lambda: FlowClassifier("auto"),
+        records=tuple(cls for function in functions() for cls in function.records),
+        flows_max=1000,
+        replication=Mode.parse(replication),
+    )
+
+
 def run(
     frames: Sequence[bytes],
     *,
     runtimes: int = 1,
+    switches: int = 1,
     migrate_every: int = 0,
     kill_at: int = 0,
     remember: bool = False,
@@ -163,16 +187,7 @@ def run(
 ) -> Run:
     """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
     out = Out()
-    plan = ClusterPlan(
-        runtimes=runtimes,
-        engine=lambda: open_engine(
-            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
-        ),
-        classifier=lambda: FlowClassifier("auto"),
-        records=tuple(cls for function in functions() for cls in function.records),
-        flows_max=1000,
-        replication=Mode.parse(replication),
-    )
+    plan = _plan(runtimes, switches, functions, time_outs or TimeOuts(), replication, engine)
     chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
@@ -183,13 +198,18 @@ def run(
             control_latency_s=CONTROL_LATENCY_S,
             control_jitter_s=CONTROL_LATENCY_S,
         ) as network:
-            world = _World(network, queue_packets_max)
+            world, here = _World(network, queue_packets_max), Here()
             with _collected(made), patches or nullcontext():
                 opened = open_cluster(
-                    world, plan, out, window_packets_max=chosen.window_packets, remember=remember or kill_at > 0
+                    world,
+                    plan,
+                    out,
+                    window_packets_max=chosen.window_packets,
+                    remember=remember or kill_at > 0,
+                    launcher=here,
                 )
                 async with opened as cluster:
-                    inside = Inside(network, cluster, made["Ledger"], made["Dispatcher"], made["Relay"])
+                    inside = Inside(network, cluster, here, made["Ledger"], made["Dispatcher"], made["Relay"])
                     outcome = await replay(
                         cluster, Frames(frames, step_s, without), chosen, between=lambda: look(inside)
                     )

@@ -10,7 +10,7 @@ import trio
 from nfactor.actors import Node
 from nfactor.backends.memory import MemoryPort
 from nfactor.cli.worlds import DATA_LATENCY_S
-from nfactor.cluster import flow_table
+from nfactor.cluster import holding
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import FlowRecord, InstallFlows, Migrate, PrepareFlows, ReadFlow, RedirectFlows
 from nfactor.cluster.names import FLOWS, runtime_name
@@ -161,7 +161,7 @@ def test_a_migration_costs_three_requests_whatever_its_size() -> None:
 
 
 def test_a_full_buffer_at_the_target_drops_and_counts() -> None:
-    small = mock.patch.object(flow_table, "BUFFER_PACKETS_MAX", 1)
+    small = mock.patch.object(holding, "BUFFER_PACKETS_MAX", 1)
     result = run(FRAMES, runtimes=3, migrate_every=50, patches=small, look=Inside.check_accounting)
     assert result.outcome.buffered_max == 1
     assert result.outcome.dropped.keys() == {"migration_buffer_full"}

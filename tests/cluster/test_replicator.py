@@ -13,6 +13,7 @@ from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import ForgetReplicas, StoreCommit
 from nfactor.cluster.replicator import UNSTORED_PACKETS_MAX, Replicator
 from nfactor.cluster.reporter import Reporter
+from nfactor.dataplane import nf
 from nfactor.dataplane.buckets import buckets_of
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.reference import ReferenceEngine
@@ -27,8 +28,14 @@ from nfactor.testing.packets import burst_of, udp
 NAMES = ("one", "two", "three")
 SWITCH = bytes(6)
 """Where its packets come from, as ``burst_of`` makes them."""
+MALFORMED = "malformed_ipv4_header"
 CHANGE = 48 + 24 + 40
 """A change of the reference engine, with the monitor's state."""
+
+
+@nf.record
+class Said:
+    what: nf.u32
 
 
 class Wire:
@@ -57,14 +64,22 @@ class Replica:
 class World:
     """A primary and its replicas; ``protected`` is worked out from what they have told, flow by flow."""
 
-    def __init__(self, mode: str) -> None:
-        self.engine = ReferenceEngine(Chain.of([Monitor()]), FlowClassifier("auto"), common_clock=True)
+    def __init__(self, mode: str, function: nf.NF | None = None) -> None:
+        chain = Chain.of([function or Monitor()])
+        self.engine = ReferenceEngine(chain, FlowClassifier("auto"), common_clock=True)
         self.wire, self.now, self.room = Wire(), 0.0, 0
         self.ledger = Ledger("primary")
         egress = Egress(self.wire, self.ledger, Reporter(self.ledger, observed=False))  # type: ignore[arg-type]
         self.replicas = {name: Replica(ReplicaStore(self.engine.changes.copies)) for name in NAMES}
         self.replicator = Replicator(
-            Mode.parse(mode), self.engine, egress, self.ledger, send=self._send, now=lambda: self.now, room=self._room
+            Mode.parse(mode),
+            self.engine,
+            egress,
+            self.ledger,
+            send=self._send,
+            forget=self._send,
+            now=lambda: self.now,
+            room=self._room,
         )
         self.released: list[int] = []
         self.protected: dict[bytes, str] = {}
@@ -131,6 +146,8 @@ class World:
                 self.replicas[name] = Replica(ReplicaStore(self.engine.changes.copies))
         self.protected = {key: name for key, name in self.protected.items() if name in names}
         self.replicator.set_replicas(names, came)
+        while self.replicator.moves and names:
+            self.replicator.protect_more()
 
     def settle(self) -> None:
         for name in NAMES:
@@ -259,6 +276,73 @@ def test_under_every_states_follow_after_so_many_packets_or_when_time_has_passed
     protection = world.replicator.protection()
     assert protection is not None
     assert (protection.flows, protection.packets) == (1, 5)
+
+
+@pytest.mark.parametrize("mode", ["strict", "every=1"])
+def test_what_has_no_flow_and_what_an_nf_drops_is_told_and_the_rest_goes_its_way(mode: str) -> None:
+    """A malformed packet waits for nobody; a packet that an NF dropped is told of by whoever has stored its flow."""
+
+    class Odd(Monitor):
+        drop_reasons = ("odd",)
+
+        def process_pkt(self, pkt: nf.Packet, fs: Any) -> int:
+            super().process_pkt(pkt, fs)
+            return nf.drop(0) if pkt.mark % 2 else nf.FORWARD
+
+    world = World(mode, Odd())
+    world.view(["one", "two"])
+    frames = [udp("10.0.0.1", flow, "10.0.0.2", 9) for flow in range(1, 9)]
+    burst = burst_of([*frames, frames[0][:20]], first_mark=1)
+    world.ledger.received += len(burst)
+    codes = world.engine.process(burst)
+    keys = world.engine.keys()
+    world.replicator.commit(burst, world.engine.touched, codes, [(key, Said(7)) for key in keys])
+    messages = [message for replica in world.replicas.values() for message in replica.under_way]
+    told = sum(sum(message.counts) for message in messages if isinstance(message, StoreCommit))
+    world.settle()
+    if mode == "strict":
+        assert (sorted(world.released), told, dict(world.ledger.dropped)) == ([2, 4, 6, 8], 4, {MALFORMED: 1})
+        assert sum(len(message.emitted) for message in messages if isinstance(message, StoreCommit)) == 2
+    else:
+        assert (world.wire.marks, told) == ([2, 4, 6, 8], 0)
+        assert dict(world.ledger.dropped) == {MALFORMED: 1, "odd_odd": 4}
+    assert sum(len(replica.store) for replica in world.replicas.values()) == 8
+
+
+def test_flows_that_came_are_stored_where_their_buckets_are_and_only_with_replicas_somewhere() -> None:
+    world = World("every=1000")
+    world.view([])
+    world.packets(list(range(1, 30)))
+    world.replicator.adopt(world.engine.keys())
+    world.view(["one", "two"])
+    world.settle()
+    world.replicator.adopt(world.engine.keys())
+    world.settle()
+    assert world.replicator.unprotected_flows() == 0
+    assert sum(len(replica.store) for replica in world.replicas.values()) == 29
+    world.replicator.stored("three", 1)  # it is dead, and what it says says nothing
+    silent = World("none")
+    silent.view(["one"])
+    silent.packets([1])
+    silent.replicator.adopt(silent.engine.keys())
+    silent.end(1)
+    assert silent.replicator.protection() is None
+    assert not silent.replicas["one"].under_way
+
+
+def test_of_a_burst_without_any_flow_nothing_is_sent() -> None:
+    world = World("strict")
+    world.view(["one"])
+    burst = burst_of([udp("10.0.0.1", 1, "10.0.0.2", 9)[:20]])
+    world.ledger.received += 1
+    world.replicator.commit(burst, *_processed(world, burst))
+    assert not world.replicas["one"].under_way
+    assert dict(world.ledger.dropped) == {MALFORMED: 1}
+
+
+def _processed(world: World, burst: Burst) -> Any:
+    codes = world.engine.process(burst)
+    return world.engine.touched, codes, world.engine.take_emitted()
 
 
 @pytest.mark.parametrize("some", [1, 3])

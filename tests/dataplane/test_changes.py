@@ -1,5 +1,8 @@
 """Changes of flows, and copies that follow them: octets from one engine make the same records in another's copies."""
 
+import ctypes
+import mmap
+from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,7 +11,6 @@ from hypothesis import given, strategies as st
 
 from nfactor.compiled.engine import CompiledEngine
 from nfactor.dataplane import nf
-from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, buckets_of
 from nfactor.dataplane.chain import HEADER, Chain
 from nfactor.dataplane.changes import CHANGE_OCTETS, PARTS_AT, WHOLE, Copies, epochs_of, joined, packets_of, parts_of
 from nfactor.dataplane.engine import Engine
@@ -30,6 +32,23 @@ class Named:
     name: Annotated[bytes, nf.octets(37)]
     after: nf.u32
     other: Annotated[bytes, nf.octets(300)]
+
+
+@nf.state
+class Text:
+    """Nothing but byte strings, up to the last octet."""
+
+    one: Annotated[bytes, nf.octets(14)]
+    two: Annotated[bytes, nf.octets(6)]
+
+
+class Texts(nf.NF):
+    State = Text
+    name = "texts"
+
+    def process_pkt(self, pkt: nf.Packet, fs: Any) -> int:
+        fs.one = pkt.data[pkt.payload : pkt.payload_end]
+        return nf.FORWARD
 
 
 class Namer(nf.NF):
@@ -69,7 +88,7 @@ class Rarely(Monitor):
 def seven() -> list[nf.NF]:
     """More NFs than there are bits."""
     named = [type(f"Extra{number}", (Namer,), {"name": f"extra{number}"})() for number in range(4)]
-    return [Rarely(), Stateless(), Monitor(), *named, Counted()]
+    return [Rarely(), Stateless(), Texts(), *named, Counted()]
 
 
 def both(*functions: nf.NF, flows_max: int = 1000) -> tuple[Engine, Engine]:
@@ -236,6 +255,22 @@ def test_only_what_was_written_to_travels_and_of_byte_strings_what_is_in_use() -
     assert len(Chain.of(seven()).schemas) == 8 > len(parts_of(Chain.of(seven())))
 
 
+def test_more_flows_than_ever_before_at_once_are_sent_whole_and_changed() -> None:
+    _, engine = both(Monitor(), flows_max=4000)
+    for _ in range(2):
+        engine.process(burst_of([udp(A, port, B, 2) for port in range(1, 3001)]))
+        many = engine.changes.of(engine.touched), engine.changes.whole(engine.keys())
+        for changed in many:
+            copies = engine.changes.copies()
+            if len(changed.whole):
+                copies.apply(changed.octets)
+                assert content(copies) == flows_of(engine)
+    _, other = both(Monitor(), flows_max=4000)
+    for start in (1, 1501):
+        other.process(burst_of([udp(A, port, B, 2) for port in range(start, start + 1000)]))
+    assert len(other.changes.whole(other.keys()).whole) == 2000
+
+
 def test_interpreted_functions_among_compiled_ones_may_have_written() -> None:
     class Plain(Namer):
         name = "plain"
@@ -288,46 +323,6 @@ def test_flows_that_nobody_has_asked_about_are_known() -> None:
     assert len(engine.touched) == 0
 
 
-def test_both_engines_and_numpy_find_the_same_buckets() -> None:
-    frames = [*(udp(A, port, B, 9) for port in range(200)), udp(A, 1, B, 2)[:20], tcp("10.1.2.3", 5, B, 80)]
-    found = []
-    for engine in both(Monitor()):
-        engine.process(burst_of(frames))
-        rows = engine.touched
-        found.append(engine.changes.buckets(rows).tolist())
-        assert found[-1][200] == NO_BUCKET
-        keys = engine.changes.keys_of(rows)
-        there = [place for place in range(len(frames)) if place != 200]
-        assert [found[-1][place] for place in there] == buckets_of(keys.array[there]).tolist()
-    assert found[0] == found[1]
-    assert max(found[0][:200]) < BUCKETS
-    assert len(set(found[0])) > 190
-
-
-@pytest.mark.parametrize("pattern", ["addresses in a row", "addresses a power of two apart", "ports", "IPv6"])
-def test_flows_of_any_pattern_spread_evenly_over_the_buckets(pattern: str) -> None:
-    """Of 64 flows a bucket a random hash has 32 to 110 in one; of three shares, 1 % more in one than in another."""
-    count = 64 * BUCKETS
-    numbers = np.arange(count, dtype=np.uint32)
-    keys = np.zeros((count, 48), np.uint8)
-    keys[:, 32:40] = (4, 0, 0, 80, 6, 4, 0, 0)
-    keys[:, 16:20] = (192, 0, 2, 1)
-    if pattern == "ports":
-        keys[:, 32:34] = (numbers % 60_000).astype(">u2").view(np.uint8).reshape(-1, 2)
-        keys[:, 3] = numbers // 60_000
-    elif pattern == "IPv6":
-        keys[:, 12:16] = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)
-    else:
-        apart = numbers if pattern == "addresses in a row" else numbers << np.uint32(12)
-        keys[:, 0:4] = apart.astype(">u4").view(np.uint8).reshape(-1, 4)
-        keys[:, 4] = numbers >> 20 if pattern != "addresses in a row" else 0
-    counts = np.bincount(buckets_of(keys), minlength=BUCKETS)
-    assert 16 < counts.min()
-    assert counts.max() < 140
-    shares = np.bincount(np.arange(BUCKETS) % 3, counts)
-    assert shares.max() / shares.min() < 1.03
-
-
 def test_what_records_tell_is_read_for_all_at_once() -> None:
     engine = engine_of(Monitor())
     process(engine, [udp(A, 1, B, 2), udp(A, 1, B, 2), udp(A, 3, B, 4)])
@@ -341,3 +336,26 @@ def test_keys_are_joined_each_once() -> None:
     a, b = bytes(48), b"\1" + bytes(47)
     assert list(joined([FlowKeys.of([a, b]), FlowKeys.of([b])])) == [a, b]
     assert len(joined([])) == 0
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.data())
+def test_compiled_copies_read_nothing_behind_the_octets_whatever_those_say(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    """They end where a page begins that may not be read: who goes on reading is ended by the kernel, not refused."""
+    _, engine = both(Monitor(), Namer())
+    engine.process(burst_of([udp(A, 1 + place % 3, B, 2, payload) for place, payload in enumerate(payloads)]))
+    octets = bytearray(engine.changes.of(engine.touched).octets)
+    for _ in range(data.draw(st.integers(0, 4))):
+        octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    cut = octets[: data.draw(st.integers(1, len(octets)))]
+    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(address + mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+    pages[mmap.PAGESIZE - len(cut) : mmap.PAGESIZE] = bytes(cut)
+    guarded = np.frombuffer(pages, np.uint8)[mmap.PAGESIZE - len(cut) : mmap.PAGESIZE]
+    copies = engine.changes.copies()
+    with suppress(ProtocolError):
+        copies.apply(guarded.data)  # type: ignore[arg-type]  # as good as bytes to it
+    assert len(copies) <= 3 + 4

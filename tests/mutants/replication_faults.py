@@ -62,8 +62,8 @@ def packets_leave_before_any_replica_has_their_state() -> Fault:
 
     def mutant(self: Replicator, burst: Any, rows: Any, codes: Any, emitted: Any) -> None:
         if self._mode.strict and self._deal.replicas:
-            self._leave(burst, codes, emitted)
-            self._changed(self._changes.buckets(rows), rows)
+            self._egress.at_once(self._engine.reasons, burst, codes, emitted)
+            self._follow_up(rows)
         else:
             commit(self, burst, rows, codes, emitted)
 
@@ -77,7 +77,7 @@ def drops_are_told_before_their_state_is_stored() -> Fault:
 
     def mutant(self: Replicator, burst: Any, rows: Any, codes: Any, emitted: Any) -> None:
         dropped = codes > REPLY
-        self._leave(burst.select(np.flatnonzero(dropped)), codes[dropped], [])
+        self._egress.at_once(self._engine.reasons, burst.select(np.flatnonzero(dropped)), codes[dropped], [])
         burst, codes = burst.select(np.flatnonzero(~dropped)), codes[~dropped]
         commit(self, burst, rows[~dropped] if len(rows) else rows, codes, emitted)
 
@@ -90,7 +90,7 @@ def records_are_told_before_their_state_is_stored() -> Fault:
     commit = Replicator.commit
 
     def mutant(self: Replicator, burst: Any, rows: Any, codes: Any, emitted: Any) -> None:
-        self._leave(burst.slice(0, 0), codes[:0], emitted)
+        self._egress.at_once(self._engine.reasons, burst.slice(0, 0), codes[:0], emitted)
         commit(self, burst, rows, codes, [])
 
     return patched(Replicator, commit=mutant)

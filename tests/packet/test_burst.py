@@ -1,6 +1,7 @@
 """Bursts: columns over one buffer."""
 
 import numpy as np
+from hypothesis import given, strategies as st
 
 from nfactor.packet.burst import Burst, concatenate
 
@@ -41,6 +42,25 @@ def test_selecting_shares_frames_and_keeps_columns_together() -> None:
     assert ([63, 60], [13, 10]) == (selected.wire_lengths.tolist(), selected.times.tolist())
     assert whole.data is selected.data
     assert FRAMES[1:3] == whole.slice(1, 3).frames()
+
+
+@given(st.lists(st.lists(st.integers(0, 40), max_size=6), min_size=2, max_size=4), st.booleans(), st.data())
+def test_concatenating_keeps_frames_however_they_lie(sizes: list[list[int]], alike: bool, data: st.DataObject) -> None:
+    """One behind the other, of one length in any order, and others: each is copied in a way of its own."""
+    bursts = [Burst.from_frames([bytes([n]) * (9 if alike else n) for n in those], marks=those) for those in sizes]
+    parts = [part.select(np.array(data.draw(st.permutations(range(len(part)))), np.intp)) for part in bursts]
+    both = concatenate(parts)
+    assert both.frames() == [frame for part in parts for frame in part.frames()]
+    assert both.marks.tolist() == [mark for part in parts for mark in part.marks.tolist()]
+
+
+def test_concatenating_copies_few_frames_of_a_large_buffer_and_not_the_buffer() -> None:
+    data = np.zeros(1 << 16, np.uint8)
+    data[40_000:40_004] = 1
+    few = Burst(data, np.array([40_000, 7]), *(np.full(2, 4, kind) for kind in ("u4", "u4", "i8", "u8")))
+    both = concatenate([few, few])
+    assert [b"\1\1\1\1", bytes(4)] * 2 == both.frames()
+    assert len(both.data) == 16
 
 
 def test_concatenating_copies_all_in_order() -> None:

@@ -45,6 +45,16 @@ def test_a_selection_is_packed_without_what_it_leaves_out() -> None:
     assert unpack_burst(pack_burst(burst)).frames() == [b"three", b"one"]
 
 
+@given(st.lists(st.integers(0, 70), min_size=1, max_size=12), st.booleans(), st.data())
+def test_any_selection_is_packed_as_it_is(lengths: list[int], alike: bool, data: st.DataObject) -> None:
+    """Frames that lie one behind the other, that are alike, and others take different ways."""
+    burst = Burst.from_frames([bytes([place]) * (lengths[0] if alike else n) for place, n in enumerate(lengths)])
+    some = burst.select(np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1))), np.intp))
+    assert unpack_burst(pack_burst(some)).frames() == some.frames()
+    every = burst.select(slice(None, None, 2))
+    assert unpack_burst(pack_burst(every)).frames() == every.frames()
+
+
 @given(PACKETS, st.data())
 def test_octets_that_were_changed_are_refused_or_are_another_burst(
     packets: list[tuple[bytes, int, int, int]], data: st.DataObject

@@ -1,0 +1,338 @@
+"""What replication costs per packet: octets of commits alone, and a primary and its replicas beside no replication.
+
+    python benchmarks/resilience.py [--quick] [--json FILE]
+
+Everything is in memory and in one process, with the compiled engine and firewall → monitor → balancer. ``Primary`` and
+``Replica`` are the parts that a runtime is made of, with messages encoded and decoded as on a wire; links, tasks and
+ports are left out on both sides of every comparison. Contestants take turns, round by round; medians of paired ratios
+are compared.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as TextTable
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.engine import compiled, light
+from benchmarks.traffic import bursts_of, plain_frames
+from nfactor.backends.memory import MemoryPort
+from nfactor.cluster.codec import MESSAGES
+from nfactor.cluster.egress import Egress
+from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
+from nfactor.cluster.replicator import Replicator
+from nfactor.cluster.reporter import Reporter
+from nfactor.dataplane.buckets import BUCKETS, buckets_of
+from nfactor.dataplane.engine import HELD
+from nfactor.packet import cluster_frame
+from nfactor.packet.burst import Burst
+from nfactor.packet.burst_codec import pack_burst, unpack_burst
+from nfactor.packet.flow_key import FlowKeys
+from nfactor.protocols.dealing import Deal
+from nfactor.protocols.replication import Mode, ReplicaStore
+
+FLOWS = 100_000
+FLOWS_MAX = 1 << 18
+IN_FLIGHT = 4032
+"""Packets that the primary may have under way before replicas get their turn."""
+
+Rounds = dict[str, list[float]]
+"""By contestant, nanoseconds a packet, round by round."""
+
+
+class Wire:
+    """A port that has room for everything."""
+
+    address = bytes(6)
+
+    def send(self, burst: Burst) -> int:
+        return len(burst)
+
+
+class Arrivals(MemoryPort):
+    """The receiving side of a port."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Burst] = deque()
+
+    def receive(self) -> Burst | None:
+        return self.waiting.popleft() if self.waiting else None
+
+
+def egress_of(ledger: Ledger) -> Egress:
+    return Egress(Wire(), ledger, Reporter(ledger, observed=False))  # type: ignore[arg-type]
+
+
+class Primary:
+    """The packet path of a runtime, from the port's burst to whatever leaves."""
+
+    def __init__(self, mode: str, replicas: list[str]) -> None:
+        self.engine = compiled(light(), FLOWS_MAX)
+        self._ledger = Ledger("primary")
+        parsed = Mode.parse(mode)
+        self.engine.follows = parsed.replicates
+        self.sent: deque[tuple[str, bytes]] = deque()
+        egress = egress_of(self._ledger)
+        self._replicator = Replicator(
+            parsed,
+            self.engine,
+            egress,
+            self._ledger,
+            send=self._send,
+            forget=self._send,
+            now=time.monotonic,
+            room=lambda: None,
+        )
+        self._replicator.set_replicas(replicas, {})
+
+    def _send(self, replica: str, message: object) -> None:
+        self.sent.append((replica, MESSAGES.encode(message)))
+
+    def take(self, burst: Burst) -> None:
+        """As ``Intake`` and ``FlowTable`` do."""
+        assert not self._replicator.is_full
+        assert not len(cluster_frame.marker_indices(burst))
+        self._ledger.take("switch", len(burst))
+        codes = self.engine.process(burst)
+        rows, emitted = self.engine.touched, self.engine.take_emitted()
+        assert not (codes == HELD).any()
+        self._replicator.commit(burst, rows, codes, emitted)
+
+    def told(self, octets: bytes) -> None:
+        message = MESSAGES.decode(octets)
+        assert isinstance(message, CommitsStored)
+        self._replicator.stored(message.replica, message.sequence)
+
+    def finish(self) -> None:
+        """Send what lags behind."""
+        self._replicator.catch_up()
+
+
+class Replica:
+    """The table of replicas on a runtime, as ``ReplicaTable`` is."""
+
+    def __init__(self, name: str) -> None:
+        self.store = ReplicaStore(compiled(light(), FLOWS_MAX).changes.copies)
+        self._ledger = Ledger(name)
+        self.answers: deque[bytes] = deque()
+        self._reporter = Reporter(self._ledger, observed=False)
+        self._reporter.completed = self._completed
+        self._egress = Egress(Wire(), self._ledger, self._reporter)  # type: ignore[arg-type]
+
+    def _completed(self, primary: str, sequence: int) -> None:
+        self.answers.append(MESSAGES.encode(CommitsStored(self._ledger.node, sequence)))
+
+    def take(self, octets: bytes) -> None:
+        message = MESSAGES.decode(octets)
+        assert isinstance(message, StoreCommit)
+        self.store.store(message.primary, message.sequence, message.changes, FlowKeys.of_octets(message.ended))
+        burst = unpack_burst(message.packets)
+        self._ledger.take(message.primary, len(burst) + sum(message.counts))
+        if len(burst):
+            switches = cluster_frame.count_sources(burst)
+            self._egress.packets(burst)
+            for switch in switches:
+                self._egress.receipt(switch, message.address, message.sequence)
+        self._egress.drops(message.reasons, message.counts, message.marks)
+        self._egress.records(list(message.emitted))
+        self._reporter.complete(message.primary, message.sequence)
+
+
+class Pair:
+    """A primary and its replicas, and the time that each side took since it was last asked."""
+
+    def __init__(self, mode: str, replicas: int, *, joined: bool) -> None:
+        self._port, self._joined = Arrivals(), joined
+        names = [f"replica-{number}" for number in range(replicas)]
+        self._primary = Primary(mode, names)
+        self._replicas = {name: Replica(name) for name in names}
+
+    def run(self, bursts: list[Burst]) -> tuple[int, int]:
+        """Nanoseconds of the primary and of the replicas for these bursts, of which several wait at the port."""
+        source = target = 0
+        size = max(1, IN_FLIGHT // len(bursts[0]))
+        for start in range(0, len(bursts), size):
+            begin = time.process_time_ns()
+            self._port.waiting.extend(bursts[start : start + size])
+            while (burst := self._port.receive_joined() if self._joined else self._port.receive()) is not None:
+                self._primary.take(burst)
+            self._primary.finish()
+            source += time.process_time_ns() - begin
+            begin = time.process_time_ns()
+            while self._primary.sent:
+                replica, octets = self._primary.sent.popleft()
+                self._replicas[replica].take(octets)
+            target += time.process_time_ns() - begin
+            begin = time.process_time_ns()
+            for each in self._replicas.values():
+                while each.answers:
+                    self._primary.told(each.answers.popleft())
+            source += time.process_time_ns() - begin
+        return source, target
+
+
+class Report:
+    """Rows for people, and the same for programs."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, value: float, unit: str, target: str = "", met: bool | None = None) -> None:
+        self.rows.append(
+            {
+                "name": name,
+                "value": float(value),
+                "unit": unit,
+                "target": target,
+                "met": None if met is None else bool(met),
+            }
+        )
+
+    def print(self) -> None:
+        table = TextTable(title="replication", title_justify="left")
+        for heading in ("what", "value", "unit", "target", "met"):
+            table.add_column(heading, justify="right" if heading == "value" else "left")
+        for row in self.rows:
+            met = {None: "", True: "yes", False: "no"}[row["met"]]
+            table.add_row(row["name"], f"{row['value']:.3g}", row["unit"], row["target"], met)
+        Console(width=150).print(table)
+
+
+def paired(rounds: Rounds, over: str | list[str], under: str | list[str]) -> float:
+    """The median of ratios of sums, round by round."""
+    names = [[side] if isinstance(side, str) else side for side in (over, under)]
+    tops, bottoms = ([sum(turn) for turn in zip(*(rounds[name] for name in side), strict=True)] for side in names)
+    return float(statistics.median(top / bottom for top, bottom in zip(tops, bottoms, strict=True)))
+
+
+def alone(bursts: list[Burst], octets: int, size: int, rounds: int, report: Report) -> Rounds:
+    """The engine's time, and that of a commit's octets: made, and taken at the other end."""
+    engine, packets = compiled(light(), FLOWS_MAX), sum(map(len, bursts))
+    changes, copies = engine.changes, engine.changes.copies()
+    costs: Rounds = {"engine": [], "build": [], "apply": []}
+    for _ in range(rounds + 1):
+        process = build = apply = 0
+        for start in range(0, len(bursts), 16):
+            for burst in bursts[start : start + 16]:
+                begin = time.process_time_ns()
+                engine.process(burst)
+                middle = time.process_time_ns()
+                rows = engine.touched
+                changes.buckets(rows)
+                made = changes.of(rows).octets, pack_burst(burst)
+                end = time.process_time_ns()
+                copies.apply(made[0])
+                unpack_burst(made[1])
+                apply += time.process_time_ns() - end
+                process, build = process + middle - begin, build + end - middle
+        for name, cost in (("engine", process), ("build", build), ("apply", apply)):
+            costs[name].append(cost / packets)
+    costs = {name: cost[1:] for name, cost in costs.items()}
+    what = f"{octets} B, bursts of {size}"
+    for name, target in (("build", {64: 12.4, 512: 6.9}[octets]), ("apply", {64: 17.9, 512: 14.0}[octets])):
+        speed = 1e3 / statistics.median(costs[name])
+        report.add(f"{name} a commit's octets, {what}", speed, "Mpps", f"{target} (bare)")
+        report.add("  beside the engine's own time", paired(costs, name, "engine"), "x")
+    return costs
+
+
+def source_rows(bursts: list[Burst], size: int, rounds: int, bare: Rounds, report: Report) -> None:
+    """The rate of a primary, beside one that replicates nothing; and what both ends take together. Several bursts wait,
+    and are joined as ``Intake`` does."""
+    modes = {"none": 1, "strict": 1, "strict, two replicas": 2, "every=64": 1, "every=4096": 1}
+    pairs = {name: Pair(name.partition(",")[0], replicas, joined=True) for name, replicas in modes.items()}
+    pairs["strict, one by one"] = Pair("strict", 1, joined=False)
+    packets = sum(map(len, bursts))
+    costs: Rounds = {f"{name}{side}": [] for name in pairs for side in ("", " replica")}
+    for turn in range(rounds + 1):
+        for name, pair in pairs.items():
+            source, target = pair.run(bursts)
+            if turn:
+                costs[name].append(source / packets)
+                costs[f"{name} replica"].append(target / packets)
+    what = f"bursts of {size}"
+    report.add(f"no replication, {what}", 1e3 / statistics.median(costs["none"]), "Mpps")
+    for name, target in (("strict", 45), ("strict, two replicas", 45), ("every=64", 85), ("every=4096", 85)):
+        share = 100 * paired(costs, "none", name)
+        report.add(f"{name}: rate of the source beside none, {what}", share, "%", f"≥ {target}", share >= target)
+    share = paired(costs, "strict", "strict, one by one")
+    report.add(f"strict, bursts joined beside one by one, {what}", share, "x the time")
+    total = statistics.median(map(sum, zip(costs["strict"], costs["strict replica"], strict=True)))
+    parts = sum(statistics.median(bare[name]) for name in ("engine", "build", "apply"))
+    times = total / parts
+    report.add(f"strict: both ends beside engine + build + apply, {what}", times, "x", "≤ 1.2", times <= 1.2)
+
+
+def evenness_rows(report: Report) -> None:
+    """How far from even the replicas' shares of the flows are."""
+    engine = compiled(light(), FLOWS_MAX)
+    for burst in bursts_of(plain_frames(FLOWS, FLOWS, zipf=False, in_order=True), 1024):
+        engine.process(burst)
+    buckets = buckets_of(engine.keys().array)
+    for replicas in (2, 7, 255):
+        deal = Deal()
+        deal.change([str(number) for number in range(replicas)])
+        shares = np.bincount(deal.holders(buckets), minlength=replicas)
+        report.add(
+            f"largest share of {FLOWS:,} flows among {replicas} replicas", shares.max() / shares.mean(), "x mean"
+        )
+    report.add("flows in the largest of all buckets", np.bincount(buckets, minlength=BUCKETS).max(), "")
+
+
+def set_rows(flows: int, rounds: int, report: Report) -> None:
+    """All flows of a table, whole: when a replica died; and out of a store: when the primary did."""
+    engine = compiled(light(), 1 << 19)
+    for burst in bursts_of(plain_frames(flows, flows, zipf=False, in_order=True), 1024):
+        engine.process(burst)
+    keys = engine.keys()
+    costs: Rounds = {"whole": [], "apply": [], "all": []}
+    for _ in range(rounds):
+        copies, marks = engine.changes.copies(), [time.process_time_ns()]
+        parts = [engine.changes.whole(keys[start : start + 500]).octets for start in range(0, flows, 500)]
+        marks.append(time.process_time_ns())
+        for part in parts:
+            copies.apply(part)
+        marks.append(time.process_time_ns())
+        copies.all()
+        marks.append(time.process_time_ns())
+        for name, cost in zip(costs, np.diff(marks).tolist(), strict=True):
+            costs[name].append(cost / 1e6)
+    for name, what in (("whole", "send again"), ("apply", "take in"), ("all", "take over")):
+        report.add(f"{what} {flows:,} flows", statistics.median(costs[name]), "ms of CPU")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    said = parser.parse_args()
+    packets, rounds = (1 << 16, 5) if said.quick else (1 << 18, 9)
+    report, console = Report(), Console()
+    for octets in (64, 512):
+        frames = plain_frames(packets, FLOWS, zipf=True, octets=octets)
+        for size in (64, 1024):
+            console.log(f"{octets} B, bursts of {size}")
+            bursts = bursts_of(frames, size)
+            bare = alone(bursts, octets, size, rounds, report)
+            if octets == 64:
+                source_rows(bursts, size, rounds, bare, report)
+    evenness_rows(report)
+    set_rows(50_000 if said.quick else 300_000, 3, report)
+    report.print()
+    if said.json:
+        said.json.write_text(json.dumps(report.rows, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
