@@ -46,7 +46,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _run(arguments: Sequence[str]) -> int:
     from nfactor.cli.logs import configure_logs
-    from nfactor.cli.options import CompileOptions, GenerateOptions, parse
+    from nfactor.cli.options import CompileOptions, GenerateOptions, SimulateOptions, parse
 
     configure_logs()
 
@@ -63,6 +63,10 @@ def _run(arguments: Sequence[str]) -> int:
         from nfactor.cli.generating import generate_capture
 
         return generate_capture(options)
+    if isinstance(options, SimulateOptions):
+        from nfactor.cli.simulating import simulate
+
+        return simulate(options)
     from nfactor.cli.replay import replay
 
     return replay(options)

@@ -5,6 +5,7 @@ say so, instead of "unrecognised".
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +22,11 @@ SWITCHES_MAX = 16
 """Virtual switches that one process starts, at most."""
 RUNTIMES_MAX = 256
 """Runtimes that one process starts, at most."""
-LATER_COMMANDS = ("simulate", "up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
+SEEDS_MAX = 1 << 53
+"""Seeds of schedules end here."""
+JOBS_MAX = 256
+"""Processes that ``simulate`` starts, at most."""
+LATER_COMMANDS = ("up", "status", "top", "migrate", "drain", "kill", "scale", "trace", "tap")
 """Commands of DESIGN section 12 that this version does not have yet."""
 
 
@@ -61,6 +66,15 @@ class CompileOptions:
 
 
 @attrs.frozen
+class SimulateOptions:
+    """``nfactor simulate``, checked."""
+
+    scenarios: tuple[str, ...]
+    seeds: range
+    jobs: int
+
+
+@attrs.frozen
 class GenerateOptions:
     """``nfactor generate``, checked; what is None is as the profile says."""
 
@@ -80,15 +94,21 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(f"{message} (see {self.prog} --help)")
 
 
-def parse(arguments: Sequence[str]) -> ReplayOptions | CompileOptions | GenerateOptions | None:
+def parse(
+    arguments: Sequence[str],
+) -> ReplayOptions | CompileOptions | GenerateOptions | SimulateOptions | None:
     """Options of the command, or None for ``demo``. Raises ``CallerError``; ``--help`` and ``--version`` exit."""
     if arguments and arguments[0] in LATER_COMMANDS:
-        raise CallerError(f"{arguments[0]}: not in this version yet; there are compile, demo, generate and replay")
+        raise CallerError(
+            f"{arguments[0]}: not in this version yet; there are compile, demo, generate, replay and simulate"
+        )
     said = _parser().parse_args(arguments)
     if said.command == "compile":
         return CompileOptions(_chain(said.chain), _rules(said.rules))
     if said.command == "generate":
         return _generate_options(said)
+    if said.command == "simulate":
+        return _simulate_options(said)
     return None if said.command == "demo" else _replay_options(said, arguments)
 
 
@@ -131,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     compiling = commands.add_parser("compile", help="make the machine code of a chain, and keep it for later runs")
     _add_chain(compiling)
     _add_generate(commands)
+    _add_simulate(commands)
     return parser
 
 
@@ -173,6 +194,35 @@ def _generate_options(said: argparse.Namespace) -> GenerateOptions:
     packets = None if said.packets is None else _number("--packets", said.packets, 1, 1 << 62)
     seed = _number("--seed", said.seed, 0, (1 << 64) - 1)
     return GenerateOptions(said.out, said.profile, changes, said.flow_sizes, packets, seed)
+
+
+def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    simulate = commands.add_parser("simulate", help="run schedules of faults drawn from seeds, and judge every run")
+    simulate.add_argument("scenario", metavar="SCENARIO", help=f"{', '.join(_scenarios())}, or all of them: all")
+    seeds = "schedules from seed A up to, and without, seed B (%(default)s); of a single one all messages are shown"
+    simulate.add_argument("--seeds", default="0:100", metavar="A:B", help=seeds)
+    jobs = f"processes to spread them over, 1 to {JOBS_MAX} (as many as there are cores)"
+    simulate.add_argument("--jobs", metavar="N", help=jobs)
+
+
+def _scenarios() -> tuple[str, ...]:
+    from nfactor.testing.schedules import SCENARIOS
+
+    return SCENARIOS
+
+
+def _simulate_options(said: argparse.Namespace) -> SimulateOptions:
+    every = _scenarios()
+    if said.scenario not in (*every, "all"):
+        raise CallerError(f"{said.scenario} is no scenario: there are {', '.join(every)} and all")
+    first, colon, behind = said.seeds.partition(":")
+    if not colon:
+        raise CallerError(f"--seeds {said.seeds}: write A:B, for example 0:100")
+    seeds = range(_number("--seeds", first, 0, SEEDS_MAX), _number("--seeds", behind, 0, SEEDS_MAX))
+    if not seeds:
+        raise CallerError(f"--seeds {said.seeds}: B must be higher than A")
+    jobs = (os.cpu_count() or 1) if said.jobs is None else _number("--jobs", said.jobs, 1, JOBS_MAX)
+    return SimulateOptions(every if said.scenario == "all" else (said.scenario,), seeds, jobs)
 
 
 def _add_chain(parser: argparse.ArgumentParser) -> None:

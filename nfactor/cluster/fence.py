@@ -30,15 +30,17 @@ class Fence:
         self._names = now
         return renewed
 
-    def take(self, burst: Burst) -> Burst:
-        """What of the burst may be taken: counted as its switch's. The rest is dropped, as ``fenced``."""
+    def only(self, burst: Burst) -> Burst:
+        """What of the burst may be taken. The rest is dropped, as ``fenced``."""
         for address, count in cluster_frame.count_sources(burst).items():
-            name = self._names.get(address)
-            if name is not None:
-                self._ledger.take(name, count)
-                continue
-            self._ledger.received += count
-            strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
-            self._ledger.drop("fenced", burst.select(np.flatnonzero(strange)))
-            burst = burst.select(np.flatnonzero(~strange))
+            if address not in self._names:
+                self._ledger.received += count
+                strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
+                self._ledger.drop("fenced", burst.select(np.flatnonzero(strange)))
+                burst = burst.select(np.flatnonzero(~strange))
         return burst
+
+    def count(self, burst: Burst) -> None:
+        """These were taken: each is its switch's."""
+        for address, count in cluster_frame.count_sources(burst).items():
+            self._ledger.take(self._names[address], count)

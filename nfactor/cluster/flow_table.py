@@ -106,7 +106,8 @@ class FlowTable(Role, ActorTable[None]):
         self.intake = Intake(
             self._port,
             self._engine,
-            arrived=self._fence.take,
+            admit=self._fence.only,
+            arrived=self._fence.count,
             processed=self._processed,
             marker=self._marker_arrived,
             threaded=self._threaded,

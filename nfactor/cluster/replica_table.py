@@ -75,6 +75,11 @@ class ReplicaTable(Role):
         """By dead runtime."""
         reporter.completed = self._completed
 
+    @property
+    def copies(self) -> int:
+        """Copies of flows that are here."""
+        return len(self._store)
+
     def begin(self) -> None:
         """Begin to tell the outside what happens here."""
         self._reporter.begin(self.ask)

@@ -1,8 +1,8 @@
-"""A worker thread for the engine: one burst at a time goes in, and its codes come out, while the trio loop goes on.
+"""A worker thread for the engine: a burst goes in, and its codes come out, while the trio loop goes on.
 
 The paper's split: a worker thread runs packets through their flow actors, another thread serves the control path. The
-engine is never used by two threads at once: whoever wants to use it first takes what the worker has (``take`` waits for
-it, for no longer than one burst takes).
+engine is never used by two threads at once: whoever wants to use it first takes what the worker has. The worker then
+ends where it is, which is within a block of 64 packets, and what it has not come to is given back.
 """
 
 import threading
@@ -42,19 +42,25 @@ class Worker:
         """Return when the burst is done, or has been taken by somebody else."""
         await self._is_done.wait()
 
-    def take(self) -> Done:
-        """The burst and its codes; waits for them. Raises what the engine raised."""
+    def take(self) -> tuple[Burst, Any, Burst]:
+        """The packets that are processed, their codes, and the rest of the burst; at least one packet is done. Raises
+        what the engine raised."""
+        self._engine.stopping = True
         burst, codes = self._done.get()
+        self._engine.stopping = False
         self.busy = False
         self._is_done.set()
         if isinstance(codes, BaseException):
             raise codes
-        return burst, codes
+        done = len(codes)
+        return (burst if done == len(burst) else burst.slice(0, done)), codes, burst.slice(done, len(burst))
 
     def close(self) -> None:
         """End the thread; what it is at is forgotten."""
+        self._engine.stopping = True
         self._given.put(None)
         self._thread.join()
+        self._engine.stopping = False
 
     def _run(self) -> None:
         while (burst := self._given.get()) is not None:

@@ -108,7 +108,7 @@ class Access(Scope):
         if name == "time":
             return Int(f"ld_i64(pk + {layout.PK_TIME})", -(1 << 63), (1 << 63) - 1)
         if name == "data":
-            return View(_SCALARS[np.dtype("u1")], f"ld_i64(cx + {layout.DATA})", f"ld_i64(cx + {layout.DATA_SIZE})")
+            return View(_SCALARS[np.dtype("u1")], "frames(cx)", f"ld_i64(cx + {layout.DATA_SIZE})")
         if name == "snapped":
             return Int("snapped(pk)", 0, 1, boolean=True)
         if name in _METHODS:

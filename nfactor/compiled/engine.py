@@ -37,7 +37,7 @@ from nfactor.dataplane.engine import (
 )
 from nfactor.dataplane.memory import Table, place_of
 from nfactor.errors import CallerError, NotCompilable
-from nfactor.packet.burst import Burst
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.flow_key import FlowKeys, keys_array
@@ -77,7 +77,8 @@ class CompiledEngine(Engine):
         self._reader = Reader(classifier, self._malformed)
         self._events = Events(made.program, self._context)
         self._sample = ""
-        self._touched: npt.NDArray[np.int64] = np.zeros(SLICE, np.int64)
+        self._room = BURST_PACKETS_MAX
+        self._touched: npt.NDArray[np.int64] = np.zeros(self._room, np.int64)
         """Addresses of the rows that the packets of the last burst, of which there were ``_last``, touched."""
         self._last = 0
         self._lay_out(flows_max, secret or os.urandom(KEY_OCTETS))
@@ -144,45 +145,45 @@ class CompiledEngine(Engine):
             self._bind_tables()
         count = len(burst.offsets)
         codes = np.empty(count, _U8)
-        if count > SLICE:
-            self._process_slices(burst, codes)
-            return codes
+        if count > self._room:
+            self._touched, self._room = np.zeros(count, np.int64), count
         self._last = count
-        if self._context[layout.ROWS_USED] > self._memory.grow_at:
-            self._memory.grow()
         if self._plain is not None:
             self._plain.look_at(burst)
         done = self._process(burst, codes, self._touched)
         if done != count:
-            self._go_on(burst, codes, done)
-        if self._context[layout.FAIL_NF] >= 0:
-            self._sample_error(burst)
+            self._last = self._go_on(burst, codes, done)
+            return codes[: self._last]
         return codes
 
-    def _process_slices(self, burst: Burst, codes: Any) -> None:
-        """A large burst, part by part, as the index may have to grow in between."""
-        touched = np.empty(len(burst), np.int64)
-        for start in range(0, len(burst), SLICE):
-            part = burst.slice(start, min(start + SLICE, len(burst)))
-            codes[start : start + SLICE] = self.process(part)
-            touched[start : start + SLICE] = self._touched[: self._last]
-        self._touched, self._last = touched, len(burst)
-
-    def _go_on(self, burst: Burst, codes: Any, at: int) -> None:
-        """It stopped: for want of room for records, or because the next block has packets that are not plain."""
-        if at < 0:
+    def _go_on(self, burst: Burst, codes: Any, at: int) -> int:
+        """It stopped: for want of room for records or flows, or because the next block has packets that are not plain;
+        or an NF has failed. How far it came in the end."""
+        if at == -1:
             raise CallerError("a burst whose columns are not contiguous, or whose frames cannot be written")
-        count = len(burst)
-        while at < count:
+        at, count = (at if at >= 0 else -2 - at), len(burst)
+        while at < count and not (at and self.stopping):
             is_read = 0
             if self._events.crowded:
                 self._events.empty()
-            else:
+            elif not self._memory.grow():
                 packets = min(layout.BLOCK_PACKETS, count - at)
                 self._reader.read(burst, at, packets, self._block)
                 self._code.finish_block(self._cx, self._block.address, packets)
                 is_read = 1
             at = self._code.go_on(self._cx, _at(codes), _at(self._touched), at, count, is_read)
+        if self._context[layout.FAIL_NF] >= 0:
+            self._sample_error(burst)
+        return at
+
+    @property
+    def stopping(self) -> bool:
+        """See ``Engine.stopping``."""
+        return bool(self._context[layout.STOPPING])
+
+    @stopping.setter
+    def stopping(self, wanted: bool) -> None:
+        self._context[layout.STOPPING] = wanted
 
     @property
     def follows(self) -> bool:

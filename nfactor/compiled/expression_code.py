@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from llvmlite import ir
 
-from nfactor.compiled.instructions import BIT, DOUBLE, INSTRUCTIONS, WORD, floor_divide, floor_rest
+from nfactor.compiled.instructions import ACCESSES, BIT, DOUBLE, INSTRUCTIONS, WORD, floor_divide, floor_rest
+from nfactor.compiled.pieces import piece_of
 
 _ON_WORDS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "add",
@@ -216,7 +217,8 @@ class ExpressionCode:
         instruction = INSTRUCTIONS.get(name)
         if instruction is not None:
             operands = [value if value.type == DOUBLE else self.convert(value, WORD) for value in arguments]
-            made = instruction(self.builder, *operands)
+            touched = (piece_of(node.args[0]),) if name in ACCESSES else ()
+            made = instruction(self.builder, *operands, *touched)
             return [] if made is None else list(made) if isinstance(made, tuple) else [made]
         function, returned = self.module.function(name)
         kinds = function.function_type.args

@@ -11,7 +11,7 @@ from nfactor.errors import CallerError
 from nfactor.packet.cluster_frame import KEY_OCTETS
 
 SLICE: Final = 1024
-"""Packets or keys that are handed over at once: the index may have to grow in between."""
+"""Keys that are handed over at once: the index may have to grow in between."""
 MOVES: Final = 4
 """Entries of an old index that move with each flow that is added, at least."""
 _INDEX_MIN: Final = 4096
@@ -35,24 +35,26 @@ class FlowMemory:
         self._cold.use_large_pages()
         self.index = Piece(8 * _INDEX_MIN)
         self._old_index = self.index
-        self.grow_at = _INDEX_MIN // _GROWTH
-        """``grow`` has to be called when there are more rows than this."""
         word[layout.ROWS], word[layout.STRIDE], word[layout.COLD] = self.rows.address, stride, self._cold.address
         word[layout.INDEX], word[layout.INDEX_MASK] = self.index.address, _INDEX_MIN - 1
+        word[layout.GROW_AT] = _INDEX_MIN // _GROWTH
         word[layout.FLOWS_MAX], word[layout.STATE_SIZE] = flows_max, state_size
         for place, start in enumerate(range(0, KEY_OCTETS, 8)):
             word[layout.SECRETS + 8 * place] = int.from_bytes(secret[start : start + 8], "little", signed=True)
         for empty in (layout.FREE, layout.OLDEST, layout.NEWEST, layout.SCAN, layout.SCAN_END):
             word[empty] = layout.NO_ROW
 
-    def grow(self) -> None:
-        """Let the index grow if it is half full and has done with its last growth."""
+    def grow(self) -> bool:
+        """Let the index grow if it is half full and has done with its last growth; whether it was. To be called when
+        there are more rows than ``GROW_AT`` says."""
         word = self._context
-        if word[layout.ROWS_USED] > self.grow_at and word[layout.OLD_INDEX] == 0:
-            places = word[layout.INDEX_MASK] + 1
-            self._old_index, self.index = self.index, Piece(8 * places * _GROWTH)
-            self.index.use_large_pages()
-            word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
-            word[layout.OLD_CURSOR] = 0
-            word[layout.INDEX], word[layout.INDEX_MASK] = self.index.address, places * _GROWTH - 1
-            self.grow_at = places * _GROWTH // 2
+        if word[layout.ROWS_USED] <= word[layout.GROW_AT] or word[layout.OLD_INDEX]:
+            return False
+        places = word[layout.INDEX_MASK] + 1
+        self._old_index, self.index = self.index, Piece(8 * places * _GROWTH)
+        self.index.use_large_pages()
+        word[layout.OLD_INDEX], word[layout.OLD_MASK] = self._old_index.address, places - 1
+        word[layout.OLD_CURSOR] = 0
+        word[layout.INDEX], word[layout.INDEX_MASK] = self.index.address, places * _GROWTH - 1
+        word[layout.GROW_AT] = places * _GROWTH // 2
+        return True

@@ -63,25 +63,31 @@ _NF_ERROR: Final = 5
 
 
 @inlined
+def frames(cx: int) -> int:
+    """Where the octets of the burst begin."""
+    return ld_i64(cx + DATA)
+
+
+@inlined
 def packet_u16(cx: int, site: int, at: int) -> int:
-    return swap16(ld_u16(ld_i64(cx + DATA) + reach(cx, site, at, 2, ld_i64(cx + DATA_SIZE))))
+    return swap16(ld_u16(frames(cx) + reach(cx, site, at, 2, ld_i64(cx + DATA_SIZE))))
 
 
 @inlined
 def packet_u32(cx: int, site: int, at: int) -> int:
-    return swap32(ld_u32(ld_i64(cx + DATA) + reach(cx, site, at, 4, ld_i64(cx + DATA_SIZE))))
+    return swap32(ld_u32(frames(cx) + reach(cx, site, at, 4, ld_i64(cx + DATA_SIZE))))
 
 
 @inlined
 def packet_u64(cx: int, site: int, at: int) -> int:
-    return swap64(ld_u64(ld_i64(cx + DATA) + reach(cx, site, at, 8, ld_i64(cx + DATA_SIZE))))
+    return swap64(ld_u64(frames(cx) + reach(cx, site, at, 8, ld_i64(cx + DATA_SIZE))))
 
 
 @inlined
 def _address(cx: int, pk: int, at4: int, at6: int, low: int) -> int:
     """Half of an address. An IP header that was read is wholly there."""
     version = ld_u8(pk + PK_VERSION)
-    start = ld_i64(cx + DATA) + ld_i32(pk + PK_L3)
+    start = frames(cx) + ld_i32(pk + PK_L3)
     if version == 4:
         return swap32(ld_u32(start + at4)) if low else 0
     return swap64(ld_u64(start + at6 + 8 * low)) if version == 6 else 0

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from llvmlite import ir
 
+from nfactor.compiled.pieces import mark
+
 WORD: Final = ir.IntType(64)
 BIT: Final = ir.IntType(1)
 DOUBLE: Final = ir.DoubleType()
@@ -15,8 +17,8 @@ Instruction = Callable[..., Any]
 
 
 def _load(bits: int, signed: bool) -> Instruction:
-    def build(builder: Builder, address: Any) -> Any:
-        value = builder.load(builder.inttoptr(address, ir.IntType(bits).as_pointer()))
+    def build(builder: Builder, address: Any, piece: str | None = None) -> Any:
+        value = mark(builder, builder.load(builder.inttoptr(address, ir.IntType(bits).as_pointer())), piece)
         value.align = 1
         if bits == 64:
             return value
@@ -26,9 +28,10 @@ def _load(bits: int, signed: bool) -> Instruction:
 
 
 def _store(bits: int) -> Instruction:
-    def build(builder: Builder, address: Any, value: Any) -> None:
+    def build(builder: Builder, address: Any, value: Any, piece: str | None = None) -> None:
         cut = value if bits == 64 else builder.trunc(value, ir.IntType(bits))
-        builder.store(cut, builder.inttoptr(address, ir.IntType(bits).as_pointer()), align=1)
+        pointer = builder.inttoptr(address, ir.IntType(bits).as_pointer())
+        mark(builder, builder.store(cut, pointer, align=1), piece)
 
     return build
 
@@ -37,6 +40,10 @@ def _load_fixed(builder: Builder, address: Any) -> Any:
     value = _load(64, True)(builder, address)
     value.set_metadata("invariant.load", builder.module.add_metadata([]))
     return value
+
+
+def _load_shared(builder: Builder, address: Any) -> Any:
+    return builder.load_atomic(builder.inttoptr(address, WORD.as_pointer()), "monotonic", 8)
 
 
 def _swap(bits: int) -> Instruction:
@@ -114,11 +121,16 @@ def _call_address(builder: Builder, address: Any, a: Any, b: Any, c: Any) -> Any
     return builder.call(builder.inttoptr(address, kind.as_pointer()), [a, b, c])
 
 
-INSTRUCTIONS: Final[dict[str, Instruction]] = {
+ACCESSES: Final[dict[str, Instruction]] = {
     **{f"ld_u{bits}": _load(bits, False) for bits in (8, 16, 32, 64)},
     **{f"ld_i{bits}": _load(bits, True) for bits in (8, 16, 32, 64)},
     **{f"st_{bits}": _store(bits) for bits in (8, 16, 32, 64)},
+}
+"""Loads and stores; they take the piece of memory that they touch besides, if it is known."""
+INSTRUCTIONS: Final[dict[str, Instruction]] = {
+    **ACCESSES,
     "ld_fixed": _load_fixed,
+    "ld_shared": _load_shared,
     "ld_f64": _load_double,
     "st_f64": _store_double,
     **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},

@@ -65,7 +65,11 @@ WORD_MAX: Final = (1 << 63) - 1
 ) = (WORD * index for index in range(46))
 SECRETS: Final = WORD * 48  # six words
 TIME_OUTS: Final = WORD * 54  # four words: TCP idle, TCP closed, UDP, others
-SLOTS: Final = WORD * 64
+GROW_AT: Final = WORD * 64
+"""With more rows in use than this, the index has to grow."""
+STOPPING: Final = WORD * 65
+"""Whether somebody waits for the burst to end, at whichever packet; set by other threads."""
+SLOTS: Final = WORD * 72
 SLOT_OCTETS: Final = 16
 SLOTS_MAX: Final = 256
 CONTEXT_OCTETS: Final = SLOTS + SLOT_OCTETS * SLOTS_MAX

@@ -27,13 +27,16 @@ from nfactor.compiled.layout import (
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
+    FAIL_NF,
     FOLLOWS,
     GIL_PACKETS,
+    GROW_AT,
     GUESSES,
     INDEX,
     INDEX_MASK,
     MAKE_INTEGER,
     OLD_INDEX,
+    OLD_MASK,
     PACKETS,
     PK_CODE,
     PK_DIRECTION,
@@ -52,7 +55,9 @@ from nfactor.compiled.layout import (
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
+    ROWS_USED,
     SAVE_THREAD,
+    STOPPING,
     TIME_OUT_LEAST,
     TIME_OUTS,
 )
@@ -62,6 +67,7 @@ from nfactor.compiled.machine import (
     inlined,
     ld_fixed,
     ld_i64,
+    ld_shared,
     ld_u8,
     ld_u32,
     outlined,
@@ -164,6 +170,7 @@ def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
     wire_lengths, times = ld_i64(burst + BURST_WIRE_LENGTHS), ld_i64(burst + BURST_TIMES)
     marks = ld_i64(burst + BURST_MARKS)
     index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
+    old, old_mask = ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK)
     unread, pk = 0, block
     for place in range(at, at + packets):
         start = ld_i64(offsets + 8 * place)
@@ -176,6 +183,8 @@ def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
             tag = hash_of(cx, pk + PK_KEY)
             st_64(pk + PK_HASH, tag)
             prefetch(index + (tag & mask) * 8)
+            if old:
+                prefetch(old + (tag & old_mask) * 8)
         else:
             st_8(pk + PK_READ, 0)
             unread += 1
@@ -233,7 +242,7 @@ def process(context: int, arguments: int, _count: int) -> int:
     to, and its arguments are objects, of which nothing has to be converted.
 
     How many packets were processed: all; or fewer, and ``go_on`` has to be called when what stopped it is dealt with;
-    or -1 if the burst is none. A failure of an NF is left in the context."""
+    or -1 if the burst is none. If an NF has failed, which is left in the context, -2 less that number."""
     cx = ld_i64(context + ARRAY_DATA)
     count = _take_burst(cx, ld_i64(arguments))
     done = count
@@ -246,6 +255,8 @@ def process(context: int, arguments: int, _count: int) -> int:
             call_address(ld_i64(cx + RESTORE_THREAD), thread, 0, 0)
         else:
             done = _process(cx, codes, touched, 0, count, 0)
+        if ld_i64(cx + FAIL_NF) >= 0:
+            done = -2 - done
     return call_address(ld_i64(cx + MAKE_INTEGER), done, 0, 0)
 
 
@@ -259,13 +270,16 @@ def go_on(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) 
 def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: int) -> int:
     """Run packets from number ``at`` on, up to ``count``; where it stopped.
 
-    It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere, and where
-    there is little room left for emitted records.
+    It stops in front of a block some of whose packets are not plain, for their headers to be read elsewhere; where
+    there is little room left for emitted records; where the index has to grow and is not growing already; and behind
+    any block when it is told to.
     """
     block, guesses, burst = ld_fixed(cx + BLOCK), ld_fixed(cx + GUESSES), ld_fixed(cx + COLUMNS)
     clock, follows = ld_i64(cx + CLOCK), ld_i64(cx + FOLLOWS)
     while at < count:
         if ld_i64(cx + EMITTED_USED) > ld_fixed(cx + EMITTED_SIZE) - EMIT_RESERVE:
+            return at
+        if ld_i64(cx + ROWS_USED) > ld_i64(cx + GROW_AT) and ld_i64(cx + OLD_INDEX) == 0:
             return at
         packets = min(BLOCK_PACKETS, count - at)
         if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:
@@ -289,6 +303,8 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
         st_64(cx + PACKETS, ld_i64(cx + PACKETS) + packets)
         if ld_i64(cx + OLD_INDEX) != 0:
             move_entries(cx, MOVES_PER_PACKET * packets)
+        if ld_shared(cx + STOPPING):
+            return at
     return at
 
 

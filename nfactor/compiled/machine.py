@@ -71,6 +71,11 @@ def ld_fixed(address: int) -> int:
     _compiled_only()
 
 
+def ld_shared(address: int) -> int:
+    """Load a word that another thread may write meanwhile: each time anew."""
+    _compiled_only()
+
+
 def ld_f64(address: int) -> float:
     _compiled_only()
 

@@ -78,6 +78,12 @@ def compiled(text: str, modules: Sequence[ModuleType] = ()) -> bytes:
     for module in (arithmetic, helpers, table, parse, loop, sets, changes, *modules):
         library.add_module(module)
     library.add_text(text)
+    object_code: bytes = _machine().emit_object(optimised(library))
+    return object_code
+
+
+def optimised(library: Library) -> llvm.ModuleRef:
+    """All that Python calls of a library, as LLVM has it in the end."""
     code = ModuleCode(library)
     for name in library.entries():
         code.function(name)
@@ -87,8 +93,7 @@ def compiled(text: str, modules: Sequence[ModuleType] = ()) -> bytes:
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
-    object_code: bytes = machine.emit_object(module)
-    return object_code
+    return module
 
 
 def _machine() -> llvm.TargetMachine:

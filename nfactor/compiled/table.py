@@ -46,6 +46,7 @@ from nfactor.compiled.layout import (
     TEMPLATE,
 )
 from nfactor.compiled.machine import (
+    below,
     copy_octets,
     fold_product,
     inlined,
@@ -126,16 +127,28 @@ def find(cx: int, key: int, tag: int) -> int:
 
 
 @inlined
-def likely_row(cx: int, tag: int) -> int:
-    """The row that the first entries say, without looking at it; -1 if they say none."""
-    index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
+def _likely_in(index: int, mask: int, tag: int) -> int:
     place = tag & mask
     for _ in range(4):
         entry = ld_u64(index + place * 8)
-        if lshr(entry, 32) == tag and entry & _LOW != 0:
+        if lshr(entry, 32) == tag and below((entry & _LOW) - 1, MOVED - 1):
             return (entry & _LOW) - 1
         place = (place + 1) & mask
     return -1
+
+
+@outlined
+def _likely_in_old(cx: int, tag: int) -> int:
+    return _likely_in(ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK), tag)
+
+
+@inlined
+def likely_row(cx: int, tag: int) -> int:
+    """The row that the first entries say, without looking at it; -1 if they say none."""
+    row = _likely_in(ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK), tag)
+    if row < 0 and ld_i64(cx + OLD_INDEX) != 0:
+        row = _likely_in_old(cx, tag)
+    return row
 
 
 @inlined

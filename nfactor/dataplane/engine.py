@@ -133,6 +133,10 @@ class Engine(ABC):
     """For each packet of the burst that was processed last, the row of its flow, or that it has none (it is
     malformed, or of a new flow for which there was no room): for ``changes`` to read."""
 
+    stopping: bool = False
+    """May be set while another thread is in ``process``, which may then end early: with the codes of some packets from
+    the front, at least one."""
+
     @abstractmethod
     def process(self, burst: Burst) -> npt.NDArray[np.uint8]:
         """Run the packets through their flows' chains, in order, rewriting frames in place; ``uint8[n]`` of codes."""

@@ -127,7 +127,8 @@ class Burst:
 
 
 def concatenate(bursts: Sequence[Burst]) -> Burst:
-    """One burst of all packets of ``bursts``, in order; the frames are copied into one buffer."""
+    """One burst of all packets of ``bursts``, of which there is one at least, in order; the frames are copied into one
+    buffer."""
     if len(bursts) == 1:
         return bursts[0]
     lengths = np.concatenate([burst.lengths for burst in bursts])

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, Came, Death, History, Processed, following
 
 
 class Violation(AssertionError):
@@ -81,6 +81,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
     ends_are_ends(history, finals)
+    only_functions_drop(history)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
         in_order(flow, marks)
@@ -113,13 +114,23 @@ def at_most_once(history: History) -> None:
 
 def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
     """(c) The end of a flow is told once, and only of one that is over."""
-    told = Counter(ended.born for _, ended in history.ended)
+    told = Counter(ended.born for _, ended in history.ends)
     for born, count in told.items():
         if count > 1:
             raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
     for flow, final in finals.items():
         if final.born in told:
             raise Violation(f"(c) at most once: the end of flow {flow} was told, and it goes on at {final.node}")
+
+
+def only_functions_drop(history: History) -> None:
+    """(a) No packet is dropped by us: schedules fill no table and no buffer, and none comes where its flow is no
+    more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
+    dead = history.deaths or history.switch_deaths
+    reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
+    for reason, mark in history.dropped:
+        if reason not in reasons:
+            raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
 
 
 def _chain_of(history: History, flow: int, final: Final) -> list[int]:
@@ -143,15 +154,21 @@ def in_order(flow: int, marks: list[int]) -> None:
 def outside_is_included(
     history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
 ) -> None:
-    """(e) Output commit: every packet and record that came out is in the past of the state that survived, if that flow
-    has not begun anew since. Under ``every`` a crash may take back what came out, within the bound."""
+    """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
+    have begun anew since only where flows end, or all who had its state died. Under ``every`` a crash may take back
+    what came out, within the bound."""
     if not conditions.strict and history.deaths:
         return
     for came, what in _seen_outside(history):
         flow = history.flow_of[came.mark]
         final = finals.get(flow)
         if final is None or final.born != came.born:
-            continue
+            if conditions.flows_end or conditions.overlapping:
+                continue
+            raise Violation(
+                f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
+                "nothing is left of that"
+            )
         chain = chains[flow]
         if came.count > len(chain) or chain[came.count - 1] != came.mark:
             raise Violation(

@@ -121,7 +121,8 @@ class HeapPort(Port):
 
 
 class HeapNetwork:
-    """``watch`` is called before each message is handled, and after each event that a node handled."""
+    """``before`` is called before each message is handled, ``arrived`` before each burst is (from where, to where), and
+    ``after`` behind each event that a node handled."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -146,6 +147,7 @@ class HeapNetwork:
         self.in_flight = 0
         """Packets on their way between ports."""
         self.before: Callable[[Delivery], None] = lambda delivery: None
+        self.arrived: Callable[[str, str, Burst], None] = lambda sender, receiver, burst: None
         self.after: Callable[[HeapNode], None] = lambda node: None
 
     # ---------------------------------------------------------------- time
@@ -221,7 +223,8 @@ class HeapNetwork:
         inner = message if body is None else MESSAGES.decode(body)
         self.before(Delivery(self.delivered, *way, type(inner).__name__))
         self.delivered += 1
-        if node.alive and actor in node.roles:
+        sent = self.keep_in_flight or self.nodes[way[0]].alive  # ``before`` may have been the death of its sender
+        if sent and node.alive and actor in node.roles:
             node.roles[actor].act(message)
 
     # ---------------------------------------------------------------- packets
@@ -251,11 +254,12 @@ class HeapNetwork:
             if not target.node.alive or not (self.keep_in_flight or port.node.alive):
                 self._lose(burst)
                 return
-            self.run_on(target.node, lambda: self._receive(target, burst))
+            self.run_on(target.node, lambda: self._receive(port, target, burst))
 
         self.at(arrives, arrive)
 
-    def _receive(self, port: HeapPort, burst: Burst) -> None:
+    def _receive(self, sender: HeapPort, port: HeapPort, burst: Burst) -> None:
+        self.arrived(sender.node.name, port.node.name, burst)
         port.received += len(burst)
         port.take(burst)
 

@@ -18,7 +18,7 @@ from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.membership import Membership
-from nfactor.cluster.messages import Member
+from nfactor.cluster.messages import Member, MigrationEnded
 from nfactor.cluster.names import (
     COLLECTOR,
     COORDINATOR,
@@ -255,16 +255,18 @@ class HeapCluster:
         marks = iter(np.frombuffer(outcomes.marks, "<u8").tolist())
         for reason, count in zip(outcomes.reasons, outcomes.counts, strict=True):
             self.history.dropped += [(reason, next(marks)) for _ in range(count)]
+            self.history.told_by[outcomes.node] += count
 
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
         if isinstance(record, Ended):
-            self.history.ended.append((node, record))
+            self.history.ends.append((node, record))
         else:
             self.history.records.append((node, record))
 
-    def happened(self, event: object) -> None:
+    def happened(self, event: MigrationEnded) -> None:
         """See ``Outside``."""
+        self.history.ended.append(event)
 
     def node_recovered(self, event: NodeRecovered) -> None:
         """See ``Outside``."""

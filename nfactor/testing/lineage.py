@@ -5,11 +5,13 @@ carries when it leaves: two states are equal only if they come of the same packe
 judge needs to know of a run is in its ``History``: what went in, what was processed where, what came out.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from nfactor.cluster.messages import MigrationEnded
 from nfactor.dataplane import nf
 
 MULTIPLIER, MODULUS = 1_103_515_245, 2_147_483_647
@@ -19,6 +21,9 @@ EMIT_EVERY = 3
 """A record is emitted for each third packet of a flow."""
 DROP_EVERY = 11
 """A packet whose mark is a multiple of this is dropped, after it has changed the state."""
+
+CHOSEN = "lineage_chosen"
+"""The reason that is told of those."""
 
 
 def following(digest: int, mark: int) -> int:
@@ -98,9 +103,14 @@ class History:
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
-    ended: list[tuple[str, Ended]] = attrs.Factory(list)
+    ends: list[tuple[str, Ended]] = attrs.Factory(list)
+    """What flows said at their ends, and where."""
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
+    told_by: Counter[str] = attrs.Factory(Counter)
+    """How many of them, by the node that said so."""
+    ended: list[MigrationEnded] = attrs.Factory(list)
+    """What the coordinator was told of migrations."""
     deaths: list[Death] = attrs.Factory(list)
     switch_deaths: list[str] = attrs.Factory(list)
     restarts: list[str] = attrs.Factory(list)

@@ -16,14 +16,17 @@ from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
-from nfactor.testing.heap import HeapNode
+from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.rest import copies_are_of_flows, flows_are_free, migrations_are_counted, neighbours_agree
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
 section 7)."""
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""
+SENDER, RECEIVER = "sender", "receiver"
+"""In place of a name: who dies in the middle of a step, before another hears of it or when it would itself."""
 DEADLY_US = 1_000_000
 """Who is silent for longer than this may be declared dead."""
 TRAFFIC_US = 30_000
@@ -48,7 +51,8 @@ class Schedule:
     keep_in_flight: bool = True
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
-    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies."""
+    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies; SENDER or RECEIVER:
+    the runtime that sends or receives that message, or the next one that a runtime does."""
     pauses: list[tuple[int, str, int]] = attrs.Factory(list)
     """When, who, for how long."""
     broken: list[tuple[int, str, str]] = attrs.Factory(list)
@@ -91,7 +95,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, RECEIVER])))
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -99,6 +103,7 @@ def draw(scenario: str, seed: int) -> Schedule:
                 schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
+    schedule.flows_end = scenario != "restarts" and rng.random() < 0.15
     return schedule
 
 
@@ -116,7 +121,7 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         )
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
-        schedule.port_loss = rng.choice([0.005, 0.05])
+        schedule.port_loss = rng.choice([0.005, 0.05, 0.2])
     schedule.skew_s = rng.choice([0.0, 0.0, 3600.0])
 
 
@@ -139,11 +144,11 @@ class Run:
         self.network.keep_in_flight = schedule.keep_in_flight
         self.network.before = self._before
         self.network.after = self._after
-        self.trace: list[str] = []
         self.first = self.network.delivered
         """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._killing = True
+        self._to_kill = list(schedule.kill_at)
 
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
@@ -155,6 +160,7 @@ class Run:
             self._probe()
         self._check_quiet()
         self._check_history()
+        self._check_counts()
 
     # ---------------------------------------------------------------- what happens
 
@@ -190,9 +196,14 @@ class Run:
         order = SetMigrationTarget(target, self.rng.randint(1, 4))
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
-    def _before(self, delivery: Any) -> None:
-        for at, name in self.schedule.kill_at:
-            if self._killing and delivery.number - self.first == at and self.network.nodes[name].alive:
+    def _before(self, delivery: Delivery) -> None:
+        due = [death for death in self._to_kill if death[0] <= delivery.number - self.first]
+        for death in due if self._killing else ():
+            name = {SENDER: delivery.sender, RECEIVER: delivery.receiver}.get(death[1], death[1])
+            if name != death[1] and name not in self.cluster.runtimes:
+                continue  # the next one
+            self._to_kill.remove(death)
+            if self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]
@@ -208,13 +219,16 @@ class Run:
             self._check_one_owner()
 
     def _check_one_owner(self) -> None:
-        owners: dict[bytes, str] = {}
+        """Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and
+        its runtime does not know yet."""
+        owners: dict[tuple[bytes, int], str] = {}
         for runtime in self.cluster.living():
             for key in list(runtime.engine.keys()):
-                if key in owners:
+                life = key, self.cluster.state_of(runtime, key).born if self.schedule.flows_end else 0
+                if life in owners:
                     flow = self.cluster.flow_of_key[key]
-                    raise Violation(f"(d) one owner: flow {flow} is at {owners[key]} and at {runtime.node.name}")
-                owners[key] = runtime.node.name
+                    raise Violation(f"(d) one owner: flow {flow} is at {owners[life]} and at {runtime.node.name}")
+                owners[life] = runtime.node.name
 
     def _stop_faults(self) -> None:
         self.network.port_loss = 0.0
@@ -266,6 +280,16 @@ class Run:
         for switch in cluster.switches.values():
             if switch.ledger.buffered:
                 raise Violation(f"(i) liveness: {switch.ledger.buffered} packets wait at {switch.node.name} for ever")
+
+    def _check_counts(self) -> None:
+        history = self.cluster.history
+        if self._serves and not (self.schedule.port_loss or history.switch_deaths or history.restarts):
+            neighbours_agree(self.cluster)
+        if not (history.deaths or history.switch_deaths or history.restarts):
+            migrations_are_counted(self.cluster, all_move=not self.schedule.flows_end)
+            if not (self.schedule.broken or self.schedule.cuts):
+                copies_are_of_flows(self.cluster)
+        flows_are_free(self.cluster)
 
     def _check_history(self) -> None:
         cluster, schedule = self.cluster, self.schedule

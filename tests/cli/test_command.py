@@ -43,7 +43,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     [
         ([], "COMMAND"),
         (["reply"], "invalid choice"),
-        (["simulate"], "not in this version yet"),
+        (["drain"], "not in this version yet"),
         (["replay"], "CAPTURE"),
         (["replay", "CAP", "--chain", "firewall,nonsense"], "'nonsense' is no network function"),
         (["replay", "CAP", "--chain", ""], "'' is no network function"),

@@ -48,7 +48,14 @@ def test_without_migrations_both_worlds_give_one_report(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "worker"),
-    [("none", "loop"), ("strict", "loop"), ("every=20", "loop"), ("none", "thread"), ("strict", "thread")],
+    [
+        ("none", "loop"),
+        ("strict", "loop"),
+        ("every=20", "loop"),
+        ("none", "thread"),
+        ("strict", "thread"),
+        ("every=20", "thread"),
+    ],
 )
 def test_flows_that_migrate_between_processes_show_nothing_of_it(mode: str, worker: str, tmp_path: Path) -> None:
     options = ("--migrate-every", "100", "--replication", mode, "--worker", worker)
@@ -58,13 +65,13 @@ def test_flows_that_migrate_between_processes_show_nothing_of_it(mode: str, work
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_at", ["500", "4000"])
-def test_a_process_that_is_killed_costs_what_the_report_lists(kill_at: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kill_at", "worker"), [("500", "loop"), ("4000", "loop"), ("4000", "thread")])
+def test_a_process_that_is_killed_costs_what_the_report_lists(kill_at: str, worker: str, tmp_path: Path) -> None:
     recovered = 0
     for _ in range(3):  # on a busy machine, its flows may all have moved on in the moment before it is killed
         crashed = report_of(
             tmp_path, "--runtimes", "3", "--world", "processes", "--migrate-every", "100", "--replication", "strict",
-            "--kill-runtime-at", kill_at,
+            "--kill-runtime-at", kill_at, "--worker", worker,
         )  # fmt: skip
         ((_, lost),) = crashed["lost_with_node"].items()
         rest = tmp_path / "rest.pcap"

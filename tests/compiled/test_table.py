@@ -62,6 +62,16 @@ def test_a_burst_moves_a_bounded_number_of_entries_of_the_old_index() -> None:
         assert word[layout.OLD_INDEX], "it is growing"
 
 
+def test_the_index_grows_in_the_middle_of_a_large_burst_however_often_it_must() -> None:
+    twins = Twins(lambda: [Monitor()], flows_max=50_000, time_outs=TimeOuts(never=True))
+    burst = flows(0, 20_000)
+    twins.process(burst)
+    assert twins.compiled._context[layout.INDEX_MASK] + 1 == 65_536  # type: ignore[attr-defined]
+    assert len(twins.compiled.touched) == 20_000
+    twins.process(burst)
+    twins.check_all()
+
+
 def test_rows_have_a_limit_and_free_rows_are_used_again() -> None:
     engine = engine_of(flows_max=100)
     engine.process(flows(0, 150))

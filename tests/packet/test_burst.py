@@ -54,6 +54,15 @@ def test_concatenating_keeps_frames_however_they_lie(sizes: list[list[int]], ali
     assert both.marks.tolist() == [mark for part in parts for mark in part.marks.tolist()]
 
 
+def test_concatenating_copies_few_frames_of_a_large_buffer_and_not_the_buffer() -> None:
+    data = np.zeros(1 << 16, np.uint8)
+    data[40_000:40_004] = 1
+    few = Burst(data, np.array([40_000, 7]), *(np.full(2, 4, kind) for kind in ("u4", "u4", "i8", "u8")))
+    both = concatenate([few, few])
+    assert [b"\1\1\1\1", bytes(4)] * 2 == both.frames()
+    assert len(both.data) == 16
+
+
 def test_concatenating_copies_all_in_order() -> None:
     """Columns and frames of both; one burst alone is itself."""
     whole = burst()
