@@ -54,11 +54,13 @@ bench: $(STAMP) ## the quick benchmarks: the packet path, and actors beside othe
 	$(BIN)/python benchmarks/replay.py --quick
 	$(BIN)/python benchmarks/actors.py --quick
 
-nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand random crashes; twelve minutes of fuzzing
+nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand random crashes; 100,000 schedules of faults; fuzzing
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' && \
 	  $(BIN)/python tests/fuzz/actor_decoders.py -max_total_time=120 && \
 	  $(BIN)/python tests/fuzz/burst_loop.py -max_total_time=600
-	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 NFACTOR_MODEL=large $(BIN)/python -m pytest
+	$(BIN)/nfactor simulate all --seeds 0:20000
+	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 NFACTOR_MODEL=large NFACTOR_MUTANTS=all \
+	  NFACTOR_STEPS=1 $(BIN)/python -m pytest
 
 clean: ## remove what the commands made, the virtual environment included
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -230,7 +230,9 @@ async def serve(kind: str, folder: str, busy_poll_s: float) -> None:
     """The other half."""
     async with (
         transport(kind, "server", folder) as end,
-        open_node("server", end, MESSAGES, incarnation=incarnation_now(), busy_poll_s=busy_poll_s) as node,
+        open_node(
+            "server", end, MESSAGES, incarnation=incarnation_now(), busy_poll_s=busy_poll_s, limits=LIMITS
+        ) as node,
         open_supervisor(node) as supervisor,
     ):
         await supervisor.start(Counter, name="counter", mailbox_size_max=8192)

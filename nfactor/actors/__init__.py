@@ -3,7 +3,7 @@
 from nfactor.actors.actor import Actor as Actor, Context as Context, handles as handles
 from nfactor.actors.incarnation import incarnation_now as incarnation_now
 from nfactor.actors.instrument import DeadLetter as DeadLetter, Instrument as Instrument
-from nfactor.actors.link import Ended as Ended, Link as Link
+from nfactor.actors.link import Link as Link
 from nfactor.actors.link_statistics import LinkStatistics as LinkStatistics
 from nfactor.actors.mailbox import MailboxStatistics as MailboxStatistics, Overflow as Overflow
 from nfactor.actors.message import Messages as Messages, message as message
@@ -13,6 +13,7 @@ from nfactor.actors.outbox import LinkLimits as LinkLimits
 from nfactor.actors.peer import PeerStatistics as PeerStatistics
 from nfactor.actors.peer_lane import LaneStatistics as LaneStatistics
 from nfactor.actors.ref import Ref as Ref
+from nfactor.actors.session import Ended as Ended
 from nfactor.actors.supervisor import (
     Restart as Restart,
     Strategy as Strategy,

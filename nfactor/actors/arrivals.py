@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from nfactor.actors import envelope
 from nfactor.actors.calls import Probe, chase
 from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL
+from nfactor.actors.handling import ask_at_once
 from nfactor.actors.mailbox import Entry
+from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.actors.remote_asker import RemoteAsker
 from nfactor.errors import ActorDead, AskCycle, MailboxFull, NfactorError, ProtocolError, RemoteError
 
@@ -17,9 +19,8 @@ if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.peer_lane import PeerLane
 
-
-class _NotPlain(Exception):
-    """An envelope that takes the longer way."""
+_REPLY, _PLAIN_TELL, _PLAIN_ASK = 3, 4, 5
+"""Elements of the envelopes that are the most; a tell with a trace has five, an ask of a handler has seven."""
 
 
 class Arrivals:
@@ -30,6 +31,8 @@ class Arrivals:
         self._node = lane.node
         self.questions: dict[int, RemoteAsker] = {}
         """Questions of this peer that are not answered."""
+        self.is_alone = False
+        """What is being opened came by itself: its answer has nothing to travel with."""
         self.received = 0
         """Messages for actors here."""
         self.late_replies = 0
@@ -39,43 +42,92 @@ class Arrivals:
     def open(self, payload: bytes) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
+        self.is_alone = len(arrays) == 1
         self._open_all(arrays)
+        self.is_alone = False
         self.undecodable += not is_whole
 
     def _open_all(self, arrays: list[Any]) -> None:
-        """Take what a message of the link holds. Plain tells, which are the most, take the shorter way: those to one
-        actor that come one after the other reach its mailbox together."""
+        """Take what a message of the link holds. What is plain, and that is the most, takes the shorter way; tells to
+        one actor that come one after the other reach its mailbox together."""
         node = self._node
-        cells, decoders, bind, plain = node.cells, node.messages.decoders, node.ref, node.is_plain
+        cells, bind, plain = node.cells, node.ref, node.is_plain
+        decoders, flats = node.messages.decoders, node.messages.flats_by_tag
         name: str | None = None
         cell: Cell | None = None
         run: list[object] = []
         for array in arrays:
-            try:
-                kind, to, key, body = array
-                if kind != envelope.TELL or key is not None or not plain:
-                    raise _NotPlain
-                if to != name:
-                    if run:
-                        self._offer(cell, run)
-                        run = []
-                    cell, name = cells[to], to
-                run.append(decoders[body[0]](body, bind))
-            except Exception:  # of whatever kind: the longer way says what it is
-                if run:
-                    self._offer(cell, run)
-                    run = []
-                name = None
+            size = len(array) if plain and type(array) is list else 0
+            if size == _PLAIN_TELL:
                 try:
-                    self._open(envelope.checked(array))
-                except ProtocolError:
-                    self.undecodable += 1
+                    kind, to, key, body = array
+                    if to != name or kind == envelope.RUN:
+                        if run:
+                            self._offer(cell, run)
+                            run = []
+                        name = None
+                        cell, name = cells[to], to
+                    if kind == envelope.RUN:
+                        run = flats[key].take(body)
+                        continue
+                    if kind == envelope.TELL and key is None:
+                        run.append(decoders[body[0]](body, bind))
+                        continue
+                except Exception:  # of whatever kind: the longer way says what it is
+                    pass
+            if run:
+                self._offer(cell, run)
+                run = []
+            name = None
+            if size == _REPLY and self._replied_plainly(*array):
+                continue
+            if size == _PLAIN_ASK and self._asked_plainly(*array):
+                continue
+            try:
+                self._open(envelope.checked(array))
+            except ProtocolError:
+                self.undecodable += 1
         if run:
             self._offer(cell, run)
 
+    def _replied_plainly(self, kind: object, number: object, body: Any) -> bool:
+        """It was a reply that somebody waits for; False: the longer way says what it is."""
+        if kind != envelope.REPLY or type(number) is not int:
+            return False
+        answer = self._lane.asks.get(number)
+        if answer is None:
+            return False
+        try:
+            value = None if body is None else self._node.messages.decoders[body[0]](body, self._node.ref)
+        except Exception:
+            return False
+        answer.reply(value)
+        self._node.departures.has_answered = True
+        return True
+
+    def _asked_plainly(self, kind: object, to: Any, key: object, number: object, body: Any) -> bool:
+        """It was a question for an idle actor, outside of any handler and trace, and is answered; False: see above."""
+        node = self._node
+        if kind != envelope.ASK or key is not None or type(number) is not int:
+            return False
+        try:
+            cell, message = node.cells[to], node.messages.decoders[body[0]](body, node.ref)
+        except Exception:
+            return False
+        asker = self.questions[number] = RemoteAsker(self._lane, self._lane.link.session, number)
+        if not ask_at_once(node, cell, message, asker):
+            del self.questions[number]
+            return False
+        self.received += 1
+        return True
+
     def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
-        """Put plain messages into a mailbox; those for which there is no room bounce."""
+        """Put plain messages into a mailbox; those for which there is no room bounce. An actor that has nothing else to
+        do handles them at once: then few are alive at a time, and that is half of what they cost."""
         assert cell is not None
+        at_once = cell.is_idle
+        if at_once:
+            cell.is_ready = True  # so that the pump is not called: it is done here
         taken = cell.offer_all(messages, self._lane.is_system)
         if taken:
             self._owe(cell, taken)
@@ -84,6 +136,8 @@ class Arrivals:
                 self._owe(cell, 1)
             else:
                 self._bounce(BOUNCE_FULL, cell.name, message)
+        if at_once:
+            self._node.pump.handled += cell.turn(PASS_MESSAGES_MAX)
 
     def _owe(self, cell: "Cell", count: int) -> None:
         """So many messages from here are in its mailbox."""
@@ -98,6 +152,9 @@ class Arrivals:
         match array[0]:
             case envelope.TELL:
                 self._told(array)
+            case envelope.RUN:
+                for tell in self._node.messages.tells(array):
+                    self._told(tell)
             case envelope.ASK:
                 self._asked(array)
             case envelope.REPLY:

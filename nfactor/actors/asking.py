@@ -41,14 +41,16 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
     answer = Answer()
     if ref.node_name == node.name:
         return await _ask_here(node, ref, message, answer, trace, within_s)
-    lane = node.peer(ref.node_name).lane_for(message)
-    number = lane.ask(ref, message, answer, trace)
+    lane, call = ref.lane_for(message), current_call()
+    number = lane.ask(ref, message, answer, trace, call)
     try:
-        if node.reception is not None and node.reception.is_polling and trace is None and current_call() is None:
-            node.reception.poll(lambda: answer.is_given)
+        if node.is_polling and node.reception is not None and trace is None and call is None:
+            node.reception.poll(answer)
             if answer.is_given:
                 await node.let_others_run()
                 return answer.take()
+        if call is None and within_s is None:
+            return await answer.wait()
         return await _wait(node, ref, answer, number, within_s)
     finally:
         lane.asked(ref, number, answer)

@@ -200,6 +200,11 @@ class Cell(Context):
             # In a context of its own: whoever sent the first message is not why the others are handled.
             contextvars.Context().run(self._start_task, self.node.serve, (self, serving))
 
+    @property
+    def is_idle(self) -> bool:
+        """Its handlers may be called here and now, by whoever has a message for it."""
+        return self.life is Life.RUNNING and not (self.is_ready or self.in_handler or self.has_own_task)
+
     def turn(self, messages_max: int) -> int:
         """Handle some messages; called by the pump when the cell is ready. How many were handled."""
         self.is_ready = False

@@ -190,7 +190,7 @@ def _union(some: list[Any], tag_of: Callable[[type], int | None], codecs: Codecs
     raise CallerError(f"{some} in one field: a union may only be of message classes, or of one type and None")
 
 
-def _is_plain(cls: type) -> bool:
+def is_plain(cls: type) -> bool:
     """Whether ``__init__`` is attrs' own and does nothing but fill slots: then filling them does the same in half the
     time (in a frozen class each costs it a call)."""
     return (
@@ -214,7 +214,7 @@ def compile_message(cls: type, tag: int, tag_of: Callable[[type], int | None], c
         raise CallerError(f"message {cls.__name__}: an annotation names something unknown: {error}") from error
     names: dict[str, Any] = {"cls": cls, "Mismatch": Mismatch}
     encode_lines, decode_lines, encoded, decoded, filled = [], [], [], [], []
-    fills = _is_plain(cls)
+    fills = is_plain(cls)
     if fills:
         names["new"] = object.__new__
     for number, field in enumerate(attrs.fields(cls)):

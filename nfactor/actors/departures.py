@@ -4,6 +4,7 @@ A pass is a turn of the pump, or what the receiving task did with what had arriv
 that is marked within a pass wakes nobody; one that is marked from elsewhere wakes the pump.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,14 @@ class Departures:
         self._timers = timers
         self._wake = wake
         self._marked: dict[PeerLane, None] = {}
-        self._due: dict[PeerLane, float] = {}
+        self._due: dict[PeerLane, None] = {}
         self._wake_up: Timer | None = None
         self.in_pass = False
         """Somebody will flush before other tasks run."""
+        self.is_urgent = False
+        """Somebody elsewhere waits for what a lane has to send: it is not to wait for what else the pass brings."""
+        self.has_answered = False
+        """Somebody here waited for what has come, and is to have it before the next is looked for."""
 
     def mark(self, lane: "PeerLane") -> None:
         """A lane has something to send."""
@@ -33,35 +38,25 @@ class Departures:
         if not self.in_pass:
             self._wake()
 
-    def flush(self) -> None:
-        """Send what is to be sent, now."""
-        self.in_pass = False
+    def flush(self, now: float | None = None) -> None:
+        """Send what is to be sent, now. ``now``: trio's clock, if it was looked at a moment ago."""
+        self.in_pass = self.is_urgent = False
         marked = self._marked
         if not marked:
             return
-        now = trio.current_time()
+        if now is None:
+            now = trio.current_time()
         while marked:
             lane = next(iter(marked))
             del marked[lane]
             lane.poll(now)
-            self.note(lane)
 
-    def note(self, lane: "PeerLane") -> None:
-        """Look when the lane has to send next, though nobody marks it."""
-        time = lane.link.next_time()
-        if time is None:
-            self._due.pop(lane, None)
-            return
-        self._due[lane] = time
-        self._wake_at(time)
-
-    def look(self, lane: "PeerLane", now: float) -> None:
-        """The same after something has come; what has to be sent now is marked."""
-        time = lane.link.next_time()
-        if time is not None and time <= now:
-            self.mark(lane)
-        elif time is not None:
-            self._due[lane] = time
+    def note(self, lane: "PeerLane", time: float | None) -> None:
+        """The lane has to be looked at by then, though nobody marks it. It may be sooner: a time that is put off is
+        not worth a new timer."""
+        if time is not None and time < lane.due_at:
+            lane.due_at = time
+            self._due[lane] = None
             self._wake_at(time)
 
     def _wake_at(self, time: float) -> None:
@@ -73,10 +68,11 @@ class Departures:
 
     def _fire(self) -> None:
         self._wake_up = None
-        now = trio.current_time()
-        for lane, time in self._due.items():
-            if time <= now:
+        now, due = trio.current_time(), self._due
+        self._due = {lane: None for lane in due if lane.due_at > now}
+        for lane in due:
+            if lane.due_at <= now:
+                lane.due_at = math.inf
                 self.mark(lane)
-        waiting = [time for time in self._due.values() if time > now]
-        if waiting:
-            self._wake_at(min(waiting))
+        if self._due:
+            self._wake_at(min(lane.due_at for lane in self._due))

@@ -12,6 +12,7 @@
     [7, node, actor, call, number, path, number, actor] a probe for circles of asks (see actors.calls)
     [8, actor, begins]                                  an actor is watched, or is not any more
     [9, actor, reason]                                  a watched actor is gone
+    [10, actor, tag, [field, field, …]]                 a run of tells of one class (see actors.flat)
 
 A tell has its trace as a fifth element if it belongs to one; an ask has ``[actor, call]`` of the handler that asks (or
 nil) and its trace as a sixth and seventh. A message is an array in turn, so an envelope is packed once; several of them
@@ -24,7 +25,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from nfactor.errors import ProtocolError
 
-TELL, ASK, REPLY, ERROR, BOUNCE, WITHDRAW, CREDIT, PROBE, WATCH, GONE = range(10)
+TELL, ASK, REPLY, ERROR, BOUNCE, WITHDRAW, CREDIT, PROBE, WATCH, GONE, RUN = range(11)
 BOUNCE_FULL, BOUNCE_DEAD = "bounced", "no-remote-actor"
 
 _KEY = (bytes, type(None))
@@ -42,6 +43,7 @@ _SHAPES: Final[dict[int, tuple[tuple[type, ...] | type, ...]]] = {
     PROBE: (int, str, str, int, int, list, int, str),
     WATCH: (int, str, bool),
     GONE: (int, str, str),
+    RUN: (int, str, int, list),
 }
 _SIZES: Final = {TELL: (4, 5), ASK: (5, 7)}
 
@@ -66,12 +68,18 @@ def checked(array: object) -> list[Any]:
 
 def each(data: bytes) -> tuple[list[Any], bool]:
     """The arrays of a message of the link, and whether that was all there is; False: what follows is no msgpack."""
+    try:
+        return [msgpack.unpackb(data, raw=False, strict_map_key=False)], True  # the most are alone
+    except msgpack.ExtraData:
+        pass
+    except Exception:  # FormatError, StackError, UnicodeDecodeError, …
+        return [], False
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
     arrays: list[Any] = []
     try:
         arrays.extend(unpacker)
-    except Exception:  # FormatError, StackError, UnicodeDecodeError, …
+    except Exception:
         return arrays, False
     return arrays, unpacker.tell() == len(data)
 

@@ -32,11 +32,12 @@ _WHO = struct.Struct("!IIII")
 _NUMBERS = struct.Struct("!II")
 _SACK = struct.Struct("!Q")
 _LENGTH = struct.Struct("!H")
+_LONE = struct.Struct("!IIH")
 _CHECKSUM = struct.Struct("!I")
 TAG_OCTETS = 6
 """The tag of a session."""
 
-_VERSION = 2 << 5
+_VERSION = 3 << 5
 _VERSION_MASK = 0xE0
 _TAGGED = 1 << 4
 _HAS_SACK = 1 << 3
@@ -169,6 +170,31 @@ def parse(datagram: bytes) -> Frame:
         _segments(datagram, at, end),
         tag,
     )
+
+
+def head_of(lane: int, tag: bytes) -> bytes:
+    """How the frames of a session begin while there is no gap."""
+    return _FLAGS.pack(_VERSION | _TAGGED | lane) + tag
+
+
+def build_lone(head: bytes, seq: int, ack: int, octets: bytes) -> bytes:
+    """The octets of the frame that most are: of a session, without a gap, and with one segment, which is a message."""
+    body = head + _LONE.pack(seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, len(octets)) + octets
+    return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def parse_lone(head: bytes, datagram: bytes) -> tuple[int, int, bytes] | None:
+    """``seq, ack, octets`` of such a frame; None: it is another one, or no frame, and ``parse`` will say which."""
+    end = len(datagram) - _CHECKSUM.size
+    start = _FLAGS.size + TAG_OCTETS + _LONE.size
+    if end < start or not datagram.startswith(head):
+        return None
+    seq, ack, length = _LONE.unpack_from(datagram, start - _LONE.size)
+    if length >= _MORE or start + length != end:
+        return None
+    if zlib.crc32(memoryview(datagram)[:end]) != _CHECKSUM.unpack_from(datagram, end)[0]:
+        return None
+    return seq, ack, datagram[start:end]
 
 
 def _segments(datagram: bytes, at: int, end: int) -> list[Segment]:

@@ -4,7 +4,7 @@ A run of plain messages to plain handlers is the common case, and costs a look-u
 key, an asker, a trace, an onlooker, a batch) goes the longer way below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,7 +14,7 @@ from nfactor.actors.actor import Handler
 from nfactor.actors.calls import CALL, Call
 from nfactor.actors.cell import Cell
 from nfactor.actors.life import Life
-from nfactor.actors.mailbox import Entry, Lane, entry_of
+from nfactor.actors.mailbox import Asker, Entry, Lane, Mailbox, entry_of
 from nfactor.actors.message import is_system
 from nfactor.actors.table import ActorTable
 from nfactor.errors import ActorDead, CallerError, MailboxFull, RemoteError
@@ -22,10 +22,35 @@ from nfactor.errors import ActorDead, CallerError, MailboxFull, RemoteError
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
 
+Functions = Mapping[type, Callable[..., object]]
+"""Plain handlers, by the class of message."""
 SERVE_MESSAGES_MAX = 64
 """An actor with its own task lets others run after so many messages."""
 _INLINE_MESSAGES_MAX = 64
 """Messages that an ask handles itself, so that the answer is there at once."""
+
+
+def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool:
+    """Let an idle actor answer a question, here and now; False: it is not idle, or not for a plain handler, or somebody
+    looks on. What ``deliver`` does with most questions, without a mailbox."""
+    actor = cell.actor
+    if actor is None or not cell.is_idle:
+        return False
+    function = actor.plain_functions.get(type(message))
+    if function is None or node.onlookers.see_messages:
+        return False
+    mailbox = cell.make_mailbox()
+    assert not len(mailbox), "an idle actor has messages"
+    mailbox.handled += 1
+    cell.in_handler = True
+    try:
+        node.late_replies += not asker.reply(function(actor, message))
+    except Exception as error:
+        _raised(cell, error, [Entry(message, None, asker)])
+    cell.in_handler = False
+    if cell.stop_asked and cell.life is Life.RUNNING:
+        cell.exit(cell.life_number, None)
+    return True
 
 
 def deliver(node: "Node", actor_name: str, entry: Entry, *, inline: bool = False) -> MailboxFull | ActorDead | None:
@@ -34,9 +59,12 @@ def deliver(node: "Node", actor_name: str, entry: Entry, *, inline: bool = False
     cell = node.cells.get(actor_name)
     if cell is None:
         return ActorDead(f"there is no actor {actor_name!r} on {node!r}")
-    plain = entry.asker is None and entry.key is None and entry.trace is None
+    plain = entry.key is None and entry.trace is None
+    if inline and plain and entry.asker is not None and ask_at_once(node, cell, entry.message, entry.asker):
+        return None
+    plain = plain and entry.asker is None
     item = entry.message if plain else entry
-    now = inline and not (cell.is_ready or cell.in_handler or cell.has_own_task) and cell.life is Life.RUNNING
+    now = inline and cell.is_idle
     if now:
         cell.is_ready = True  # so that the pump is not called: it is done here
     if not cell.offer(item, is_system(entry.message)):
@@ -55,31 +83,50 @@ def handle_some(node: "Node", cell: Cell, messages_max: int) -> int:
     mailbox, actor = cell.mailbox, cell.actor
     if mailbox is None or actor is None or cell.in_handler:
         return 0
-    functions = {} if node.onlookers.see_messages else actor.plain_functions
+    functions: Functions = {} if node.onlookers.see_messages else actor.plain_functions
     user, handled, life_number = mailbox.user, 0, cell.life_number
     cell.in_handler = True
     while handled < messages_max and cell.life is Life.RUNNING:
         if mailbox.system is not None and mailbox.system.items:
-            item = mailbox.system.next()
-        elif user.items:
-            item = user.items.popleft() if user.line is None else user.next()
-        else:
+            handled += 1 + _handle(node, cell, entry_of(mailbox.system.next()), user)
+        elif not user.items:
             break
-        handled += 1
-        function = functions.get(type(item))
-        if function is None:
-            handled += _handle(node, cell, entry_of(item), user)
+        elif not user.line and type(user.items[0]) in functions:
+            handled += _handle_run(cell, mailbox, functions, messages_max - handled)
         else:
-            try:
-                function(actor, item)
-            except Exception as error:
-                cell.exit(life_number, error)
+            handled += 1 + _handle(node, cell, entry_of(user.next()), user)
         if cell.stop_asked and cell.life is Life.RUNNING:
             cell.exit(life_number, None)
     cell.in_handler = False
     mailbox.handled += handled
     if mailbox.owed and len(mailbox) <= mailbox.size_max // 2:
         cell.give_credit(node.credit_step)
+    return handled
+
+
+def _handle_run(cell: Cell, mailbox: Mailbox, functions: Functions, messages_max: int) -> int:
+    """Plain messages for plain handlers, as long as nothing else comes in between; the first one is known to be such.
+    How many it were."""
+    items, actor, life_number = mailbox.user.items, cell.actor, cell.life_number
+    popleft, running, handled = items.popleft, Life.RUNNING, 0
+    kind: type | None = None
+    function: Callable[..., object] | None = None
+    try:
+        while items and handled < messages_max:
+            item = popleft()
+            if type(item) is not kind:
+                kind = type(item)
+                function = functions.get(kind)
+            if function is None:
+                items.appendleft(item)
+                break
+            handled += 1
+            function(actor, item)
+            system = mailbox.system
+            if cell.stop_asked or cell.life is not running or (system is not None and system.items):
+                break
+    except Exception as error:
+        cell.exit(life_number, error)
     return handled
 
 

@@ -24,6 +24,21 @@ class Inbox:
         """It is the segment that is waited for, and nothing that comes after it is here already."""
         return seq == self.expected and not self._early
 
+    def receive_next(self, low: int, octets: bytes) -> bool:
+        """Take a whole message if nothing is missing before it; False: ``receive`` has to look at it. ``low``: its
+        number's low 32 bits."""
+        if low != self.expected & 0xFFFFFFFF or self._early or self._parts or not octets:
+            return False
+        if len(octets) > self._message_octets_max:
+            return False
+        self.expected += 1
+        return True
+
+    @property
+    def has_gap(self) -> bool:
+        """Something is here that came before its turn."""
+        return bool(self._early)
+
     def receive(self, seq: int, segments: list[Segment]) -> list[bytes] | None:
         """Take the segments of a datagram; the messages that are now complete.
 

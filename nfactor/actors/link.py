@@ -21,41 +21,33 @@ identity answers with one that names both.
 Rejected: data in the very first frame. A copy of it, delayed, would be delivered again to a peer that has restarted.
 """
 
-import attrs
-
 from nfactor.actors.frame import (
     FRAME_OCTETS,
     LANES_MAX,
     NOBODY,
     SEGMENT_OCTETS,
     SEGMENT_OCTETS_MAX,
+    TAG_OCTETS,
     Frame,
     FrameError,
     Identity,
+    Segment,
     build,
+    build_lone,
     expand,
+    head_of,
     parse,
+    parse_lone,
     tag_of,
 )
 from nfactor.actors.inbox import Inbox
 from nfactor.actors.link_statistics import LinkStatistics
-from nfactor.actors.outbox import InFlight, LinkLimits, Outbox
-from nfactor.actors.session import STEPS, Effect, Source, State
+from nfactor.actors.outbox import InFlight, LinkLimits, Outbox, together
+from nfactor.actors.session import STEPS, Effect, Ended, Source, State
 from nfactor.errors import CallerError
 
 _INCARNATION_MAX = 0xFFFFFFFF
 _SEGMENT_OCTETS_MIN = 16
-
-
-@attrs.frozen
-class Ended:
-    """A session ended, or could not be had."""
-
-    reason: str
-    """``restarted``: the peer is in a newer session; ``silent``: nothing was acknowledged for too long;
-    ``unreachable``: it never answered; ``oversized``: it sent a message over the limit."""
-    in_doubt: list[bytes]
-    """The messages that may or may not have arrived, in the order of sending."""
 
 
 class Link:
@@ -78,7 +70,10 @@ class Link:
         segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
-        self._tag_in = self._tag_out = b""
+        self._session: tuple[Identity, Identity] | None = None
+        """The last one that was entered."""
+        self._head_in = self._head_out = b""
+        """How frames of the session begin, with its tag."""
         self._peer_knows = False
         """The peer is in the session too: from now on its tag is enough."""
         self._owes_frame = False
@@ -104,7 +99,7 @@ class Link:
     @property
     def session(self) -> tuple[Identity, Identity] | None:
         """The session that the link is in: never the same one twice."""
-        return (self._local, self._peer) if self._state is State.OPEN else None
+        return self._session if self._state is State.OPEN else None
 
     @property
     def has_room(self) -> bool:
@@ -155,6 +150,23 @@ class Link:
         self._put(payload, now)
         return True
 
+    def send_at_once(self, payload: bytes, now: float) -> bytes | None:
+        """Take a message as ``send`` does, and give the datagram that ``poll`` would: what most messages need, in one
+        step. None: it was not taken, use both."""
+        outbox, inbox = self._outbox, self._inbox
+        if self._state is not State.OPEN or not self._peer_knows or inbox.has_gap:
+            return None
+        if len(payload) > self._limits.message_octets_max:
+            return None
+        if not outbox.flight:
+            self._progress_at = now
+        seq = outbox.launch(payload, now)
+        if seq is None:
+            return None
+        self._counts["taken"] += 1
+        self._owes_frame, self._ack_at = False, None
+        return build_lone(self._head_out, seq, inbox.expected, payload)
+
     def _put(self, payload: bytes, now: float) -> None:
         if not self._outbox.pending:
             self._progress_at = now
@@ -165,6 +177,10 @@ class Link:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
+        lone = parse_lone(self._head_in, datagram) if self._state is State.OPEN else None
+        if lone is not None:
+            self._receive_lone(*lone, now)
+            return
         try:
             frame = parse(datagram)
         except FrameError as error:
@@ -185,10 +201,23 @@ class Link:
         if self._state is State.OPEN and Effect.TAKE in effects and not frame.opening:
             self._peer_knows = True
 
+    def _receive_lone(self, seq: int, ack: int, octets: bytes, now: float) -> None:
+        """The same for the frame that most are."""
+        outbox, inbox = self._outbox, self._inbox
+        self._peer_knows, self._heard_at = True, now
+        if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
+            self._progress_at = now
+        if not inbox.receive_next(seq, octets):
+            self._take_segments(expand(seq, inbox.expected), [(False, octets)], now)
+            return
+        self._owe_acknowledgement(now)
+        self._counts["delivered"] += 1
+        self._arrived.append(octets)
+
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
         none here, the peer has to be told."""
-        if self._state is State.OPEN and frame.tag == self._tag_in:
+        if self._state is State.OPEN and frame.tag == self._head_in[-TAG_OCTETS:]:
             self._peer_knows = True
             self._take_frame(frame, now)
         elif self._state is State.OPEN:
@@ -236,7 +265,9 @@ class Link:
         self._counts["duplicates"] += self._inbox.duplicates
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
-        self._tag_in, self._tag_out = tag_of(self._peer, self._local), tag_of(self._local, self._peer)
+        self._session = self._local, self._peer
+        self._head_in = head_of(self._lane, tag_of(self._peer, self._local))
+        self._head_out = head_of(self._lane, tag_of(self._local, self._peer))
         self._peer_knows = False
         self._outbox.restart()
         self._progress_at = self._heard_at = now
@@ -260,19 +291,25 @@ class Link:
         self._heard_at = now
         if self._outbox.acknowledge(expand(frame.ack, self._outbox.base), frame.sack, now):
             self._progress_at = now
-        if not frame.segments:
-            return
-        seq = expand(frame.seq, self._inbox.expected)
-        if self._ack_at is not None or not self._inbox.is_next(seq):
-            self._owes_frame = True  # the second datagram, or something is missing: the peer should know
-        else:
-            self._ack_at = now + self._limits.acknowledge_after_s
-        messages = self._inbox.receive(seq, frame.segments)
+        if frame.segments:
+            self._take_segments(expand(frame.seq, self._inbox.expected), frame.segments, now)
+
+    def _take_segments(self, seq: int, segments: list[Segment], now: float) -> None:
+        self._owe_acknowledgement(now)
+        if not self._inbox.is_next(seq):
+            self._owes_frame = True  # something is missing: the peer should know
+        messages = self._inbox.receive(seq, segments)
         if messages is None:
             self._give_up("oversized")
             return
         self._counts["delivered"] += len(messages)
         self._arrived.extend(messages)
+
+    def _owe_acknowledgement(self, now: float) -> None:
+        if self._ack_at is None:
+            self._ack_at = now + self._limits.acknowledge_after_s
+        else:
+            self._owes_frame = True  # the second datagram does not wait
 
     def hurry(self) -> None:
         """An acknowledgement is not to wait for something to travel with."""
@@ -290,21 +327,29 @@ class Link:
         ended, self._ended = self._ended, []
         return ended
 
+    @property
+    def is_due(self) -> bool:
+        """``poll`` has something to do at once, or there is no session yet and ``next_time`` has to say."""
+        outbox, state = self._outbox, self._state
+        if self._owes_frame or state is State.OPENING:
+            return True
+        return bool(outbox.lost or outbox.queue) and outbox.sendable and state is State.OPEN
+
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
-        if self._owes_frame or (self._state is State.OPEN and self._outbox.sendable):
+        outbox, is_open = self._outbox, self._state is State.OPEN
+        if self._owes_frame or (is_open and (outbox.lost or outbox.queue) and outbox.sendable):
             return 0.0
-        times = [] if self._ack_at is None else [self._ack_at]
-        if self._outbox.pending:
-            times.append(self._progress_at + self._limits.give_up_s)
-        if self._state is State.OPENING:
-            times.append(self._hello_at)
-        elif self._state is State.OPEN:
-            if self._outbox.resend_at is not None:
-                times.append(self._outbox.resend_at)
-            if self._probes and not self._outbox.pending:
-                times.append(self._heard_at + self._limits.probe_after_s)
-        return min(times, default=None)
+        time = self._ack_at
+        if outbox.flight or outbox.queue:
+            silent_at = self._progress_at + self._limits.give_up_s
+            time = silent_at if time is None or silent_at < time else time
+            next_at = outbox.resend_at if is_open else self._hello_at if self._state is State.OPENING else None
+        elif is_open and (self.expects_answer or self._limits.keep_alive):
+            next_at = self._heard_at + self._limits.probe_after_s
+        else:
+            next_at = None
+        return next_at if time is None or (next_at is not None and next_at < time) else time
 
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""
@@ -316,15 +361,15 @@ class Link:
             segments.extend(self._outbox.cut(now))
             if segments:
                 self._owes_frame, self._ack_at = False, None
-                return self._pack(segments)
+                return [self._frame(run) for run in together(segments, self._mtu)]
         elif self._state is State.OPENING and now >= self._hello_at:
-            self._hello_at = now + self._outbox.round_trip.time_out()
+            self._hello_at = now + self._outbox.round_trip.time_out
             self._outbox.round_trip.timed_out()
             self._owes_frame = True
         if not self._owes_frame and (self._ack_at is None or now < self._ack_at):
             return []
         self._owes_frame, self._ack_at = False, None
-        return [self._frame(0, [])]
+        return [self._frame([])]
 
     @property
     def _probes(self) -> bool:
@@ -335,7 +380,7 @@ class Link:
         if silent and now >= self._heard_at + self._limits.probe_after_s:
             self._put(b"", now)
 
-    def _frame(self, seq: int, run: list[InFlight]) -> bytes:
+    def _frame(self, run: list[InFlight]) -> bytes:
         is_open = self._state is State.OPEN
         is_tagged = is_open and self._peer_knows
         return build(
@@ -344,26 +389,10 @@ class Link:
                 opening=not is_open,
                 source=NOBODY if is_tagged else self._local,
                 target=NOBODY if is_tagged else self._peer,
-                tag=self._tag_out if is_tagged else b"",
-                seq=seq,
+                tag=self._head_out[-TAG_OCTETS:] if is_tagged else b"",
+                seq=run[0].seq if run else 0,
                 ack=self._inbox.expected if is_open else 0,
                 sack=self._inbox.sack() if is_open else 0,
                 segments=[(segment.more, segment.octets()) for segment in run],
             )
         )
-
-    def _pack(self, segments: list[InFlight]) -> list[bytes]:
-        """Consecutive segments share a datagram while there is room."""
-        datagrams: list[bytes] = []
-        run: list[InFlight] = []
-        octets = FRAME_OCTETS
-        for segment in segments:
-            size = SEGMENT_OCTETS + segment.end - segment.start
-            if run and (segment.seq != run[-1].seq + 1 or octets + size > self._mtu):
-                datagrams.append(self._frame(run[0].seq, run))
-                run, octets = [], FRAME_OCTETS
-            run.append(segment)
-            octets += size
-        datagrams.append(self._frame(run[0].seq, run))
-        assert all(len(datagram) <= self._mtu for datagram in datagrams)
-        return datagrams

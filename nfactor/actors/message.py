@@ -21,7 +21,9 @@ from typing import Any, TypeVar, dataclass_transform
 import attrs
 import msgpack  # type: ignore[import-untyped]
 
+from nfactor.actors import envelope
 from nfactor.actors.convert import Binder, Decode, Encode, Mismatch, compile_message
+from nfactor.actors.flat import Flat, compile_flat
 from nfactor.actors.ref import Ref
 from nfactor.errors import CallerError, CodecError, ProtocolError
 
@@ -86,6 +88,10 @@ class Messages:
         """By class: what makes an array of a message, or raises Mismatch."""
         self.decoders: dict[int, Decode] = {tag: self._codecs[cls][1] for tag, cls in self._by_tag.items()}
         """By tag: what makes a message of an array, or raises whatever."""
+        flats = {cls: compile_flat(cls, tag) for tag, cls in self._by_tag.items()}
+        # How the messages that can travel in runs do, by class and by tag.
+        self.flats: dict[type, Flat] = {cls: flat for cls, flat in flats.items() if flat is not None}
+        self.flats_by_tag: dict[int, Flat] = {flat.tag: flat for flat in self.flats.values()}
         self.pack_quickly = msgpack.Packer(use_bin_type=True).pack
         """``pack``, with whatever msgpack raises."""
 
@@ -130,6 +136,17 @@ class Messages:
             return self._codecs[cls][1](array, bind or _unbound)
         except Exception as error:  # an author's own validators may raise anything
             raise ProtocolError(f"message {cls.__name__} cannot be decoded: {error}") from error
+
+    def tells(self, array: list[Any]) -> list[list[Any]]:
+        """A checked envelope, or the envelopes of the tells of a run; raises ProtocolError."""
+        if array[0] != envelope.RUN:
+            return [array]
+        _, actor_name, tag, values = array
+        flat = self.flats_by_tag.get(tag)
+        if flat is None or len(values) % flat.width:
+            raise ProtocolError(f"a run of messages with the tag {tag}: do both nodes have the same messages?")
+        starts = range(0, len(values), flat.width)
+        return [[envelope.TELL, actor_name, None, [tag, *values[start : start + flat.width]]] for start in starts]
 
     def pack(self, array: list[Any]) -> bytes:
         """msgpack, with what it cannot hold (an int over 64 bits, a lone surrogate) as CodecError."""

@@ -78,6 +78,8 @@ class Node:
         self._limits = limits
         self.encode_local = encode_local
         self.reception = None if transport is None else Reception(self, transport, busy_poll_s)
+        self.is_polling = busy_poll_s > 0
+        """Whoever waits for an answer asks the transport for it."""
         self.cells: dict[str, Cell] = {}
         """The actors of this node, by name."""
         self._peers: dict[str, Peer] = {}

@@ -13,7 +13,8 @@ class NodeStatistics:
     name: str
     incarnation: int
     handled: int
-    """Messages handled in the pump; actors with a task of their own not counted."""
+    """Messages handled in turns, by the pump or as they arrived; not those of actors with a task of their own, and not
+    questions that were answered at once."""
     mailboxes: dict[str, MailboxStatistics]
     """By name, of the actors that are there now and have had a message."""
     actors: int

@@ -11,7 +11,7 @@ from collections import deque
 
 import attrs
 
-from nfactor.actors.frame import SACK_SEGMENTS
+from nfactor.actors.frame import FRAME_OCTETS, SACK_SEGMENTS, SEGMENT_OCTETS
 
 _REORDER_SEGMENTS = 3
 """This many later segments must have arrived before a missing one is called lost."""
@@ -51,36 +51,48 @@ class RoundTrip:
     """The time-out for a resend: smoothed round trip plus four times its deviation and what the peer may wait with an
     acknowledgement, doubled on each time-out."""
 
-    __slots__ = ("_deviation", "_factor", "_limits", "smoothed")
+    __slots__ = ("_base", "_deviation", "_factor", "_limits", "smoothed", "time_out")
 
     def __init__(self, limits: LinkLimits) -> None:
         self._limits = limits
         self._deviation = 0.0
         self._factor = 1.0
         self.smoothed: float | None = None
+        self._base = 0.0
+        self._note_base(limits.resend_after_s)
+
+    def _note_base(self, seconds: float) -> None:
+        limits = self._limits
+        least = limits.resend_after_min_s
+        base = (max(least, seconds)) + limits.acknowledge_after_s
+        if base != self._base:
+            self._base = base
+            self._note_time_out()
+
+    def _note_time_out(self) -> None:
+        self.time_out = min(self._base * self._factor, self._limits.resend_after_max_s)
+        """Seconds to wait for an acknowledgement."""
 
     def sample(self, seconds: float) -> None:
         """A segment that was sent once has been acknowledged after so long."""
         if self.smoothed is None:
             self.smoothed, self._deviation = seconds, seconds / 2
         else:
-            self._deviation += (abs(seconds - self.smoothed) - self._deviation) / 4
-            self.smoothed += (seconds - self.smoothed) / 8
+            off = seconds - self.smoothed
+            self._deviation += ((off if off > 0 else -off) - self._deviation) / 4
+            self.smoothed += off / 8
+        self._note_base(self.smoothed + 4 * self._deviation)
 
     def progress(self) -> None:
         """Something was acknowledged: time-outs are short again."""
-        self._factor = 1.0
+        if self._factor > 1.0:
+            self._factor = 1.0
+            self._note_time_out()
 
     def timed_out(self) -> None:
         """Nothing came in time: wait longer next time."""
         self._factor = min(self._factor * 2, 64.0)
-
-    def time_out(self) -> float:
-        """Seconds to wait for an acknowledgement."""
-        limits = self._limits
-        base = limits.resend_after_s if self.smoothed is None else self.smoothed + 4 * self._deviation
-        base = max(base, limits.resend_after_min_s) + limits.acknowledge_after_s
-        return min(base * self._factor, limits.resend_after_max_s)
+        self._note_time_out()
 
 
 @attrs.define(slots=True, eq=False)
@@ -92,19 +104,31 @@ class InFlight:
     """The whole message."""
     start: int
     end: int
+    more: bool
+    """The message goes on in the next segment."""
     sent_at: float
-    sends: int = 0
+    sends: int = 1
     arrived: bool = False
     """The peer has it, but not all before it."""
-
-    @property
-    def more(self) -> bool:
-        """The message goes on in the next segment."""
-        return self.end < len(self.payload)
 
     def octets(self) -> bytes:
         """This segment's part of the message."""
         return self.payload if self.end - self.start == len(self.payload) else self.payload[self.start : self.end]
+
+
+def together(segments: list[InFlight], mtu: int) -> list[list[InFlight]]:
+    """Which of them share a datagram: consecutive ones, while there is room."""
+    runs: list[list[InFlight]] = []
+    octets = 0
+    for segment in segments:
+        size = SEGMENT_OCTETS + segment.end - segment.start
+        assert FRAME_OCTETS + size <= mtu
+        if not runs or segment.seq != runs[-1][-1].seq + 1 or octets + size > mtu:
+            runs.append([])
+            octets = FRAME_OCTETS
+        runs[-1].append(segment)
+        octets += size
+    return runs
 
 
 class Outbox:
@@ -114,10 +138,13 @@ class Outbox:
         assert segment_octets_max > 0
         self._limits = limits
         self._segment_octets_max = segment_octets_max
-        self._queue: deque[bytes] = deque()
-        self._flight: dict[int, InFlight] = {}
+        self.queue: deque[bytes] = deque()
+        """Messages that wait."""
+        self.flight: dict[int, InFlight] = {}
+        """Segments under way, by number."""
         self._cut = 0
-        self._lost: list[InFlight] = []
+        self.lost: list[InFlight] = []
+        """Segments that have to be sent again at once."""
         self.base = 0
         self.next_seq = 0
         self.resend_at: float | None = None
@@ -128,35 +155,35 @@ class Outbox:
     @property
     def queued(self) -> int:
         """Messages that wait."""
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def in_flight(self) -> int:
         """Segments under way."""
-        return len(self._flight)
+        return len(self.flight)
 
     @property
     def has_window(self) -> bool:
         """Another message would be cut at once."""
-        return len(self._queue) + len(self._flight) < self._limits.in_flight_max
+        return len(self.queue) + len(self.flight) < self._limits.in_flight_max
 
     @property
     def pending(self) -> bool:
         """Something waits or is under way."""
-        return bool(self._queue or self._flight)
+        return bool(self.queue or self.flight)
 
     @property
     def sendable(self) -> bool:
         """``due`` or ``cut`` would give something at once."""
-        return bool(self._lost) or (bool(self._queue) and len(self._flight) < self._limits.in_flight_max)
+        return bool(self.lost) or (bool(self.queue) and len(self.flight) < self._limits.in_flight_max)
 
     def put(self, payload: bytes) -> None:
         """Queue a message (the link has checked the bound)."""
-        self._queue.append(payload)
+        self.queue.append(payload)
 
     def restart(self) -> None:
         """A session begins: numbers begin at nought; what waits stays."""
-        assert not self._flight, "a session begins with segments of the last one under way"
+        assert not self.flight, "a session begins with segments of the last one under way"
         assert self._cut == 0, "a session begins with half a message"
         self.base = self.next_seq = 0
         self.resend_at = None
@@ -164,11 +191,11 @@ class Outbox:
 
     def abandon(self) -> list[bytes]:
         """A session is over: every message that is not known to have arrived, in the order of sending."""
-        doubtful = [segment.payload for segment in self._flight.values() if not segment.more]
-        doubtful.extend(self._queue)
-        self._flight.clear()
-        self._queue.clear()
-        self._lost.clear()
+        doubtful = [segment.payload for segment in self.flight.values() if not segment.more]
+        doubtful.extend(self.queue)
+        self.flight.clear()
+        self.queue.clear()
+        self.lost.clear()
         self._cut = 0
         self.resend_at = None
         return [payload for payload in doubtful if payload]
@@ -176,31 +203,44 @@ class Outbox:
     def cut(self, now: float) -> list[InFlight]:
         """New segments, as many as the window has room for."""
         fresh: list[InFlight] = []
-        while self._queue and len(self._flight) < self._limits.in_flight_max:
-            payload = self._queue[0]
+        while self.queue and len(self.flight) < self._limits.in_flight_max:
+            payload = self.queue[0]
             end = min(self._cut + self._segment_octets_max, len(payload))
-            segment = InFlight(self.next_seq, payload, self._cut, end, now, 1)
-            self._flight[self.next_seq] = segment
+            segment = InFlight(self.next_seq, payload, self._cut, end, end < len(payload), now)
+            self.flight[self.next_seq] = segment
             self.next_seq += 1
             fresh.append(segment)
             if segment.more:
                 self._cut = end
             else:
                 self._cut = 0
-                self._queue.popleft()
+                self.queue.popleft()
         if fresh and self.resend_at is None:
-            self.resend_at = now + self.round_trip.time_out()
+            self.resend_at = now + self.round_trip.time_out
         return fresh
+
+    def launch(self, payload: bytes, now: float) -> int | None:
+        """Send a message at once, ahead of nothing and in one segment: its number; None if that cannot be."""
+        flight, seq = self.flight, self.next_seq
+        if self.queue or self.lost or len(flight) >= self._limits.in_flight_max:
+            return None
+        if len(payload) > self._segment_octets_max or (self.resend_at is not None and now >= self.resend_at):
+            return None
+        flight[seq] = InFlight(seq, payload, 0, len(payload), False, now)
+        self.next_seq = seq + 1
+        if self.resend_at is None:
+            self.resend_at = now + self.round_trip.time_out
+        return seq
 
     def due(self, now: float) -> list[InFlight]:
         """Segments to send again, in order."""
-        if not self._lost and (self.resend_at is None or now < self.resend_at):
+        if not self.lost and (self.resend_at is None or now < self.resend_at):
             return []
-        again, self._lost = [segment for segment in self._lost if segment.seq in self._flight], []
+        again, self.lost = [segment for segment in self.lost if segment.seq in self.flight], []
         if self.resend_at is not None and now >= self.resend_at:
             again = self._timed_out(now)
             self.round_trip.timed_out()
-            self.resend_at = now + self.round_trip.time_out()
+            self.resend_at = now + self.round_trip.time_out
         for segment in again:
             segment.sent_at = now
             segment.sends += 1
@@ -208,10 +248,10 @@ class Outbox:
         return again
 
     def _timed_out(self, now: float) -> list[InFlight]:
-        sent_before = now - self.round_trip.time_out()
+        sent_before = now - self.round_trip.time_out
         segments = []
         for seq in range(self.base, min(self.base + SACK_SEGMENTS + 1, self.next_seq)):
-            segment = self._flight[seq]
+            segment = self.flight[seq]
             # The first one goes in any case: its acknowledgement tells what became of the others.
             if not segment.arrived and (segment.sent_at <= sent_before or seq == self.base):
                 segments.append(segment)
@@ -224,7 +264,7 @@ class Outbox:
         progress = ack > self.base
         newest: InFlight | None = None
         for seq in range(self.base, ack):
-            segment = self._flight.pop(seq)
+            segment = self.flight.pop(seq)
             if not segment.arrived:
                 newest = segment
             if not segment.more and segment.payload:
@@ -236,7 +276,7 @@ class Outbox:
             self.round_trip.sample(max(now - newest.sent_at, 0.0))
         if progress:
             self.round_trip.progress()
-            self.resend_at = now + self.round_trip.time_out() if self._flight else None
+            self.resend_at = now + self.round_trip.time_out if self.flight else None
         return progress
 
     def _mark(self, ack: int, sack: int) -> InFlight | None:
@@ -244,11 +284,11 @@ class Outbox:
         newest: InFlight | None = None
         highest = ack + sack.bit_length()
         for seq in range(ack, min(highest + 1, self.next_seq)):
-            segment = self._flight[seq]
+            segment = self.flight[seq]
             if seq > ack and sack >> (seq - ack - 1) & 1:
                 if not segment.arrived:
                     segment.arrived = True
                     newest = segment
-            elif segment.sends == 1 and highest - seq >= _REORDER_SEGMENTS and segment not in self._lost:
-                self._lost.append(segment)
+            elif segment.sends == 1 and highest - seq >= _REORDER_SEGMENTS and segment not in self.lost:
+                self.lost.append(segment)
         return newest

@@ -7,35 +7,55 @@ an actor that does not keep up stalls neither the lane nor the senders to other 
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from itertools import accumulate, islice
 
+from nfactor.actors.envelope import RUN
+from nfactor.actors.flat import Flat
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.parking import Line
+from nfactor.actors.runs import NO_RUN, RUN_MESSAGES_MAX, Route, Run
 
 _PAYLOAD_OCTETS_MIN = 5
+_RUN_OCTETS = 16
+"""What a run costs at most, besides the actor's name and its values."""
+_NAME_OCTETS_MAX = 4
+"""Of a character, in UTF-8."""
 
 
 class Outgoing:
-    """Payloads, in the order in which they will leave. Its parts are there for ``PeerLane.tell_plain``, which does what
-    ``tell`` does without a call."""
+    """Payloads, in the order in which they will leave; the last of them may be a run that is still open."""
 
-    __slots__ = ("credit_max", "lines", "queue", "queue_max", "spent")
+    __slots__ = (
+        "_counts", "_octets_max", "_pack", "_route", "_run", "credit_max", "lines", "queue", "queue_max", "queued",
+        "spent", "told",
+    )  # fmt: skip
 
-    def __init__(self, limits: LinkLimits) -> None:
+    def __init__(self, limits: LinkLimits, octets_max: int, pack: Callable[[list[object]], bytes]) -> None:
         self.credit_max = limits.credit_max
         self.queue_max = limits.queue_max
         self.queue: deque[bytes] = deque()
+        self.queued = 0
+        """Messages in the queue: a run is as many as it holds."""
+        self._counts: deque[int] = deque()
+        """The same for each payload."""
         self.spent: dict[str, int] = {}
         self.lines: dict[str, Line[bytes]] = {}
         """Senders that wait, by the actor to which they send."""
+        self.told = 0
+        """Messages that were taken by ``tell``, from senders in line, or in runs."""
+        self._octets_max = octets_max
+        self._pack = pack
+        self._run = NO_RUN
+        self._route: Route | None = None
 
     def __len__(self) -> int:
-        return len(self.queue)
+        return self.queued + self._run.count
 
     @property
     def has_room(self) -> bool:
         """The queue is not full."""
-        return len(self.queue) < self.queue_max
+        return len(self) < self.queue_max
 
     @property
     def waiting(self) -> int:
@@ -44,43 +64,46 @@ class Outgoing:
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
+        self.end_run()
         self.queue.append(payload)
+        self._counts.append(1)
+        self.queued += 1
 
     # ---- tells ----
 
     def has_credit(self, actor_name: str) -> bool:
         """The actor has not as many messages from here as it may have."""
+        self.end_run()
         return self.spent.get(actor_name, 0) < self.credit_max
 
     def tell(self, actor_name: str, payload: bytes) -> bool:
         """Queue a message for an actor; False: there is no room or no credit, or others wait for some."""
+        self.end_run()
         spent = self.spent.get(actor_name, 0)
-        if spent >= self.credit_max or len(self.queue) >= self.queue_max:
+        if spent >= self.credit_max or self.queued >= self.queue_max:
             return False
         if self.lines and self.lines.get(actor_name):
             return False
         self.spent[actor_name] = spent + 1
+        self.told += 1
         self.queue.append(payload)
+        self._counts.append(1)
+        self.queued += 1
         return True
-
-    def _spend(self, actor_name: str, payload: bytes) -> None:
-        self.spent[actor_name] = self.spent.get(actor_name, 0) + 1
-        self.queue.append(payload)
 
     async def wait(self, actor_name: str, payload: bytes) -> None:
         """Stand in line until the message was queued."""
         await self.lines.setdefault(actor_name, Line()).wait(payload)
 
-    def admit(self) -> int:
-        """Queue what senders in line have, as far as room and credit go; how many messages it were."""
-        admitted = 0
+    def admit(self) -> None:
+        """Queue what senders in line have, as far as room and credit go."""
         for name, line in list(self.lines.items()):
             while line and self.has_room and self.has_credit(name):
-                self._spend(name, line.admit())
-                admitted += 1
+                self.spent[name] = self.spent.get(name, 0) + 1
+                self.put(line.admit())
+                self.told += 1
             if not line:
                 del self.lines[name]
-        return admitted
 
     def credited(self, actor_name: str, messages: int) -> None:
         """So many messages to that actor are done with."""
@@ -88,22 +111,58 @@ class Outgoing:
         if left > 0:
             self.spent[actor_name] = left
 
+    # ---- runs ----
+
+    def begin_run(self, route: Route, actor_name: str, cls: type, flat: Flat) -> Run:
+        """A run for an actor; NO_RUN if not even one message may be told to it."""
+        self.end_run()
+        octets = self._octets_max - _RUN_OCTETS - _NAME_OCTETS_MAX * len(actor_name)
+        count = min(
+            RUN_MESSAGES_MAX,
+            self.credit_max - self.spent.get(actor_name, 0),
+            self.queue_max - self.queued,
+            octets // flat.octets_max,
+        )
+        if count > 0 and not self.lines:
+            self._route, self._run = route, Run(actor_name, cls, flat, count)
+            route.run = self._run
+        return self._run
+
+    def end_run(self) -> None:
+        """Queue what the open run holds."""
+        route, run, flat = self._route, self._run, self._run.flat
+        if route is None or flat is None:
+            return
+        route.run = self._run = NO_RUN
+        self._route = None
+        count = run.count
+        if count:
+            self.spent[run.actor_name] = self.spent.get(run.actor_name, 0) + count
+            self.queue.append(self._pack([RUN, run.actor_name, flat.tag, run.values]))
+            self._counts.append(count)
+            self.queued += count
+            self.told += count
+
     # ---- out ----
 
-    def together(self, octets_max: int) -> bytes:
-        """As many payloads as fit into so much, in order; or the first one, if it does not."""
-        queue = self.queue
+    def together(self) -> bytes:
+        """As many payloads as fit into a datagram, in order; or the first one, if it does not."""
+        queue, octets_max = self.queue, self._octets_max
+        if len(queue) == 1:
+            self._counts.clear()
+            self.queued = 0
+            return queue.popleft()
         ends = list(accumulate(map(len, islice(queue, 1 + octets_max // _PAYLOAD_OCTETS_MIN))))
         count = max(1, bisect_right(ends, octets_max))
-        if count == len(queue):
-            together = b"".join(queue)
-            queue.clear()
-            return together
+        self.queued -= sum([self._counts.popleft() for _ in range(count)])
         return b"".join([queue.popleft() for _ in range(count)])
 
     def abandon(self) -> list[bytes]:
         """The session is over: everything in the queue, and nothing is spent any more."""
+        self.end_run()
         left = list(self.queue)
         self.queue.clear()
+        self._counts.clear()
+        self.queued = 0
         self.spent.clear()
         return left

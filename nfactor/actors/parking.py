@@ -52,19 +52,15 @@ class Signal:
 class Answer:
     """What an asker waits for; given once."""
 
-    __slots__ = ("_asker", "_error", "_is_abandoned", "_is_given", "_value")
+    __slots__ = ("_asker", "_error", "_is_abandoned", "_value", "is_given")
 
     def __init__(self) -> None:
         self._asker: trio.lowlevel.Task | None = None
         self._value: object = None
         self._error: Exception | None = None
-        self._is_given = False
         self._is_abandoned = False
-
-    @property
-    def is_given(self) -> bool:
+        self.is_given = False
         """It is here."""
-        return self._is_given
 
     def take(self) -> object:
         """The value that is here; raises the exception."""
@@ -74,45 +70,49 @@ class Answer:
 
     def reply(self, value: object) -> bool:
         """The asker gets a value; False if it does not wait any more."""
-        return self._give(value, None)
+        if self.is_given or self._is_abandoned:
+            return False
+        self.is_given = True
+        self._value = value
+        self._wake()
+        return True
 
     def fail(self, error: Exception) -> bool:
         """The asker gets an exception; False if it does not wait any more."""
-        return self._give(None, error)
+        if self.is_given or self._is_abandoned:
+            return False
+        self.is_given = True
+        self._error = error
+        self._wake()
+        return True
 
     def abandon(self, error: Exception) -> None:
         """The asker is not to wait any longer: it gets an exception, and whatever comes now is late."""
-        if not (self._is_given or self._is_abandoned):
+        if not (self.is_given or self._is_abandoned):
             self._is_abandoned = True
             self._error = error
-            if self._asker is not None:
-                trio.lowlevel.reschedule(self._asker)
-                self._asker = None
+            self._wake()
 
-    def _give(self, value: object, error: Exception | None) -> bool:
-        if self._is_given or self._is_abandoned:
-            return False
-        self._is_given = True
-        self._value, self._error = value, error
+    def _wake(self) -> None:
         if self._asker is not None:
             trio.lowlevel.reschedule(self._asker)
             self._asker = None
-        return True
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._asker = None
+        self._is_abandoned = True
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def wait(self) -> object:
         """The value; raises the exception. Cancelled: whatever comes later is late."""
-        if self._is_given:
+        if self.is_given:
             await trio.lowlevel.checkpoint()
         else:
             self._asker = trio.lowlevel.current_task()
-
-            def abort(_: object) -> trio.lowlevel.Abort:
-                self._asker = None
-                self._is_abandoned = True
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(abort)
-        return self.take()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class Line(Generic[T]):

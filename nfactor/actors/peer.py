@@ -42,6 +42,8 @@ class Peer:
     def __init__(self, node: "Node", name: str, limits: LinkLimits) -> None:
         self.name = name
         self._node = node
+        self._incarnation = 0
+        """The greatest that was seen on a lane."""
         self._lanes = self.system, self.user = [
             PeerLane(node, self, number, limits) for number in range(len(LANE_NAMES))
         ]
@@ -80,9 +82,12 @@ class Peer:
         number = lane_of(datagram)
         lane = self._lanes[number if number < len(self._lanes) else 0]  # whose link counts what is malformed
         lane.receive(datagram, now)
-        for other in self._lanes:
-            if other.link.peer_incarnation < lane.link.peer_incarnation:
-                other.note_incarnation(lane.link.peer_incarnation)
+        incarnation = lane.link.peer_incarnation
+        if incarnation > self._incarnation:
+            self._incarnation = incarnation
+            for other in self._lanes:
+                if other.link.peer_incarnation < incarnation:
+                    other.note_incarnation(incarnation)
 
     def hurry(self) -> None:
         """What could have waited for something to travel with is to leave with the next flush."""

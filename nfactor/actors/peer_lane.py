@@ -8,20 +8,23 @@ nothing to a node that has started again. Answers may exceed the bound of the qu
 there are (``asks_max``). Asks spend no credit (``actors.outgoing``): an asker waits for each anyhow.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from nfactor.actors import envelope
 from nfactor.actors.arrivals import Arrivals
-from nfactor.actors.calls import current_call
-from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, Identity
-from nfactor.actors.link import Ended, Link
+from nfactor.actors.calls import Call
+from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
+from nfactor.actors.link import Link
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
+from nfactor.actors.runs import NO_RUN, Route
+from nfactor.actors.session import Ended
 from nfactor.errors import (
     CallerError,
     MailboxFull,
@@ -64,14 +67,22 @@ class PeerLane:
         self._name = LANE_NAMES[number]
         self.is_system = number == 0
         self._limits = limits
-        self._together_octets_max = node.mtu - FRAME_OCTETS - SEGMENT_OCTETS
-        self.out = Outgoing(limits)
+        octets_max = min(node.mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, limits.message_octets_max)
+        self.out = Outgoing(limits, octets_max, node.messages.pack)
+        self._last: tuple[Route, type] | None = None
+        """Where and of what class the last plain tell was: the second one to the same begins a run."""
         self._is_marked = False
         """The node knows that there is something to send."""
+        self.due_at = math.inf
+        """When the node will look at it though it is not marked; never after the link's ``next_time``."""
+        self._soonest_s = min(
+            limits.acknowledge_after_s, limits.resend_after_max_s, limits.probe_after_s, limits.give_up_s
+        )
+        """What happens now has no consequence sooner than after so long."""
         self.asks: dict[int, Answer] = {}
         self.keeps_watch = False
         """An actor here watches one there: its silence would be news."""
-        self._sent = self._refused = 0
+        self._asked = self._refused = 0
         self.arrivals = Arrivals(self)
 
     @property
@@ -86,7 +97,9 @@ class PeerLane:
 
     def statistics(self) -> LaneStatistics:
         """Counts so far."""
-        return LaneStatistics(self._sent, self._refused, self.arrivals.received, len(self.out), self.link.statistics())
+        self.out.end_run()
+        sent = self._asked + self.out.told
+        return LaneStatistics(sent, self._refused, self.arrivals.received, len(self.out), self.link.statistics())
 
     # ---- out ----
 
@@ -107,50 +120,62 @@ class PeerLane:
     def _checked(self, array: list[Any]) -> bytes:
         payload = self.node.messages.pack(array)
         if len(payload) > self._limits.message_octets_max:
-            raise CallerError(
-                f"a message of {len(payload)} octets is over message_octets_max={self._limits.message_octets_max}"
-            )
+            raise self._too_long(payload)
         return payload
+
+    def _too_long(self, payload: bytes) -> CallerError:
+        octets, most = len(payload), self._limits.message_octets_max
+        return CallerError(f"a message of {octets} octets is over message_octets_max={most}")
 
     def _tell_payload(self, ref: Ref, message: object, trace: bytes | None) -> bytes:
         array = [envelope.TELL, ref.actor_name, ref.key, self.node.messages.to_array(message)]
         return self._checked(array if trace is None else [*array, trace])
 
-    def tell_plain(self, prefix: bytes, ref: Ref, message: object) -> None:
-        """Send a message without a trace or raise MailboxFull; ``prefix`` as in ``envelope.tell_prefix``."""
-        messages = self.node.messages
+    def tell_plain(self, route: Route, ref: Ref, message: object) -> None:
+        """Send a message without a trace, or raise MailboxFull."""
+        if not self._tell_plain(route, ref, message):
+            raise self._full(ref)
+
+    def _tell_plain(self, route: Route, ref: Ref, message: object) -> bool:
+        """Let a message join the run that is open, or begin one, or go by itself; False: no credit, or no room."""
+        out, messages, cls, run = self.out, self.node.messages, type(message), route.run
+        is_full = run is not NO_RUN and len(run.values) >= run.end
+        if run.cls is cls and not is_full and run.note(message, run.values):
+            return True
+        flat = messages.flats.get(cls) if self._last == (route, cls) and ref.key is None else None
+        if flat is not None:
+            run = out.begin_run(route, ref.actor_name, cls, flat)
+            if run is not NO_RUN and run.note(message, run.values):
+                if is_full:
+                    self.send_now()
+                self.mark()
+                return True
+        self._last = route, cls
         try:
-            payload = prefix + messages.pack_quickly(messages.encoders[type(message)](message))
+            payload = route.prefix + messages.pack_quickly(messages.encoders[cls](message))
         except Exception:  # of whatever kind: the longer way says what it is
             payload = self._tell_payload(ref, message, None)
         if len(payload) > self._limits.message_octets_max:
-            self._tell_payload(ref, message, None)  # raises
-        out, name = self.out, ref.actor_name
-        spent = out.spent.get(name, 0)
-        if spent >= out.credit_max or out.lines or len(out.queue) >= out.queue_max:
-            if not out.tell(name, payload):
-                raise self._full(ref)
-        else:
-            out.spent[name] = spent + 1
-            out.queue.append(payload)
-        self._sent += 1
-        if not self._is_marked:
-            self.mark()
-        elif not len(out.queue) % _SEND_MESSAGES:
+            raise self._too_long(payload)
+        if not out.tell(ref.actor_name, payload):
+            return False
+        self.mark()
+        if not len(out.queue) % _SEND_MESSAGES:
             self.send_now()
+        return True
 
     def tell_nowait(self, ref: Ref, message: object, trace: bytes | None) -> None:
         """Send a message or raise MailboxFull."""
         if not self.out.tell(ref.actor_name, self._tell_payload(ref, message, trace)):
             raise self._full(ref)
-        self._sent += 1
         self.mark()
 
     async def tell(self, ref: Ref, message: object, trace: bytes | None) -> bool:
         """Send a message, after waiting for room and credit if need be; False: nothing was awaited."""
+        if trace is None and self._tell_plain(ref.route, ref, message):
+            return False
         payload = self._tell_payload(ref, message, trace)
         if self.out.tell(ref.actor_name, payload):
-            self._sent += 1
             self.mark()
             return False
         await self.out.wait(ref.actor_name, payload)
@@ -163,24 +188,52 @@ class PeerLane:
             return MailboxFull(f"{ref!r} has not handled the last {self._limits.credit_max} messages from here yet")
         return MailboxFull(f"the {lane} lane to {name} is full ({queued} messages): {ref!r} did not get the message")
 
-    def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None) -> int:
+    def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None, call: Call | None) -> int:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
-        node, number, call = self.node, self.node.next_number(), current_call()
-        array = [envelope.ASK, ref.actor_name, ref.key, number, node.messages.to_array(message)]
-        if call is not None or trace is not None:
-            array += [None if call is None else [call.actor_name, call.number], trace]
-        payload = self._checked(array)
-        if len(self.asks) >= node.asks_max or not self.out.has_room:
+        node, out, messages = self.node, self.out, self.node.messages
+        number = node.next_number()
+        try:
+            array = [envelope.ASK, ref.actor_name, ref.key, number, messages.encoders[type(message)](message)]
+            if call is not None or trace is not None:
+                array += [None if call is None else [call.actor_name, call.number], trace]
+            payload = messages.pack_quickly(array)
+        except Exception:  # of whatever kind: the longer way says what it is
+            payload = self._checked([envelope.ASK, ref.actor_name, ref.key, number, messages.to_array(message)])
+        if len(payload) > self._limits.message_octets_max:
+            raise self._too_long(payload)
+        out.end_run()
+        if len(self.asks) >= node.asks_max or out.queued >= out.queue_max:
             raise self._full(ref)
         self.asks[number] = answer
         self.link.expects_answer = True
-        self._sent += 1
-        self.out.put(payload)
-        if len(self.asks) == 1 or len(self.out) >= _SEND_QUESTIONS:  # if one: nobody has anything to send along
+        self._asked += 1
+        if len(self.asks) > 1:
+            self._queue(payload)
+        elif not self._send_alone(payload):  # nobody has anything to send along, but the link is not ready
+            out.put(payload)
             self.send_now()
-        else:
-            self.mark()
         return number
+
+    def _send_alone(self, payload: bytes) -> bool:
+        """Send something at once, past the queue; False: something waits there, or the link cannot."""
+        if self.out.queue:
+            return False
+        now = self.node.now()
+        datagram = self.link.send_at_once(payload, now)
+        if datagram is None:
+            return False
+        self.node.send_datagram(self.peer.name, datagram)
+        if self.due_at > now + self._soonest_s:
+            self.node.departures.note(self, self.link.next_time())
+        return True
+
+    def _queue(self, payload: bytes) -> None:
+        """Queue something for which somebody waits."""
+        self.out.put(payload)
+        if len(self.out.queue) >= _SEND_QUESTIONS:
+            self.send_now()
+        elif not self._is_marked:
+            self.mark()
 
     def has_asked(self, number: int) -> bool:
         """That question went this way and is not answered."""
@@ -190,16 +243,17 @@ class PeerLane:
         """Nobody waits for that answer any more."""
         if self.asks.pop(number, None) is not None and not answer.is_given:
             self.put([envelope.WITHDRAW, number, ref.actor_name])
-        self.link.expects_answer = bool(self.asks) or self.keeps_watch
+        if not self.asks:
+            self.link.expects_answer = self.keeps_watch
 
-    def answer(self, session: tuple[Identity, Identity] | None, number: int, array: list[Any]) -> bool:
+    def answer(self, session: tuple[Identity, Identity] | None, number: int, payload: bytes) -> bool:
         """Answer a question of the session; False: that session is over, or the question was taken back."""
-        payload = self.node.messages.pack(array)
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
-        self._put(payload)
-        if len(self.out) >= _SEND_QUESTIONS:
-            self.send_now()
+        self.out.end_run()
+        if not (self.arrivals.is_alone and self._send_alone(payload)):
+            self.node.departures.is_urgent = True
+            self._queue(payload)
         return True
 
     def give_credit(self, actor_name: str, messages: int) -> None:
@@ -210,23 +264,31 @@ class PeerLane:
     def poll(self, now: float) -> None:
         """Send what is due; see what has ended; let waiting senders in."""
         self._is_marked = False
-        link, out = self.link, self.out
+        link, out, name, send = self.link, self.out, self.peer.name, self.node.send_datagram
+        out.end_run()
         if out.lines:
-            self._sent += out.admit()
+            out.admit()
         while out.queue and link.has_window:
-            link.send(out.together(self._together_octets_max), now)
-        name, send = self.peer.name, self.node.send_datagram
-        for datagram in link.poll(now):
-            send(name, datagram)
-        for ended in link.ended():
-            self._session_ended(ended)
+            payload = out.together()
+            datagram = link.send_at_once(payload, now)
+            if datagram is None:
+                link.send(payload, now)
+            else:
+                send(name, datagram)
+        if link.is_due or self.due_at > now + self._soonest_s:
+            time = link.next_time()
+            if time is not None and time <= now:
+                for datagram in link.poll(now):
+                    send(name, datagram)
+                time = link.next_time()
+            self.node.departures.note(self, time)
+        self._sessions_ended()
         if out.queue and link.has_window:
             self.mark()
 
     def send_now(self) -> None:
         """Send what is due before the pass ends."""
         self.poll(self.node.now())
-        self.node.departures.note(self)
 
     def hurry(self) -> None:
         """An acknowledgement is not to wait for something to travel with."""
@@ -239,26 +301,29 @@ class PeerLane:
         """Take a datagram of this lane."""
         link = self.link
         link.receive(datagram, now)
-        for ended in link.ended():
-            self._session_ended(ended)
+        self._sessions_ended()
         for payload in link.take():
             self.arrivals.open(payload)
         if not self._is_marked:
-            if self.out.queue and link.has_window:
+            if link.is_due or (self.out.queue and link.has_window):
                 self.mark()
-            else:
-                self.node.departures.look(self, now)
+            elif self.due_at > now + self._soonest_s:
+                self.node.departures.note(self, link.next_time())
 
     def note_incarnation(self, incarnation: int) -> None:
         """The other lane has heard a greater incarnation of the peer."""
         self.link.note_incarnation(incarnation)
+        self._sessions_ended()
+
+    def _sessions_ended(self) -> None:
         for ended in self.link.ended():
             self._session_ended(ended)
 
     def _session_ended(self, ended: Ended) -> None:
         node, name = self.node, self.peer.name
         payloads = (*ended.in_doubt, *self.out.abandon())
-        left = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
+        arrays = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
+        left = [tell for array in arrays for tell in node.messages.tells(array)]
         self.arrivals.questions.clear()
         for cell in node.cells.values():
             if cell.mailbox is not None and cell.mailbox.owed:

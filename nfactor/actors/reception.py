@@ -5,11 +5,13 @@ loop costs several times as much as asking. Who waits for an answer polls too, i
 not wake anybody.
 """
 
-from collections.abc import Callable
+import os
 from typing import TYPE_CHECKING
 
 import trio
 
+from nfactor.actors.parking import Answer
+from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.backends.base import Transport
 
 if TYPE_CHECKING:
@@ -29,46 +31,52 @@ class Reception:
         self._transport = transport
         self._busy_poll_s = busy_poll_s
         self._poll_until = 0.0
-        self.is_polling = busy_poll_s > 0
 
     async def run(self) -> None:
         """Take in what comes, for ever."""
         while True:
             try:
-                if self.is_polling and trio.current_time() < self._poll_until:
+                if self._node.is_polling and trio.current_time() < self._poll_until:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._transport.wait_readable()
             except trio.ClosedResourceError:
                 return
-            taken = self._take_in()
-            if self.is_polling:
-                self.poll(lambda: False)
-            elif taken == _DATAGRAMS_MAX:
+            if self._node.is_polling:
+                self.poll(None)
+            elif self._take_in(_DATAGRAMS_MAX) == _DATAGRAMS_MAX:
                 await trio.lowlevel.checkpoint()
 
-    def poll(self, is_enough: Callable[[], bool]) -> None:
-        """Take in what comes in the next moment, until it is enough or another task has something to do."""
+    def poll(self, answer: Answer | None) -> None:
+        """Take in what comes in the next moment, until an answer is there or another task has something to do. While
+        nothing comes, other processes may run: the one that is to answer, for one."""
+        pump = self._node.pump
+        handled_max = pump.handled + PASS_MESSAGES_MAX
         for _ in range(_POLLS_MAX):
-            if is_enough() or not self._node.pump.is_idle:
+            if not self._take_in(1):
+                os.sched_yield()
+            if (answer is not None and answer.is_given) or not pump.is_idle or pump.handled >= handled_max:
                 return
-            self._take_in()
 
-    def _take_in(self) -> int:
-        """What is there, at most so many datagrams; what is to be sent because of it is sent."""
-        transport = self._transport
-        arrived = transport.receive()
+    def _take_in(self, datagrams_max: int) -> int:
+        """What is there, at most so many datagrams; what is to be sent because of it is sent. How many it were."""
+        receive = self._transport.receive
+        arrived = receive()
         if arrived is None:
             return 0
-        node, now, taken = self._node, trio.current_time(), 0
-        node.departures.in_pass = True
+        node, departures, now, taken = self._node, self._node.departures, trio.current_time(), 0
+        pump = node.pump
+        handled_max = pump.handled + PASS_MESSAGES_MAX
+        departures.has_answered = False
         while arrived is not None:
-            name, datagram = arrived
-            node.peer(name).receive(datagram, now)
+            departures.in_pass = True
+            node.peer(arrived[0]).receive(arrived[1], now)
             taken += 1
-            if taken == _DATAGRAMS_MAX:
+            if departures.is_urgent:
+                departures.flush(now)
+            if departures.has_answered or taken == datagrams_max or pump.handled >= handled_max:
                 break
-            arrived = transport.receive()
-        node.departures.flush()
+            arrived = receive()
+        departures.flush(now)
         self._poll_until = now + self._busy_poll_s
         return taken

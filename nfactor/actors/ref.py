@@ -13,25 +13,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.envelope import tell_prefix
 from nfactor.actors.life import Life
+from nfactor.actors.runs import Route
 from nfactor.actors.tracing import CURRENT
 from nfactor.errors import CallerError, MailboxFull, ProtocolError
 
 if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.node import Node
-    from nfactor.actors.peer import Peer
+    from nfactor.actors.peer_lane import PeerLane
 
 R = TypeVar("R")
-
-
-class _Route:
-    """The way to an actor on another node: the lanes of its peer, and how an envelope for it begins."""
-
-    __slots__ = ("lanes", "prefix")
-
-    def __init__(self, peer: "Peer", prefix: bytes) -> None:
-        self.lanes = peer.user, peer.system
-        self.prefix = prefix
 
 
 @total_ordering
@@ -46,7 +37,7 @@ class Ref(Generic[Accepts]):
         self.key = key
         """Which keyed actor of a table; None: the actor itself."""
         self._node = node
-        self._route: Cell | _Route | None = None
+        self._route: Cell | Route | None = None
         """The actor on the node that uses this ref, or the way to it, once it was found."""
 
     def _identity(self) -> tuple[str, str, bool, bytes]:
@@ -92,8 +83,10 @@ class Ref(Generic[Accepts]):
         node, route = self._node, self._route or self._find()
         if node is None or route is None or not node.is_plain or CURRENT.get() is not None:
             self._user().tell_nowait(self, message)
-        elif type(route) is _Route:
-            route.lanes[getattr(message, "__message_system__", False)].tell_plain(route.prefix, self, message)
+        elif type(route) is Route:
+            run = route.run
+            if run.cls is not type(message) or len(run.values) >= run.end or not run.note(message, run.values):
+                route.lanes[getattr(message, "__message_system__", False)].tell_plain(route, self, message)
         elif self.key is not None:
             node.tell_nowait(self, message)
         elif route.life is Life.CLOSED:  # type: ignore[union-attr]
@@ -102,13 +95,24 @@ class Ref(Generic[Accepts]):
         elif not route.offer(message, getattr(message, "__message_system__", False)):  # type: ignore[union-attr]
             raise MailboxFull(f"the mailbox of {self!r} is full: wait with tell, or give it a larger mailbox_size_max")
 
-    def _find(self) -> "Cell | _Route | None":
+    def _find(self) -> "Cell | Route | None":
         node = self._user()
         if node.name == self.node_name:
             self._route = node.cells.get(self.actor_name)
         else:
-            self._route = _Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
+            self._route = Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
         return self._route
+
+    @property
+    def route(self) -> Route:
+        """The way to an actor on another node."""
+        route = self._route or self._find()
+        assert type(route) is Route
+        return route
+
+    def lane_for(self, message: object) -> "PeerLane":
+        """The lane to the other node on which a message travels."""
+        return self.route.lanes[getattr(message, "__message_system__", False)]
 
     @overload
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...
@@ -125,7 +129,7 @@ class Ref(Generic[Accepts]):
         and counted as late. A plain handler of an actor here may have answered before this returns, without other
         tasks having run.
         """
-        answer = await self._user().ask(self, message, within_s)
+        answer = await (self._node or self._user()).ask(self, message, within_s)
         if reply is None:
             if answer is not None:
                 raise self._wrong(message, answer, "nothing")

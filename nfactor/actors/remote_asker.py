@@ -22,8 +22,13 @@ class RemoteAsker:
         self._number = number
 
     def reply(self, value: object) -> bool:
-        body = None if value is None else self._lane.node.messages.to_array(value)
-        return self._lane.answer(self._session, self._number, [envelope.REPLY, self._number, body])
+        lane, messages = self._lane, self._lane.node.messages
+        try:
+            body = None if value is None else messages.encoders[type(value)](value)
+            payload = messages.pack_quickly([envelope.REPLY, self._number, body])
+        except Exception:  # of whatever kind: the longer way says what it is
+            payload = messages.pack([envelope.REPLY, self._number, messages.to_array(value)])
+        return lane.answer(self._session, self._number, payload)
 
     def fail(self, error: Exception) -> bool:
         if isinstance(error, MailboxFull):
@@ -34,4 +39,4 @@ class RemoteAsker:
             array = [envelope.ERROR, self._number, error.kind, error.text]
         else:
             array = [envelope.ERROR, self._number, type(error).__name__, str(error)]
-        return self._lane.answer(self._session, self._number, array)
+        return self._lane.answer(self._session, self._number, self._lane.node.messages.pack(array))

@@ -7,6 +7,8 @@ What ends a session from within (nothing was acknowledged for too long) is not h
 
 import enum
 
+import attrs
+
 
 class State(enum.Enum):
     """Where a link stands."""
@@ -65,3 +67,14 @@ STEPS: dict[tuple[State, Source, bool], tuple[Effect, State]] = {
     (State.OPEN, Source.NEWER, False): (Effect.END | Effect.LEARN | Effect.ANSWER, State.CLOSED),
     (State.OPEN, Source.NEWER, True): (Effect.END | Effect.LEARN | Effect.ENTER | Effect.TAKE, State.OPEN),
 }
+
+
+@attrs.frozen
+class Ended:
+    """A session ended, or could not be had."""
+
+    reason: str
+    """``restarted``: the peer is in a newer session; ``silent``: nothing was acknowledged for too long;
+    ``unreachable``: it never answered; ``oversized``: it sent a message over the limit."""
+    in_doubt: list[bytes]
+    """The messages that may or may not have arrived, in the order of sending."""

@@ -2,8 +2,9 @@
 
 An end *binds* one PULL socket, on which everything for it arrives, and has a PUSH socket for each peer that it has sent
 to. Sockets that are read are never written and the other way round, for ZeroMQ's descriptor is edge-triggered: it tells
-of a change once, and any call on the socket may swallow it. So whoever waits looks at ``EVENTS`` first, each time. trio
-waits for the descriptor itself; there are no threads but ZeroMQ's own.
+of a change once, and any call on the socket may swallow it. So whoever waits looks at ``EVENTS`` first, unless the last
+call was a receive that found nothing: that has looked too, and what comes later, the descriptor tells. trio waits for
+the descriptor itself; there are no threads but ZeroMQ's own.
 
 ZeroMQ queues, connects and connects again by itself, and loses what it had queued when a peer dies or its high-water
 mark is reached. That is what ``Transport`` and ``Port`` allow: what must arrive is the business of the link above."""
@@ -33,6 +34,8 @@ BURSTS_MAX = 64
 LINGER_MS = 200
 """For so long what was sent before the end still tries to leave."""
 FRAME_OCTETS_MIN = 14
+NAME_OCTETS_MAX = 255
+"""The longest name of a node."""
 _MAC_OCTETS = 6
 
 
@@ -75,6 +78,8 @@ class _End:
             self._receiver.close(0)
             raise CallerError(f"{bind}: cannot listen there: {error.strerror}") from None
         self._descriptor = int(self._receiver.get(zmq.FD))
+        self._is_drained = False
+        """The last call on the receiving socket found nothing there."""
         self.malformed = 0
         """Messages that were none of ours, or from somebody who is not who he says."""
 
@@ -84,13 +89,13 @@ class _End:
         endpoint = self._receiver.get(zmq.LAST_ENDPOINT)
         return endpoint.rstrip(b"\0").decode() if isinstance(endpoint, bytes) else str(endpoint)
 
-    def _push(self, peer: ZmqPeer, parts: list[bytes]) -> bool:
+    def _push(self, peer: ZmqPeer, message: bytes) -> bool:
         """Queue a message for a peer; False: its queue is full."""
         socket = self._senders.get(peer)
         if socket is None:
             socket = self._senders[peer] = self._connect(peer)
         try:
-            socket.send_multipart(parts, zmq.DONTWAIT)
+            socket.send(message, zmq.DONTWAIT)
         except zmq.Again:
             return False
         return True
@@ -110,29 +115,29 @@ class _End:
             raise
         return socket
 
-    def _pull(self, parts_expected: int) -> list[zmq.Frame] | None:
-        """The next message that has the right number of parts."""
-        while not self._closed:
-            try:
-                parts: list[zmq.Frame] = self._receiver.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return None
-            if len(parts) == parts_expected:
-                return parts
-            self.malformed += 1
-        return None
+    def _pull(self) -> zmq.Frame | bytes | None:
+        """The next message; where connections are encrypted as a frame, which knows its connection. Messages of ours
+        have one part; others are taken for several, none of which is ours."""
+        if self._closed:
+            return None
+        try:
+            message: zmq.Frame | bytes = self._receiver.recv(zmq.DONTWAIT, copy=self._keys is None)
+        except zmq.Again:
+            self._is_drained = True
+            return None
+        self._is_drained = False
+        return message
 
     async def wait_readable(self) -> None:
-        while True:
+        if self._closed:
+            raise trio.ClosedResourceError
+        if not self._is_drained and has_input(self._receiver):
+            await trio.lowlevel.checkpoint()
             if self._closed:
                 raise trio.ClosedResourceError
-            # EVENTS first, every time: the descriptor speaks of changes only, and receiving may have swallowed one.
-            if has_input(self._receiver):
-                await trio.lowlevel.checkpoint()
-                if self._closed:
-                    raise trio.ClosedResourceError
-                return
+        else:
             await trio.lowlevel.wait_readable(self._descriptor)
+            self._is_drained = False
 
     def close(self) -> None:
         if not self._closed:
@@ -144,7 +149,8 @@ class _End:
 
 
 class ZmqTransport(_End, Transport):
-    """Datagrams to the nodes of the address book. A message has two parts: the sender's name, and the datagram."""
+    """Datagrams to the nodes of the address book. A message is the sender's name (one octet of length, then ASCII) and
+    the datagram."""
 
     def __init__(
         self,
@@ -160,7 +166,7 @@ class ZmqTransport(_End, Transport):
         super().__init__(context, bind, datagrams_max, keys)
         self.name = name
         self.mtu = mtu
-        self._name = name.encode()
+        self._prefix = bytes([len(name)]) + name.encode("ascii")
         self._book = book
         self._sent = self._refused = self._received = 0
 
@@ -170,21 +176,22 @@ class ZmqTransport(_End, Transport):
             not self._closed
             and known is not None
             and len(datagram) <= self.mtu
-            and self._push(known, [self._name, datagram])
+            and self._push(known, self._prefix + datagram)
         )
         self._sent += taken
         self._refused += not taken
         return taken
 
     def receive(self) -> tuple[str, bytes] | None:
-        while (parts := self._pull(2)) is not None:
-            name, datagram = parts[0].bytes, parts[1].bytes
-            authentic = self._keys is None or user_of(parts[0]) == name
-            if not authentic or len(datagram) > self.mtu or not name.isascii():
+        while (message := self._pull()) is not None:
+            user, packet = (None, message) if isinstance(message, bytes) else (user_of(message), message.bytes)
+            end = 1 + (packet[0] if packet else 0)
+            name = packet[1:end]
+            if not end <= len(packet) <= end + self.mtu or not name.isascii() or (user is not None and user != name):
                 self.malformed += 1
                 continue
             self._received += 1
-            return name.decode("ascii"), datagram
+            return name.decode("ascii"), packet[end:]
         return None
 
     def statistics(self) -> TransportStatistics:
@@ -232,12 +239,12 @@ class ZmqPort(_End, Port):
         if peer is None:
             self._lost += len(run)
             return True
-        return self._push(peer, [pack_burst(run)])
+        return self._push(peer, pack_burst(run))
 
     def receive(self) -> Burst | None:
-        while (parts := self._pull(1)) is not None:
+        while (message := self._pull()) is not None:
             try:
-                burst = unpack_burst(parts[0].bytes)
+                burst = unpack_burst(message if isinstance(message, bytes) else message.bytes)
             except ProtocolError:
                 self.malformed += 1
                 continue
@@ -286,9 +293,10 @@ class ZmqNetwork:
     def transport(
         self, name: str, bind: str, *, mtu: int = TRANSPORT_MTU, datagrams_max: int = DATAGRAMS_MAX
     ) -> ZmqTransport:
-        """Open the transport of a node (an ASCII name). ``bind`` is where others reach it (``tcp://0.0.0.0:7001``)."""
-        if not name.isascii():
-            raise CallerError(f"{name!r}: names of nodes are ASCII on ZeroMQ")
+        """Open the transport of a node (an ASCII name of at most 255 octets). ``bind`` is where others reach it
+        (``tcp://0.0.0.0:7001``)."""
+        if not name.isascii() or len(name) > NAME_OCTETS_MAX:
+            raise CallerError(f"{name!r}: names of nodes are ASCII on ZeroMQ, at most {NAME_OCTETS_MAX} octets")
         transport = ZmqTransport(
             self._context, name, bind, self.book, mtu=mtu, datagrams_max=datagrams_max, keys=self._keys
         )

@@ -14,9 +14,7 @@ from nfactor.functions.http import Http
 from nfactor.functions.ids import Ids
 from nfactor.functions.ids_rules import parse_rules as parse_ids_rules
 from nfactor.functions.monitor import Monitor
-
-LATER = ("nat",)
-"""Names that DESIGN section 12 promises and that this version does not have yet."""
+from nfactor.functions.nat import Nat, parse_rules as parse_nat_rules
 
 
 def _firewall(rules: Path | None) -> Callable[[], NF]:
@@ -27,6 +25,15 @@ def _firewall(rules: Path | None) -> Callable[[], NF]:
 def _balancer(rules: Path | None) -> Callable[[], NF]:
     services = [] if rules is None else parse_services(_lines(rules), str(rules))
     return lambda: Balancer(services)
+
+
+def _nat(rules: Path | None) -> Callable[[], NF]:
+    if rules is None:
+        raise CallerError(
+            "--chain: nat needs rules, which say whose addresses are translated to what: --rules nat=FILE"
+        )
+    parsed = parse_nat_rules(_lines(rules), str(rules))
+    return lambda: Nat(parsed)
 
 
 def _ids(rules: Path | None) -> Callable[[], NF]:
@@ -49,6 +56,7 @@ FUNCTIONS: Mapping[str, Callable[[Path | None], Callable[[], NF]]] = {
     "balancer": _balancer,
     "http": _without_rules("http", Http),
     "ids": _ids,
+    "nat": _nat,
 }
 """By name: takes the rule file, and gives what makes an NF of those rules for each runtime."""
 
@@ -59,8 +67,6 @@ def chain_factory(names: Sequence[str], rules: Mapping[str, Path]) -> Callable[[
     Raises ``CallerError`` (``RuleError`` for a bad line of a rule file).
     """
     for name in names:
-        if name in LATER:
-            raise CallerError(f"--chain: {name} is not in this version yet; there are {', '.join(FUNCTIONS)}")
         if name not in FUNCTIONS and ":" not in name:
             there = ", ".join(FUNCTIONS)
             raise CallerError(

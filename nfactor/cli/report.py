@@ -141,6 +141,7 @@ def sections(outcome: Outcome, *, truncated: bool) -> dict[str, Any]:
         "in_doubt": 0,  # a switch knows how far a dead replica had come, so there is never a doubt (design.md)
         "unprotected": {"packets": outcome.unprotected_packets, "seconds": round(outcome.unprotected_s, 6)},
         "truncated": truncated,
+        **({"counters": outcome.nf_counters} if outcome.nf_counters else {}),
     }
 
 

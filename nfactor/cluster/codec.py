@@ -2,12 +2,12 @@
 
 from nfactor.actors import Messages
 from nfactor.actors.message import tag_of
-from nfactor.cluster import call_messages, messages, outcome_messages, recovery_messages
+from nfactor.cluster import call_messages, lease_messages, messages, outcome_messages, recovery_messages
 
 MESSAGES = Messages(
     *{
         cls: None
-        for module in (call_messages, messages, outcome_messages, recovery_messages)
+        for module in (call_messages, lease_messages, messages, outcome_messages, recovery_messages)
         for cls in vars(module).values()
         if isinstance(cls, type) and tag_of(cls) is not None
     }

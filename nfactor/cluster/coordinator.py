@@ -44,6 +44,8 @@ class Coordinator(Role):
         self._observed = observed
         self._sources: dict[int, str] = {}
         """Of migrations that have not ended, by number."""
+        self._ended: set[int] = set()
+        """Those that ended before we heard that they had set out: on lossy links answers may be overtaken."""
         self._started = self._completed = self._failed = self._flows = 0
 
     @handles(Migrate)
@@ -79,13 +81,17 @@ class Coordinator(Role):
     def _set_out(self, poll: _Poll, source: str, answer: Migrating | None) -> None:
         if answer is not None and answer.flows:
             self._started += 1
-            self._sources[answer.migration] = source
+            if answer.migration in self._ended:
+                self._ended.discard(answer.migration)
+            else:
+                self._sources[answer.migration] = source
         poll.answer.answer(answer or Migrating(0))
 
     @handles(MigrationEnded)
     def migration_ended(self, message: MigrationEnded) -> Done:
         """Count it and pass it on."""
-        self._sources.pop(message.migration, None)
+        if self._sources.pop(message.migration, None) is None:
+            self._ended.add(message.migration)
         self._completed += message.flows > 0
         self._failed += message.flows == 0
         self._flows += message.flows

@@ -38,19 +38,15 @@ from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.pump import Gate
-from nfactor.cluster.recovery_messages import (
-    CommitsStored,
-    FinishFlows,
-    RecoveryOver,
-    SetReplicas,
-    StepTaken,
-)
+from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
+from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
+from nfactor.dataplane.nf import Pool
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -78,7 +74,7 @@ class FlowTable(Role, ActorTable[None]):
         self._egress = egress
         self._mode = mode
         self.view = view
-        engine.follows = mode.replicates  # else nobody asks which flows a burst has changed
+        engine.follows = mode.replicates or engine.chain.has_aliases  # else nobody asks which flows a burst has changed
         self._threaded = threaded
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
@@ -149,6 +145,8 @@ class FlowTable(Role, ActorTable[None]):
 
     def _done(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         rows, emitted = self._engine.touched, self._engine.take_emitted()
+        if emitted:
+            burst, emitted = teach(self._engine, burst, codes, emitted)
         self._records += len(emitted)
         held = codes == HELD
         if held.any():
@@ -352,6 +350,10 @@ class FlowTable(Role, ActorTable[None]):
 
     # ---------------------------------------------------------------- questions
 
+    def pools(self) -> dict[str, Pool]:
+        """Those of the NFs, by ``NF.attribute``."""
+        return self._engine.chain.pools()
+
     @settled
     def keys_of(self, switch: str) -> FlowKeys:
         """Flows here whose keys that switch owns."""
@@ -382,6 +384,7 @@ class FlowTable(Role, ActorTable[None]):
         return self._ledger.counters(
             nf_errors=statistics.nf_errors,
             nf_error_sample=statistics.nf_error_sample,
+            nf_counters=self._engine.chain.counters(),
             protection=self.replicator.protection(),
         )
 

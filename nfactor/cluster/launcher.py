@@ -18,6 +18,7 @@ from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.membership import DEAD_AFTER_S, Membership
@@ -26,14 +27,17 @@ from nfactor.cluster.names import (
     COLLECTOR,
     COORDINATOR,
     FLOWS,
+    LEASES,
     LIAISON,
     MEMBERSHIP,
     OUTSIDE,
+    POOLS,
     REPLICAS,
     runtime_name,
     switch_name,
 )
 from nfactor.cluster.outside import Collector, NodeKilled, Outside, Sink
+from nfactor.cluster.pools import Pools
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
@@ -78,6 +82,8 @@ class ClusterPlan:
     flows_max: int
     replication: Mode = attrs.Factory(Mode)
     dead_after_s: float = DEAD_AFTER_S
+    lease_journal: list[Any] = attrs.Factory(list)
+    """Who holds which numbers of pools; it outlives a coordinator that begins again in the same process."""
     switches: int = 1
     threaded: bool = False
     """Engines run in worker threads: on real clocks alone, as a virtual one would not wait for them."""
@@ -171,6 +177,7 @@ async def run_runtime(
         liaison = Liaison(member, flows, replicas, view, joins=number > 1)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
+        await supervisor.start(lambda: Pools(flows, view), name=POOLS)
         await supervisor.start(lambda: liaison, name=LIAISON)
 
     await _live(LocalLife(name, world, number, engine), task_status, run)
@@ -208,16 +215,18 @@ async def run_coordinator(
 
     async def run(node: Node, supervisor: Supervisor) -> None:
         view, ready = View(), trio.Event()
+        leases = Leases(view, plan.lease_journal, begins=number == 1)
         membership = Membership(
             members(plan),
             view,
             replicated=plan.replication.replicates,
             dead_after_s=plan.dead_after_s,
             observed=True,
-            ready=ready.set,
+            ready=lambda: leases.stock(ready.set),
             again=number > 1,
         )
         await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
+        await supervisor.start(lambda: leases, name=LEASES)
         await supervisor.start(lambda: membership, name=MEMBERSHIP)
         await ready.wait()
 

@@ -76,6 +76,7 @@ class Ledger:
         *,
         nf_errors: dict[str, int] | None = None,
         nf_error_sample: str = "",
+        nf_counters: dict[str, int] | None = None,
         protection: Protection | None = None,
     ) -> NodeCounters:
         """The sums, and what went wrong in NFs; raises ``AccountingError`` if the sums do not add up."""
@@ -93,6 +94,7 @@ class Ledger:
             protection=protection,
             nf_errors=nf_errors or {},
             nf_error_sample=nf_error_sample,
+            nf_counters=nf_counters or {},
         )
         check_node(counters)
         return counters

@@ -47,6 +47,8 @@ class NodeCounters:
     """Exceptions that network functions raised here, by function."""
     nf_error_sample: str = ""
     """Traceback of the first of them."""
+    nf_counters: dict[str, int] = attrs.Factory(dict)
+    """What the counters of network functions here say, by ``NF.attribute``."""
 
 
 @message(tag=63)

@@ -4,7 +4,7 @@ Frames are known by their source address, which holds the runtime's incarnation.
 in the view is as if it had never been sent: its flows have another owner by now, which would be contradicted."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -20,12 +20,15 @@ latest are as good as any."""
 
 
 class Relay:
-    """``next_hop`` is the MAC address to which packets go on."""
+    """``next_hop`` is the MAC address to which packets go on; ``learn`` sees them before they do."""
 
-    def __init__(self, outside: Port, ledger: Ledger, next_hop: bytes) -> None:
+    def __init__(
+        self, outside: Port, ledger: Ledger, next_hop: bytes, learn: Callable[[Burst], None] = lambda burst: None
+    ) -> None:
         self._outside = outside
         self._ledger = ledger
         self._next_hop = next_hop
+        self._learn = learn
         self._known: dict[bytes, str] = {}
         self._names: dict[bytes, str] = {}
         self._released: dict[tuple[str, str], int] = {}
@@ -84,6 +87,7 @@ class Relay:
             self._keep_loose(runtime, burst)
         if len(burst):
             self._ledger.take(runtime, len(burst))
+            self._learn(burst)
             cluster_frame.readdress(burst, target=self._next_hop, source=self._outside.address)
             taken = self._outside.send(burst)
             self._ledger.sent += taken

@@ -6,6 +6,7 @@ The order of the end matters: first all packets come out or end, then all migrat
 emits their records), then the nodes are asked for their sums; and only then is anything believed.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -87,6 +88,12 @@ class Outcome:
     lost: dict[str, list[int]]
     """Marks of packets that died inside a node, by node."""
     recovered: tuple[NodeRecovered, ...]
+
+    @property
+    def nf_counters(self) -> dict[str, int]:
+        """What the counters of network functions say, summed over the runtimes that live."""
+        counts = sum((Counter(node.nf_counters) for node in self.nodes), Counter[str]())
+        return {name: counts[name] for node in self.nodes for name in node.nf_counters}
 
     @property
     def unprotected_packets(self) -> int:

@@ -1,4 +1,4 @@
-"""What a coordinator asks that has begun again: what do the nodes know of the cluster that it led?
+"""Asks the nodes what they know of their cluster, for a coordinator that has begun again.
 
 The view of the highest term is the cluster's: whoever has it was told so, and who has been told of no death has done
 nothing that a death asks for. Switches and the outside are waited for (nothing can be fenced without them), and

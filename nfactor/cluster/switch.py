@@ -85,7 +85,7 @@ class VirtualSwitch(Role):
         self._outside = outside
         self._inside = inside
         self._ledger = ledger
-        self._relay = Relay(outside, ledger, next_hop)
+        self._relay = Relay(outside, ledger, next_hop, dispatcher.learn)
         self._reporter = Reporter(ledger, observed=observed)
         self.view = View()
         self._runtimes: dict[str, int] = {}

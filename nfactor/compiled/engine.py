@@ -65,7 +65,7 @@ class CompiledEngine(Engine):
         """``common_clock`` as in ``ReferenceEngine``. ``secret``: 48 octets for the hash of keys, random unless
         given; nothing but the time of look-ups depends on it. ``refusals``: NFs that cannot be compiled are
         interpreted, and named there; without it they are errors."""
-        self._chain = chain
+        self.chain = self._chain = chain
         self.reasons, self._malformed, first_code = reasons_of(chain)
         self.record_size = chain.record_size
         made = chain_text(chain, first_code, split=refusals is not None)

@@ -25,6 +25,7 @@ from nfactor.compiled.layout import (
 )
 from nfactor.compiled.machine import (
     below,
+    copy_octets,
     inlined,
     ld_fixed,
     ld_u8,
@@ -37,9 +38,11 @@ from nfactor.compiled.machine import (
     swap16,
     swap32,
 )
+from nfactor.packet.cluster_frame import ALIAS, DIRECTION, KEY_OCTETS, LABEL_OCTETS
 
 _OURS: Final = 0xB588  # our EtherType as it is loaded
 _ETHERNET: Final = 0x0100
+_LABELLED_ETHERNET: Final = 0x0180
 _IPV4: Final = 0x0008
 _IPV6: Final = 0xDD86
 _VLAN: Final = 0x0081
@@ -59,9 +62,13 @@ def read(cx: int, pk: int, data: int, start: int, end: int, wire_length: int, ti
     """Fill in the packet record for the frame at ``data[start:end]``; 0 if the frame is not plain."""
     st_64(pk + PK_TIME, time)
     st_64(pk + PK_MARK, mark)
+    label = 0
     if end - start >= 16 and ld_u16(data + start + 12) == _OURS:
         if ld_u16(data + start + 14) != _ETHERNET:
-            return 0
+            label = _label(data + start, end - start)
+            if label == 0:
+                return 0
+            start += LABEL_OCTETS
         start += 16
     if end - start < 14:
         return 0
@@ -82,9 +89,21 @@ def read(cx: int, pk: int, data: int, start: int, end: int, wire_length: int, ti
     # Version, protocol, TCP flags, direction; then foreign, fragment, more fragments, code: none of them.
     st_32(pk + PK_VERSION, version | protocol << 8 | flags << 16)
     st_32(pk + PK_DIRECTION + 1, 0)
-    _key(cx, pk, data + at, version, protocol, source_port, target_port, vlan, inner_vlan)
+    if label != 0:
+        copy_octets(pk + PK_KEY, label, KEY_OCTETS)
+        st_8(pk + PK_KEY_DIRECTION, ld_u8(label + KEY_OCTETS) & DIRECTION)
+    else:
+        _key(cx, pk, data + at, version, protocol, source_port, target_port, vlan, inner_vlan)
     st_8(pk + PK_READ, 1)
     return 1
+
+
+@inlined
+def _label(frame: int, octets: int) -> int:
+    """The address of the label of an Ethernet frame whose own header is one that its flow also answers to; else 0."""
+    if octets < 16 + LABEL_OCTETS or ld_u16(frame + 14) != _LABELLED_ETHERNET:
+        return 0
+    return frame + 16 if ld_u8(frame + 16 + KEY_OCTETS) & ALIAS else 0
 
 
 @inlined

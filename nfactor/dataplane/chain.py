@@ -4,12 +4,13 @@ The record of a flow is the concatenation of a header of the engine's own and th
 that the chain knows. What the chain can get wrong is found when it is built, not when the first packet comes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
-from nfactor.dataplane.nf import NF
+from nfactor.dataplane.nf import NF, Alias
+from nfactor.dataplane.shared import Counter, Pool
 from nfactor.dataplane.state import Schema, i64, schema_of, state, u8, u32
 from nfactor.errors import CallerError
 
@@ -65,6 +66,27 @@ class Chain:
             HEADER.size + sum(schema.size for schema in schemas if schema is not None),
             tuple((f.name, *(f"{f.name}_{reason}" for reason in f.drop_reasons)) for f in functions),
         )
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether flows may have other keys as well."""
+        return any(Alias in function.records for function in self.functions)
+
+    def pools(self) -> dict[str, Pool]:
+        """Pools that NFs have as attributes, as ``NF.attribute``."""
+        return {name: held for name, held in self._held() if isinstance(held, Pool)}
+
+    def counters(self) -> dict[str, int]:
+        """What counters that NFs have as attributes say, likewise; and what pools refused."""
+        found = {name: held.value for name, held in self._held() if isinstance(held, Counter)}
+        for name, pool in self.pools().items():
+            found |= {f"{name}.none_left": pool.refused_empty, f"{name}.stray": pool.refused_stray}
+        return found
+
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        for function in self.functions:
+            for name, held in vars(function).items():
+                yield f"{function.name}.{name}", held
 
     def new_states(self) -> list[Any]:
         """Fresh NF states for a new flow, in chain order."""

@@ -181,6 +181,11 @@ def packets_of(records: Records) -> npt.NDArray[np.uint32]:
     return _header_words(records, 12)
 
 
+def initiators_of(records: Records) -> npt.NDArray[np.uint8]:
+    """Which ends' packets were the flows' first."""
+    return records[:, 16]
+
+
 def _header_words(records: Records, offset: int) -> npt.NDArray[np.uint32]:
     words: npt.NDArray[np.uint32] = np.ascontiguousarray(records[:, offset : offset + 4]).view("<u4").reshape(-1)
     return words

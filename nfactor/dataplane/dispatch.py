@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from nfactor.dataplane.aliases import Aliases
 from nfactor.dataplane.buckets import buckets_of
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
 from nfactor.errors import CallerError, MalformedPacket
@@ -46,10 +47,11 @@ FOREIGN = -200
 
 
 class _Entry:
-    """One flow: its owner, the epoch of that ownership, how many packets it was sent (modulo 2^32), and what of them
-    was not known to have arrived when, should it have been refused to forget the flow."""
+    """One flow: its owner, the epoch of that ownership, how many packets it was sent (modulo 2^32), what of them was
+    not known to have arrived when, should it have been refused to forget the flow, and other keys that it answers
+    to."""
 
-    __slots__ = ("doubt", "epoch", "moved_s", "owner", "packets")
+    __slots__ = ("aliases", "doubt", "epoch", "moved_s", "owner", "packets")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner
@@ -57,6 +59,7 @@ class _Entry:
         self.packets = 0
         self.moved_s = -math.inf
         self.doubt: tuple[int, float] | None = None
+        self.aliases: tuple[bytes, ...] = ()
 
 
 def owner_number(key: bytes, switches: int) -> int:
@@ -74,6 +77,10 @@ class DispatchStatistics:
     forgotten: int
     refused: int
     """Packets of new flows that found the table full (the counter of ``flows_max``)."""
+    aliases: int
+    """Other keys that flows answer to, now."""
+    aliases_refused: int
+    """Those for which there was no room (``flows_max`` again)."""
 
 
 class Dispatcher:
@@ -86,6 +93,7 @@ class Dispatcher:
         self._runtimes: list[int] = []
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
+        self._aliases: Aliases[_Entry] = Aliases(flows_max)
         self._ended: dict[tuple[bytes, int], float] = {}
         self._switches, self._own = 1, 0
         self._others: dict[int, _Entry] = {}
@@ -111,7 +119,8 @@ class Dispatcher:
 
     def assign(self, burst: Burst) -> tuple[list[int], Burst]:
         """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the
-        burst, in which packets whose flow does not follow from themselves (later fragments) are now labelled."""
+        burst, in which packets whose flow does not follow from themselves (later fragments, and packets for an alias)
+        are now labelled."""
         if len(burst) < PEEK_PACKETS_MIN:
             return self._assign_one_by_one(burst, [None] * len(burst))
         entries = list(map(self._known.get, peek(burst)))
@@ -147,8 +156,13 @@ class Dispatcher:
             parse(pkt, offset, end, wire_length)
         except MalformedPacket as error:
             return self._malformed[error.reason]
-        key, _ = self._classifier.classify(pkt)
-        entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
+        key, direction = self._classifier.classify(pkt)
+        alias = self._aliases.get(key)
+        if alias is not None:
+            entry: _Entry | None = alias.entry
+            pkt.label = alias.key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
+        else:
+            entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
         if entry is None:
             if len(self._entries) >= self._flows_max:
                 self._refused += 1
@@ -159,7 +173,7 @@ class Dispatcher:
             self._next = (self._next + 1) % len(self._runtimes)
             self._owns_again(key, entry.owner)
             self._created += 1
-        if pkt.endpoints and not pkt.foreign:
+        if pkt.endpoints and pkt.label is None and not pkt.foreign:
             self._remember(bytes((pkt.protocol,)) + pkt.endpoints, entry)
         entry.packets += 1
         return entry.owner
@@ -169,6 +183,25 @@ class Dispatcher:
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         self._known[endpoints] = entry
+
+    def learn(self, burst: Burst) -> None:
+        """Packets on their way out, some of which tell that their flow has an alias (``dataplane.aliases``)."""
+        pkt = Packet(burst.octets())
+        for index in np.flatnonzero(cluster_frame.labelled(burst)).tolist():
+            offset, length = int(burst.offsets[index]), int(burst.lengths[index])
+            try:
+                parse(pkt, offset, offset + length, int(burst.wire_lengths[index]))
+            except MalformedPacket:
+                continue
+            label, pkt.label = pkt.label, None
+            entry = self._entries.get(label[0]) if label is not None else None
+            if label is None or entry is None or not label[1] & cluster_frame.TEACH:
+                continue
+            alias, direction = self._classifier.classify(pkt)
+            if alias != label[0] and not pkt.foreign:
+                if alias in self._entries:
+                    self._known.clear()  # what came too early is a flow of its own, whose packets are this one's now
+                self._aliases.learn(alias, entry, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
 
     def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
         """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
@@ -185,6 +218,7 @@ class Dispatcher:
         """Forget everything."""
         self._entries.clear()
         self._known.clear()
+        self._aliases = Aliases(self._flows_max)
 
     def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
         """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
@@ -250,8 +284,7 @@ class Dispatcher:
         """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
         keys = [key for key, entry in self._entries.items() if entry.owner == owner]
         for key in keys:
-            self._entries.pop(key).owner = _FORGOTTEN
-        self._forgotten += len(keys)
+            self._drop(key)
         return len(keys)
 
     def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
@@ -267,11 +300,15 @@ class Dispatcher:
             elif now - entry.moved_s < REMEMBER_S or not _seen_all(entry, count, now):
                 statuses[index] = Status.BUSY
             else:
-                del self._entries[key]
-                entry.owner = _FORGOTTEN
-                self._forgotten += 1
+                self._drop(key)
                 self._remember_end(key, owner, now)
         return statuses
+
+    def _drop(self, key: bytes) -> None:
+        entry = self._entries.pop(key)
+        entry.owner = _FORGOTTEN
+        self._aliases.forget(entry)
+        self._forgotten += 1
 
     def _remember_end(self, key: bytes, owner: int, now: float) -> None:
         self._ended.pop((key, owner), None)
@@ -287,6 +324,8 @@ class Dispatcher:
             redirected=self._redirected,
             forgotten=self._forgotten,
             refused=self._refused,
+            aliases=len(self._aliases),
+            aliases_refused=self._aliases.refused,
         )
 
 

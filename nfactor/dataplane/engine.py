@@ -120,6 +120,8 @@ class Engine(ABC):
     ``uint8[n]`` of ``Status`` in the same order.
     """
 
+    chain: Chain
+    """What it runs."""
     reasons: tuple[str, ...]
     """Names of the codes that ``process`` answers; the first three are the verdicts that are no drops."""
     record_size: int

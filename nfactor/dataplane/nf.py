@@ -23,6 +23,7 @@ flows can be moved and recovered without asking it.
 from typing import Any, ClassVar, Final
 
 from nfactor.dataplane.memory import Table as Table, numbers as numbers, text as text
+from nfactor.dataplane.shared import NONE_LEFT as NONE_LEFT, Counter as Counter, Pool as Pool
 from nfactor.dataplane.state import (
     array as array,
     f64 as f64,
@@ -57,6 +58,17 @@ MASK_64: Final = (1 << 64) - 1
 def drop(index: int) -> int:
     """Verdict: drop, counted under ``NAME_REASON`` where REASON is ``drop_reasons[index]`` of the NF."""
     return DROP + 1 + index
+
+
+@record
+class Alias:
+    """Emitted with a packet whose addresses the NF has rewritten: what answers it belongs to the same flow.
+
+    ``pkt.emit(nf.Alias(direction=pkt.direction))`` with each such packet until something has come back, for the word
+    travels with the packet. An NF that does so names ``nf.Alias`` in its ``records``."""
+
+    direction: u8
+    """That of the packet."""
 
 
 class Flow:

@@ -58,7 +58,7 @@ class ReferenceEngine(Engine):
     ) -> None:
         """``common_clock``: all runtimes' packets are stamped by one clock, as in a replay, so times need not travel as
         ages and nothing is lost on the way."""
-        self._chain = chain
+        self.chain = self._chain = chain
         self._classifier = classifier
         self._flows_max = flows_max
         self._time_outs = time_outs

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
+from nfactor.packet.cluster_frame import ALIAS, DIRECTION
 from nfactor.packet.fields import TCP, UDP, Packet
 from nfactor.packet.flow_key import PLAIN, five_tuple, key_of
 from nfactor.packet.tunnels import VXLAN_PORT, inner, quoted
@@ -67,8 +68,9 @@ class FlowClassifier:
         endpoints = packet.endpoints
         if not endpoints:
             if packet.label is not None:
-                packet.foreign = True
-                return packet.label
+                key, bits = packet.label
+                packet.foreign = not bits & ALIAS
+                return key, bits & DIRECTION
             return self._classify(packet)
         cache = self._caches[packet.protocol]
         found = cache.get(endpoints)

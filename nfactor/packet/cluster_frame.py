@@ -15,7 +15,9 @@ header is the packet's own.
 
 What a frame does not say itself, where a later fragment belongs, the switch says: it sends such a packet *labelled*,
 with the flow key that it found between header and frame, so that a runtime never has to find it again from what it has
-or has not seen. The highest bit of ``link`` marks a label.
+or has not seen. The highest bit of ``link`` marks a label. A packet whose own header has another key than its flow's,
+because a network function rewrites addresses, is labelled too: that key is one that the flow *also answers to*. The
+switch knows it from the packets themselves, which the runtime labels on the way out (``TEACH``).
 
 Markers (DESIGN section 6) travel the same way with a second EtherType, so that they stay in line with the packets. So
 do the receipts by which a switch sees how much a replica has released.
@@ -44,7 +46,10 @@ LINKTYPE_MAX = 0x7FFF
 LABELLED = 0x8000
 """The bit of ``link`` that says that a label stands between our header and the frame."""
 LABEL_OCTETS = 50
-"""A label: the flow key (48 octets), the packet's direction, and one spare octet."""
+"""A label: the flow key (48 octets), an octet of bits, and one spare octet."""
+DIRECTION, ALIAS, TEACH = 1, 2, 4
+"""The bits of a label: the packet's direction; the packet's own header is one that the flow also answers to (else it is
+a fragment, or carries the flow inside); the switch is to know that from now on."""
 LINKTYPE_ETHERNET = 1
 
 RECEIPT_PRIMARIES_MAX = 64
@@ -66,7 +71,7 @@ def header(linktype: int, *, target: bytes = NO_ADDRESS, source: bytes = NO_ADDR
 
 
 def unwrap(data: memoryview, start: int, end: int) -> tuple[int, int, tuple[bytes, int] | None]:
-    """Where the frame within ``data[start:end]`` begins, its link type, and its label: flow key and direction.
+    """Where the frame within ``data[start:end]`` begins, its link type, and its label: flow key and bits.
 
     A frame that does not stand behind our header begins where it is, and is Ethernet.
     """
@@ -77,22 +82,34 @@ def unwrap(data: memoryview, start: int, end: int) -> tuple[int, int, tuple[byte
             if not linktype & LABELLED:
                 return start, linktype, None
             if end - start >= LABEL_OCTETS:
-                label = data[start : start + KEY_OCTETS].tobytes(), data[start + KEY_OCTETS] & 1
+                label = data[start : start + KEY_OCTETS].tobytes(), data[start + KEY_OCTETS]
                 return start + LABEL_OCTETS, linktype & ~LABELLED, label
     return start, LINKTYPE_ETHERNET, None
 
 
 def with_labels(burst: Burst, labels: Mapping[int, tuple[bytes, int]]) -> Burst:
-    """A copy of the burst in which the packets at those indices, all behind our header, carry their labels."""
+    """A copy of the burst in which the packets at those indices, all behind our header, carry these labels (flow key
+    and bits), in place of any that they had."""
     frames = burst.frames()
-    for index, (key, direction) in labels.items():
+    for index, (key, bits) in labels.items():
         frame = frames[index]
-        linktype = int.from_bytes(frame[14:16], "big") | LABELLED
-        label = key + bytes((direction, 0))
-        frames[index] = frame[:14] + linktype.to_bytes(2, "big") + label + frame[HEADER_OCTETS:]
+        linktype = int.from_bytes(frame[14:16], "big")
+        inner = HEADER_OCTETS + (LABEL_OCTETS if linktype & LABELLED else 0)
+        label = (linktype | LABELLED).to_bytes(2, "big") + key + bytes((bits, 0))
+        frames[index] = frame[:14] + label + frame[inner:]
     return Burst.from_frames(
         frames, times=burst.times.tolist(), marks=burst.marks.tolist(), wire_lengths=burst.wire_lengths.tolist()
     )
+
+
+def labelled(burst: Burst) -> npt.NDArray[np.bool_]:
+    """Which packets have a label."""
+    found: npt.NDArray[np.bool_] = burst.lengths >= HEADER_OCTETS
+    if found.any():
+        places = np.minimum(burst.offsets, len(burst.data) - HEADER_OCTETS)  # a short last frame reads its neighbour
+        types = _overlapping(burst, ">u4")[places + _ETHERTYPE]
+        found = found & (types >= ETHERTYPE_PACKET << 16 | LABELLED) & (types < ETHERTYPE_MARKER << 16)
+    return found
 
 
 def marker(*, target: bytes, source: bytes, migration: int) -> Burst:

@@ -92,7 +92,7 @@ class Packet:
     flow: bytes | None
     """The key of its flow; None while it has none; set by the engine."""
     label: tuple[bytes, int] | None
-    """The flow key and direction that a switch has found for it, where the packet came labelled."""
+    """The flow key and the bits (``cluster_frame``) that a switch has found for it, where the packet came labelled."""
 
     ethertype: int
     """The EtherType of layer 3, below any tags and labels; 0 for what is none (802.3 with LLC, unknown links)."""

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from nfactor.dataplane.engine import Engine, TimeOuts
-from nfactor.dataplane.nf import NF
+from nfactor.dataplane.nf import NF, Pool
 from nfactor.errors import EnginesDiffer
 from nfactor.packet.burst import Burst
 from nfactor.testing.packets import ACK, FIN, RST, SYN, burst_of, tcp, udp
@@ -55,11 +55,12 @@ def _check_moves(make: Callable[[], NF], burst: Burst) -> None:
 
     from nfactor.testing.twins import Twins
 
-    def engines() -> Twins:
+    def engines(make: Callable[[], NF]) -> Twins:
         return Twins(lambda: [make()], common_clock=True, time_outs=TimeOuts(never=True))
 
-    at_home = engines().reference
-    away = [engines().reference, engines().compiled, engines().compiled, engines().reference]
+    at_home = engines(make).reference
+    made = _with_common_pools(make)
+    away = [engines(made).reference, engines(made).compiled, engines(made).compiled, engines(made).reference]
     for index in range(len(burst)):
         home, abroad = _part(burst, index, index + 1), _part(burst, index, index + 1)
         engine = away[index % len(away)]
@@ -70,6 +71,20 @@ def _check_moves(make: Callable[[], NF], burst: Burst) -> None:
         _move(engine, away[(index + 1) % len(away)])
     last = away[len(burst) % len(away)]
     _compare_ends(at_home, last, away)
+
+
+def _with_common_pools(make: Callable[[], NF]) -> Callable[[], NF]:
+    """NFs that take from the same pools, as one that stays at home takes from its own: else numbers would differ."""
+    pools: dict[str, Pool] = {}
+
+    def made() -> NF:
+        function = make()
+        for name, held in list(vars(function).items()):
+            if isinstance(held, Pool):
+                setattr(function, name, pools.setdefault(name, held))
+        return function
+
+    return made
 
 
 def _move(source: Engine, target: Engine) -> None:

@@ -139,7 +139,7 @@ class HeapNetwork:
         self.cuts: set[tuple[str, str]] = set()
         """Ways from node to node on which messages are lost."""
         self.port_loss = 0.0
-        self.keep_in_flight = True
+        self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
         self.lost_packets: list[int] = []
@@ -212,7 +212,7 @@ class HeapNetwork:
         def arrive() -> None:
             if target is None or self._sessions[pair] != session or way in self.cuts:
                 return
-            if self.nodes[sender.name].life == lives and (self.keep_in_flight or sender.alive):
+            if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
                 self.run_on(target, lambda: self._handle(way, target, actor, octets))
 
         self.at(arrives, arrive)
@@ -223,7 +223,7 @@ class HeapNetwork:
         inner = message if body is None else MESSAGES.decode(body)
         self.before(Delivery(self.delivered, *way, type(inner).__name__))
         self.delivered += 1
-        sent = self.keep_in_flight or self.nodes[way[0]].alive  # ``before`` may have been the death of its sender
+        sent = self.keep_messages or self.nodes[way[0]].alive  # ``before`` may have been the death of its sender
         if sent and node.alive and actor in node.roles:
             node.roles[actor].act(message)
 
@@ -251,7 +251,7 @@ class HeapNetwork:
 
         def arrive() -> None:
             self.in_flight -= len(burst)
-            if not target.node.alive or not (self.keep_in_flight or port.node.alive):
+            if not target.node.alive or not (self.keep_packets or port.node.alive):
                 self._lose(burst)
                 return
             self.run_on(target.node, lambda: self._receive(port, target, burst))

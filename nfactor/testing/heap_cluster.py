@@ -4,7 +4,7 @@ The roles are the ones that run on trio; only their surroundings are others. Wha
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -15,6 +15,7 @@ from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.membership import Membership
@@ -23,15 +24,18 @@ from nfactor.cluster.names import (
     COLLECTOR,
     COORDINATOR,
     FLOWS,
+    LEASES,
     LIAISON,
     MEMBERSHIP,
     OUTSIDE,
+    POOLS,
     REPLICAS,
     runtime_name,
     switch_name,
 )
 from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.outside import Collector
+from nfactor.cluster.pools import Pools
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
@@ -41,6 +45,7 @@ from nfactor.cluster.view import View
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.nf import NF
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.dataplane.state import schema_of
 from nfactor.packet import cluster_frame
@@ -107,6 +112,8 @@ class HeapCluster:
         self.runtimes: dict[str, Runtime] = {}
         self.switches: dict[str, Switch] = {}
         self.ready = False
+        self._lease_journal: list[Any] = []
+        """It outlives the coordinator."""
         self.recovered: list[NodeRecovered] = []
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
@@ -173,7 +180,7 @@ class HeapCluster:
             self.history.processed.append(Processed(name, node.life, mark, born, count, digest))
 
         engine = ReferenceEngine(
-            Chain.of([Lineage(log)]), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
+            Chain.of(self.functions(log)), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
             common_clock=True,
         )  # fmt: skip
         port = self._port(node, address(Kind.RUNTIME, number, node.life))
@@ -190,7 +197,7 @@ class HeapCluster:
                 flows.intake.take(waiting.popleft())
             egress.flush()
 
-        self._join(node, **{REPLICAS: replicas, FLOWS: flows, LIAISON: liaison})
+        self._join(node, **{REPLICAS: replicas, FLOWS: flows, POOLS: Pools(flows, view), LIAISON: liaison})
         node.settle = settle
         self.runtimes[name] = Runtime(number, node, engine, flows, replicas, liaison, ledger)
 
@@ -199,17 +206,17 @@ class HeapCluster:
             self.ready = True
 
         node, view = self._node(COORDINATOR), View()
-        coordinator = Coordinator(view, observed=True)
+        coordinator, leases = Coordinator(view, observed=True), Leases(view, self._lease_journal, begins=not again)
         membership = Membership(
             self._members,
             view,
             replicated=self.mode.replicates,
             dead_after_s=1.0,
             observed=True,
-            ready=ready,
+            ready=lambda: leases.stock(ready),
             again=again,
         )
-        self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership})
+        self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership, LEASES: leases})
         self.membership, self.coordinator = membership, coordinator
 
     def _start_outside(self) -> None:
@@ -219,6 +226,16 @@ class HeapCluster:
         schemas = {record_name(cls): schema_of(cls) for cls in Lineage.records}
         self.collector = Collector(self, schemas)  # type: ignore[arg-type]
         self._join(node, **{COLLECTOR: self.collector})
+
+    def functions(self, log: Callable[[int, int, int, int], None]) -> list[NF]:
+        """A runtime's chain, the last of which is a ``Lineage``."""
+        return [Lineage(log)]
+
+    def check_event(self) -> None:
+        """Whatever must hold after every event besides."""
+
+    def check_over(self, *, flows_end: bool) -> None:
+        """The same of a run that is over."""
 
     # ---------------------------------------------------------------- the outside
 
@@ -232,6 +249,9 @@ class HeapCluster:
         if flow not in self.key_of:
             self._learn(flow, burst)
         self.history.flow_of.update(dict.fromkeys(marks, flow))
+        self._put_in(flow, burst)
+
+    def _put_in(self, flow: int, burst: Burst) -> None:
         number = self._entry_of.setdefault(flow, self.network.rng.randrange(len(self.switches)))
         entry = address(Kind.SWITCH_OUTSIDE, number, self.switches[switch_name(number)].node.life)
         cluster_frame.readdress(burst, target=entry, source=self._outside.address)
@@ -300,7 +320,7 @@ class HeapCluster:
         protected = {}
         for key in runtime.flows.replicator.protected_flows():
             state = self.state_of(runtime, key)
-            if state is not None:
+            if state is not None and state.count:
                 protected[self.flow_of_key[key]] = state.born, state.count
         released: dict[int, int] = {}
         for came in self.history.out:

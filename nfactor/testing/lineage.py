@@ -142,8 +142,9 @@ class Lineage(nf.NF):
         return nf.drop(0) if pkt.mark % DROP_EVERY == 0 else nf.FORWARD
 
     def flow_expires(self, flow: nf.Flow, fs: Any) -> None:
-        """Say what the last state was."""
-        flow.emit(Ended(born=fs.born, count=fs.count))
+        """Say what the last state was, if any packet came so far."""
+        if fs.count:
+            flow.emit(Ended(born=fs.born, count=fs.count))
 
 
 def read_tail(frame: bytes) -> tuple[int, int, int]:

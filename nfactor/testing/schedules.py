@@ -18,6 +18,7 @@ from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
 from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import copies_are_of_flows, flows_are_free, migrations_are_counted, neighbours_agree
 
 QUIET_S = 6.0
@@ -48,11 +49,13 @@ class Schedule:
     traffic_us: int = TRAFFIC_US
     """For so long there is traffic: shorter than it takes to see that somebody is dead, or longer than all that follows
     from it."""
-    keep_in_flight: bool = True
+    keep_messages: bool = True
+    keep_packets: bool = True
+    """Whether what a node had sent when it died arrives."""
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
     """Deliveries of messages (counted from the beginning of the traffic) before which a node dies; SENDER or RECEIVER:
-    the runtime that sends or receives that message, or the next one that a runtime does."""
+    the runtime that sends or receives that message, or the next one that is no sign of life."""
     pauses: list[tuple[int, str, int]] = attrs.Factory(list)
     """When, who, for how long."""
     broken: list[tuple[int, str, str]] = attrs.Factory(list)
@@ -61,11 +64,14 @@ class Schedule:
     """When nothing from one node reaches another, and for how long."""
     restart_after_us: dict[str, int] = attrs.Factory(dict)
     """Who of those that are killed begins again, and how long after."""
+    ports: int = 0
+    """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
+    block: int = 1
     port_loss: float = 0.0
     skew_s: float = 0.0
 
 
-SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts")
+SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat")
 
 
 def draw(scenario: str, seed: int) -> Schedule:
@@ -80,11 +86,11 @@ def draw(scenario: str, seed: int) -> Schedule:
         "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
         "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
         "restarts": ["strict", "strict", "strict-hold", "every=4", "none"],
+        "nat": ["strict", "strict", "strict-hold", "every=4", "none"],
     }
     schedule.mode = rng.choice(modes[scenario])
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
-    schedule.keep_in_flight = rng.random() < 0.7
-    schedule.flows_end = rng.random() < 0.2
+    schedule.keep_messages, schedule.keep_packets = rng.random() < 0.5, rng.random() < 0.7
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = ["switch-0"]
     if scenario in ("cluster", "restarts"):
@@ -95,7 +101,9 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, RECEIVER])))
+            schedule.kill_at.append(
+                (rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, SENDER, RECEIVER]))
+            )
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -103,8 +111,22 @@ def draw(scenario: str, seed: int) -> Schedule:
                 schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
     if scenario in ("migration", "replication", "cluster"):
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
-    schedule.flows_end = scenario != "restarts" and rng.random() < 0.15
+    schedule.flows_end = rng.random() < 0.15
+    if scenario == "nat":
+        _draw_nat(rng, schedule, names)
     return schedule
+
+
+def _draw_nat(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
+    schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
+    schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
+    schedule.flows_end = rng.random() < 0.5
+    for name in rng.sample([*runtimes, COORDINATOR], rng.choice([0, 1, 1, 2])):
+        schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+        if name == COORDINATOR or rng.random() < 0.5:
+            schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
+    if rng.random() < 0.4:
+        _draw_disturbances(rng, schedule, [*runtimes, "switch-0", COORDINATOR, OUTSIDE], runtimes)
 
 
 def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
@@ -117,7 +139,7 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         schedule.cuts.append((rng.randrange(schedule.traffic_us), a, b, length))
     for _ in range(rng.randint(0, 2)):
         length = rng.choice(
-            [500, 5_000, 300_000, 2_500_000] if schedule.scenario == "cluster" else [500, 5_000, 300_000]
+            [500, 5_000, 300_000, 2_500_000] if schedule.scenario in ("cluster", "nat") else [500, 5_000, 300_000]
         )
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
@@ -132,7 +154,8 @@ class Run:
         self.schedule = schedule
         self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
         outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
-        self.cluster = HeapCluster(
+        make = partial(NatCluster, ports=schedule.ports, block=schedule.block) if schedule.ports else HeapCluster
+        self.cluster = make(
             self.rng,
             runtimes=schedule.runtimes,
             switches=schedule.switches,
@@ -141,12 +164,14 @@ class Run:
             packet_step_s=0.2 if schedule.flows_end else 0.001,
         )
         self.network = self.cluster.network
-        self.network.keep_in_flight = schedule.keep_in_flight
+        self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
         self.network.before = self._before
         self.network.after = self._after
         self.first = self.network.delivered
         """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
+        self._seen: dict[str, tuple[int, ...]] = {}
+        """Of each runtime, how much there was in its table when it was last looked at."""
         self._killing = True
         self._to_kill = list(schedule.kill_at)
 
@@ -200,7 +225,7 @@ class Run:
         due = [death for death in self._to_kill if death[0] <= delivery.number - self.first]
         for death in due if self._killing else ():
             name = {SENDER: delivery.sender, RECEIVER: delivery.receiver}.get(death[1], death[1])
-            if name != death[1] and name not in self.cluster.runtimes:
+            if name != death[1] and (name not in self.cluster.runtimes or delivery.kind == "Heartbeat"):
                 continue  # the next one
             self._to_kill.remove(death)
             if self.network.nodes[name].alive:
@@ -215,8 +240,14 @@ class Run:
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
             member.ledger.counters()  # raises AccountingError
-        if node.name in cluster.runtimes:
-            self._check_one_owner()
+        runtime = cluster.runtimes.get(node.name)
+        if runtime is not None:
+            counts = runtime.engine.statistics()
+            changed = counts.packets, counts.created, counts.flows, counts.rows
+            if self._seen.get(node.name) != changed:  # else nothing came or went
+                self._seen[node.name] = changed
+                self._check_one_owner()
+                cluster.check_event()
 
     def _check_one_owner(self) -> None:
         """Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and
@@ -297,6 +328,8 @@ class Run:
         for runtime in cluster.living():
             for key in list(runtime.engine.keys()):
                 state = cluster.state_of(runtime, key)
+                if not state.count:
+                    continue  # no packet of it came so far
                 finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
         conditions = Conditions(
@@ -304,11 +337,12 @@ class Run:
             replicated=cluster.mode.replicates,
             lag_packets_max=cluster.mode.every_packets + 8,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
-            or not (schedule.keep_in_flight and self._serves),
+            or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
             overlapping=len(deaths) > 1,
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
+        cluster.check_over(flows_end=schedule.flows_end)
 
 
 def run(scenario: str, seed: int) -> None:

@@ -83,7 +83,12 @@ class Schedule:
         self._numbers[end] += 1
         name = (end, self.incarnations[end], self._numbers[end])
         filling = b"x" * self.random.randrange(self.plan.octets_max)
-        if self.links[end].send(b"%d:%d:%d:" % name + filling, self.now):
+        payload, link = b"%d:%d:%d:" % name + filling, self.links[end]
+        datagram = link.send_at_once(payload, self.now) if self.random.random() < 0.5 else None
+        if datagram is not None:
+            assert len(datagram) <= self.plan.mtu
+            self._carry(1 - end, datagram)
+        if datagram is not None or link.send(payload, self.now):
             self.taken[end].append(name)
         self._drain(end)
 

@@ -7,7 +7,20 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from nfactor.actors.frame import NOBODY, Frame, FrameError, Identity, build, expand, parse, tag_of
+from nfactor.actors.frame import (
+    NOBODY,
+    TAG_OCTETS,
+    Frame,
+    FrameError,
+    Identity,
+    build,
+    build_lone,
+    expand,
+    head_of,
+    parse,
+    parse_lone,
+    tag_of,
+)
 from nfactor.actors.link import Link
 from nfactor.actors.session import State
 
@@ -107,3 +120,51 @@ def test_a_peer_of_another_version_is_counted_as_such() -> None:
 def test_sequence_numbers_go_on_past_32_bits(near: int, offset: int) -> None:
     """The low half is enough to know the whole."""
     assert near + offset == expand((near + offset) & 0xFFFFFFFF, near)
+
+
+numbers = st.integers(0, 2**32 - 1)
+
+
+@given(st.integers(0, 3), st.binary(min_size=TAG_OCTETS, max_size=TAG_OCTETS), numbers, numbers, st.binary(max_size=60))
+def test_the_frame_that_most_are_is_the_same_octets_in_one_step(
+    lane: int, tag: bytes, seq: int, ack: int, octets: bytes
+) -> None:
+    frame = Frame(lane, False, NOBODY, NOBODY, seq, ack, 0, [(False, octets)], tag)
+    head = head_of(lane, tag)
+    assert build(frame) == build_lone(head, seq, ack, octets)
+    assert (seq, ack, octets) == parse_lone(head, build(frame))
+    assert frame == parse(build_lone(head, seq, ack, octets))
+
+
+@given(
+    st.binary(min_size=TAG_OCTETS, max_size=TAG_OCTETS),
+    st.lists(st.tuples(st.booleans(), st.binary(max_size=20)), max_size=3),
+    st.integers(0, 3),
+    st.integers(0, 100),
+)
+def test_every_other_frame_is_left_to_the_longer_way(
+    tag: bytes, segments: list[tuple[bool, bytes]], sack: int, cut: int
+) -> None:
+    """Several segments or none, half a message, a gap, a damaged or shortened one, another session."""
+    whole = build(Frame(1, False, NOBODY, NOBODY, 7, 9, sack, segments, tag))
+    is_lone = len(segments) == 1 and not segments[0][0] and not sack
+    assert is_lone == (parse_lone(head_of(1, tag), whole) is not None)
+    assert parse_lone(head_of(2, tag), whole) is None
+    assert (
+        parse_lone(
+            head_of(1, bytes(TAG_OCTETS - 1) + b"\x01"), build(Frame(1, False, NOBODY, NOBODY, 7, 9, 0, [], tag))
+        )
+        is None
+    )
+    assert parse_lone(head_of(1, tag), whole[: min(cut, len(whole) - 1)]) is None
+    damaged = bytearray(whole)
+    damaged[cut % len(whole)] ^= 1
+    assert parse_lone(head_of(1, tag), bytes(damaged)) is None
+
+
+def test_the_top_bit_of_a_length_is_no_length() -> None:
+    """A segment that goes on, and behind it just as many octets as the whole word says."""
+    head, tag = head_of(0, b"sixocs"), b"sixocs"
+    body = head + struct.pack("!IIH", 1, 2, 1 << 15 | 5) + bytes((1 << 15) + 5)
+    assert parse_lone(head, sealed(body)) is None
+    assert tag == parse(build_lone(head, 1, 2, b"x")).tag

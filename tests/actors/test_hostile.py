@@ -18,6 +18,7 @@ plausible = st.one_of(
     st.tuples(st.just(7), names, names, st.integers(), st.integers(), bodies, st.integers(0, 5), names),
     st.tuples(st.just(8), names, st.booleans()),
     st.tuples(st.just(9), names, names),
+    st.tuples(st.just(10), names, st.integers(0, 12), st.lists(st.integers(0, 3) | scalars, max_size=5)),
 )
 payloads = (envelopes | plausible).map(lambda array: pack(array)) | st.binary(max_size=60)
 
@@ -43,3 +44,7 @@ def test_what_is_no_message_is_counted() -> None:
     """Each part of what came; a proper message beside it is handled."""
     good = pack([0, "counter", None, [1, 5]])
     assert meet([good, good + b"\xc1", pack([99]), pack([0, "counter", None, [77, 1]]), pack(7)]) == 4
+    assert (
+        meet([pack([10, "counter", 1, [5, 5]]), pack([10, "counter", 77, [5]]), pack([10, "counter", 1, ["five"]])])
+        == 2
+    )

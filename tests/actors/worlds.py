@@ -46,14 +46,20 @@ class World:
 
 @asynccontextmanager
 async def two_nodes(
-    network: Network | None = None, limits: LinkLimits = LIMITS, asks_max: int = 100
+    network: Network | None = None,
+    limits: LinkLimits = LIMITS,
+    asks_max: int = 100,
+    messages: Messages = MESSAGES,
+    mtu: int = 1400,
 ) -> AsyncIterator[World]:
     """Nodes ``a`` and ``b`` on one network."""
     network = network or Network()
     watcher = Watcher()
     async with (
-        open_node("a", network.transport("a"), MESSAGES, limits=limits, asks_max=asks_max, instruments=[watcher]) as a,
-        open_node("b", network.transport("b"), MESSAGES, limits=limits) as b,
+        open_node(
+            "a", network.transport("a", mtu), messages, limits=limits, asks_max=asks_max, instruments=[watcher]
+        ) as a,
+        open_node("b", network.transport("b", mtu), messages, limits=limits) as b,
         open_supervisor(b) as supervisor,
     ):
         yield World(network, a, b, supervisor, watcher)

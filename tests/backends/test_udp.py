@@ -1,7 +1,8 @@
 """The UDP transport: the promises of every transport, actors over it, and junk from the network."""
 
 import socket
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,9 +10,9 @@ import trio
 
 from nfactor.actors import open_node, open_supervisor
 from nfactor.backends.udp import MTU_LOOPBACK, Address, UdpTransport, open_udp
-from nfactor.errors import CallerError
+from nfactor.errors import CallerError, RemoteError
 from nfactor.testing import check_transport
-from tests.actors.samples import MESSAGES, Add, Counter, Total
+from tests.actors.samples import MESSAGES, Add, Counter, Fail, Total
 
 ANY = ("127.0.0.1", 0)
 
@@ -46,6 +47,46 @@ def test_actors_talk_over_it(busy_poll_s: float) -> None:
                 assert Total(5001) == await counter.ask(Add(1), Total)
 
     trio.run(main)
+
+
+def test_who_polls_gets_the_answer_in_its_own_task() -> None:
+    """The other node runs in a thread of its own, for here nobody else runs meanwhile."""
+    book: dict[str, Address] = {}
+    stop: list[Callable[[], None]] = []
+
+    async def serve() -> None:
+        async with (
+            open_udp("right", ANY, book) as end,
+            open_node("right", end, MESSAGES, busy_poll_s=0.01) as node,
+            open_supervisor(node) as supervisor,
+        ):
+            await supervisor.start(Counter, name="counter")
+            with trio.move_on_after(20) as scope:
+                token = trio.lowlevel.current_trio_token()
+                stop.append(lambda: token.run_sync_soon(scope.cancel))
+                book["right"] = end.address
+                await trio.sleep_forever()
+
+    async def main() -> None:
+        async with open_udp("left", ANY, book) as end, open_node("left", end, MESSAGES, busy_poll_s=0.01) as node:
+            book["left"] = end.address
+            while "right" not in book:  # noqa: ASYNC110 - another thread makes it
+                await trio.sleep(0.01)
+            counter = node.ref("right", "counter")
+            with trio.fail_after(10):
+                for number in range(1, 501):
+                    assert Total(number) == await counter.ask(Add(1), Total)
+                with pytest.raises(RemoteError, match="why"):
+                    await counter.ask(Fail("why"))
+
+    server = threading.Thread(target=trio.run, args=(serve,), daemon=True)
+    server.start()
+    try:
+        trio.run(main)
+    finally:
+        for end in stop:
+            end()
+        server.join(20)
 
 
 def test_junk_is_counted_and_nothing_else() -> None:

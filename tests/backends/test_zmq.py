@@ -189,15 +189,40 @@ def test_junk_on_a_port_is_counted_and_nothing_else() -> None:
     async def main() -> None:
         async with two_ports() as (left, right):
             peer = left._book.ports[RIGHT]
-            left._push(peer, [b"\xff" * 30])
-            left._push(peer, [b"two", b"parts"])
+            left._push(peer, b"\xff" * 30)
+            left._senders[peer].send_multipart([b"two", b"parts"])
             burst = Burst.from_frames([RIGHT + LEFT + b"\x88\xb5good"])
             assert left.send(burst) == 1
             with trio.fail_after(10):
                 while (got := right.receive()) is None:
                     await right.wait_readable()
             assert got.frames() == burst.frames()
-            assert right.malformed == 2
+            assert right.malformed == 3, "each part is one"
+
+    trio.run(main)
+
+
+def test_junk_on_a_transport_is_counted_and_nothing_else() -> None:
+    """No octets, a name longer than the packet, a name that is none, a datagram over the MTU."""
+
+    async def main() -> None:
+        async with two_transports() as (left, right):
+            peer = left._book.nodes["right"]
+            for junk in (b"", b"\x05name", b"\x01\xff", b"\x04left" + bytes(right.mtu + 1)):
+                assert left._push(peer, junk)
+            assert left.send("right", b"good")
+            assert await _take(right, 1) == [b"good"]
+            assert right.malformed == 4
+
+    trio.run(main)
+
+
+def test_a_name_that_cannot_travel_is_refused() -> None:
+    async def main() -> None:
+        async with open_zmq(AddressBook()) as network:
+            for name in ("näme", "n" * 256):
+                with pytest.raises(CallerError, match="names of nodes are ASCII"):
+                    network.transport(name, LOCAL)
 
     trio.run(main)
 

@@ -47,7 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["replay"], "CAPTURE"),
         (["replay", "CAP", "--chain", "firewall,nonsense"], "'nonsense' is no network function"),
         (["replay", "CAP", "--chain", ""], "'' is no network function"),
-        (["replay", "CAP", "--chain", "firewall,nat"], "nat is not in this version yet"),
+        (["replay", "CAP", "--chain", "firewall,nat"], "nat needs rules"),
         (["replay", "CAP", "--chain", "monitor,monitor"], "stands twice"),
         (["replay", "CAP", "--chain", "no.such:Thing"], "cannot import 'no.such'"),
         (["replay", "CAP", "--chain", "json:JSONDecoder"], "no network function 'JSONDecoder'"),

@@ -9,6 +9,8 @@ from unittest import mock
 import attrs
 import numpy as np
 
+from nfactor.backends.base import Transport
+from nfactor.backends.faulty import FaultyTransport
 from nfactor.backends.memory import MemoryNetwork, open_memory_network
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import launcher, switch
@@ -142,6 +144,27 @@ def _collected(made: dict[str, list[Any]]) -> Any:
         yield
 
 
+def _plan(
+    runtimes: int,
+    switches: int,
+    functions: Callable[[], Sequence[NF]],
+    time_outs: TimeOuts,
+    replication: str,
+    engine: EngineKind,
+) -> ClusterPlan:
+    return ClusterPlan(
+        runtimes=runtimes,
+        switches=switches,
+        engine=lambda: open_engine(
+            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs, common_clock=True
+        ),
+        classifier=lambda: FlowClassifier("auto"),
+        records=tuple(cls for function in functions() for cls in function.records),
+        flows_max=1000,
+        replication=Mode.parse(replication),
+    )
+
+
 def run(
     frames: Sequence[bytes],
     *,
@@ -163,20 +186,12 @@ def run(
     data_latency_s: float = DATA_LATENCY_S,
     patches: AbstractContextManager[Any] | None = None,
     engine: EngineKind = "reference",
+    mistreated: float = 0.0,
 ) -> Run:
-    """Send the frames through a simulated cluster. ``look`` is called after each burst that went in."""
+    """Send the frames through a simulated cluster. ``look`` is called after each burst that went in. Of the datagrams
+    that carry messages, such a part is lost, doubled, reordered, or corrupted, each."""
     out = Out()
-    plan = ClusterPlan(
-        runtimes=runtimes,
-        switches=switches,
-        engine=lambda: open_engine(
-            engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs or TimeOuts(), common_clock=True
-        ),
-        classifier=lambda: FlowClassifier("auto"),
-        records=tuple(cls for function in functions() for cls in function.records),
-        flows_max=1000,
-        replication=Mode.parse(replication),
-    )
+    plan = _plan(runtimes, switches, functions, time_outs or TimeOuts(), replication, engine)
     chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
@@ -187,7 +202,7 @@ def run(
             control_latency_s=CONTROL_LATENCY_S,
             control_jitter_s=CONTROL_LATENCY_S,
         ) as network:
-            world, here = _World(network, queue_packets_max), Here()
+            world, here = _World(network, queue_packets_max, sim.random("faults"), mistreated), Here()
             with _collected(made), patches or nullcontext():
                 opened = open_cluster(
                     world,
@@ -211,9 +226,17 @@ def run(
 
 
 class _World(MemoryWorld):
-    def __init__(self, network: MemoryNetwork, queue_packets_max: int) -> None:
+    def __init__(self, network: MemoryNetwork, queue_packets_max: int, rng: random.Random, mistreated: float) -> None:
         super().__init__(network)
         self._queue_packets_max = queue_packets_max
+        self._rng = rng
+        self._part = mistreated
+
+    def transport(self, node: str) -> Transport:
+        part, transport = self._part, super().transport(node)
+        if not part:
+            return transport
+        return FaultyTransport(transport, rng=self._rng, loss=part, duplicate=part, corrupt=part, reorder=part)
 
     def port(self, node: str, address: bytes) -> Any:
         limit = self._queue_packets_max if node.startswith("runtime") else 4096

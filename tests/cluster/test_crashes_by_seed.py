@@ -49,6 +49,7 @@ def test_whatever_happens_only_what_is_listed_is_lost(seed: int) -> None:
         frames, functions=lambda: functions(seed), step_s=step_s, time_outs=TIME_OUTS, seed=seed, runtimes=runtimes,
         replication=mode, migrate_every=migrate_every, kill_at=kill_at, data_latency_s=data_latency_s,
         look=Inside.check_nodes, engine=rng.choice(["reference", "auto"]),
+        mistreated=rng.choice([0.0, 0.0, 0.02]), switches=rng.choice([1, 1, 2]),
     )  # fmt: skip
     (lost,) = crashed.outcome.lost.values()
     alone = run(

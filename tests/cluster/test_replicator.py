@@ -146,6 +146,8 @@ class World:
                 self.replicas[name] = Replica(ReplicaStore(self.engine.changes.copies))
         self.protected = {key: name for key, name in self.protected.items() if name in names}
         self.replicator.set_replicas(names, came)
+        while self.replicator.moves and names:
+            self.replicator.protect_more()
 
     def settle(self) -> None:
         for name in NAMES:

@@ -37,6 +37,8 @@ def parse(data: bytes) -> None:
             found = frame.parse(datagram)
         except frame.FrameError:
             continue
+        lone = frame.parse_lone(datagram[:7], datagram)
+        assert lone is None or (found.seq, found.ack, [(False, lone[2])]) == (lone[0], lone[1], found.segments)
         if not (datagram[0] & 8 and found.sack == 0):  # an empty bitmap is left out
             assert frame.build(found) == datagram
 
@@ -59,7 +61,8 @@ def open_envelopes(data: bytes) -> None:
     """Arrays, each of which is an envelope or a ProtocolError."""
     for array in envelope.each(data)[0]:
         with contextlib.suppress(ProtocolError):
-            envelope.checked(array)
+            for tell in MESSAGES.tells(envelope.checked(array)):
+                envelope.checked(tell)
 
 
 def decode(data: bytes) -> None:

@@ -37,7 +37,10 @@ LARGE = {
         attrs.evolve(TWO, packets=2, migrations=2, crash=False),
         (243316, 479651, 594),
     ),
-    "two of three are believed to die in a migration": (attrs.evolve(THREE, deaths=2, crash=False), (3968444, 7401081, 2907)),
+    "two of three are believed to die in a migration": (
+        attrs.evolve(THREE, deaths=2, crash=False),
+        (3968444, 7401081, 2907),
+    ),
 }
 STATES_MAX = 10_000_000
 

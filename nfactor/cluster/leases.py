@@ -1,0 +1,90 @@
+"""The leaser: leases numbers of pools to runtimes in blocks, ahead of need (DESIGN section 5).
+
+It runs on the coordinator's node, as a role of its own; the book is ``nfactor.protocols.leasing``'s. Nobody who is not
+in the view is believed: a runtime that was declared dead and does not know it may end flows that live elsewhere by now.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from nfactor.actors import handles
+from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.messages import Done, pack_u32, unpack_u32
+from nfactor.cluster.names import POOLS
+from nfactor.cluster.role import Later, Role
+from nfactor.cluster.view import View
+from nfactor.protocols.leasing import Holder, Journal, LeaseBook
+
+
+class Leases(Role):
+    """``journal`` outlives this node; ``view`` is that of ``Membership``, beside it. ``begins``: this is the first life
+    of the leaser. A later one whose journal is empty leases nothing: it may have been lost with all that it said."""
+
+    def __init__(self, view: View, journal: Journal, *, begins: bool) -> None:
+        self.view = view
+        self._may_lease = begins or any(True for _ in journal)
+        self.book = LeaseBook(journal)
+        self._early: list[tuple[object, Later]] = []
+        """Questions that came before it was known who is in the cluster."""
+        self._lives: dict[str, int] = {}
+        """Of nodes, as last heard."""
+        self.refused = 0
+        """Words of nodes that are not in the view, or of earlier lives of theirs."""
+
+    def stock(self, then: Callable[[], None]) -> None:
+        """The view is there. Call ``then`` when every runtime that lives has its first numbers, so that no packet comes
+        too early."""
+        early, self._early = self._early, []
+        for message, later in early:
+            later.answer(self.act(message))
+        waiting = set(self.view.names("runtime"))
+
+        def stocked(name: str, answer: Done | None) -> None:
+            waiting.discard(name)
+            if not waiting:
+                then()
+
+        for name in list(waiting):
+            self.ask(name, POOLS, BeStocked(), Done, partial(stocked, name))
+        if not waiting:
+            then()
+
+    def act(self, message: object) -> object:
+        """See ``Role``: while nobody is in the view, nothing can be said."""
+        if not self.view.term:
+            later = Later()
+            self._early.append((message, later))
+            return later
+        return super().act(message)
+
+    @handles(LeaseNumbers)
+    def lease(self, message: LeaseNumbers) -> NumbersLeased:
+        """A block."""
+        holder = Holder(message.node, message.life)
+        if not (self._believes(holder) and self._may_lease):
+            return NumbersLeased(b"")
+        numbers = self.book.lease(message.pool, message.size, message.block, holder, message.count)
+        return NumbersLeased(pack_u32(numbers))
+
+    @handles(ReturnNumbers)
+    def give_back(self, message: ReturnNumbers) -> Done:
+        """To their holder, or, if it is dead, for whoever comes next."""
+        giver = Holder(message.node, message.life)
+        if self._believes(giver):
+            numbers = unpack_u32(message.numbers).tolist()
+            pass_on = self.book.give_back(message.pool, giver, message.count, numbers, self._is_alive)
+            for holder, some in pass_on.items():
+                word = TakeNumbers(holder.life, message.pool, pack_u32(some))
+                self.ask(holder.node, POOLS, word, Done, lambda _: None)
+        return Done()
+
+    def _believes(self, who: Holder) -> bool:
+        known = self._lives.get(who.node, who.life)
+        if who.node not in self.view or who.life < known:
+            self.refused += 1
+            return False
+        self._lives[who.node] = who.life
+        return True
+
+    def _is_alive(self, holder: Holder) -> bool:
+        return holder.node in self.view and self._lives.get(holder.node, holder.life) == holder.life

@@ -1,0 +1,154 @@
+"""The pools of a runtime's network functions: filled ahead of need, and numbers of flows that have ended sent home.
+
+Everything happens between bursts: what NFs give back rests in the pool until this role comes by. Then it waits until
+all that was handed to replicas so far is stored (``Replicator.when_stored``), and only then is the number anybody's
+again. So no replica has a flow that has the number and could still come back to life when another flow takes it; and
+for the same reason nobody can give it back a second time.
+"""
+
+from functools import partial
+
+import attrs
+import numpy as np
+
+from nfactor.actors import handles
+from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.messages import Done, pack_u32, unpack_u32
+from nfactor.cluster.names import COORDINATOR, LEASES
+from nfactor.cluster.role import Later, Role
+from nfactor.cluster.view import View
+from nfactor.dataplane.nf import Pool
+from nfactor.protocols.leasing import NO_NUMBERS, Numbers
+
+LOOK_S, IDLE_LOOK_S = 0.01, 0.1
+"""How often pools are looked at from which numbers are taken; and while nothing happens."""
+ASK_AGAIN_S = 1.0
+"""When the leaser has nothing left, it is asked again after so long."""
+
+
+@attrs.define(eq=False)
+class _Stock:
+    """One pool, and what of it is this runtime's."""
+
+    pool: Pool
+    mine: set[int] = attrs.Factory(set)
+    seen_free: int = 0
+    leases: int = 0
+    asking: bool = False
+    ask_after_s: float = 0.0
+    is_stocked: bool = False
+    """Whether the leaser has answered at all."""
+    to_return: Numbers = NO_NUMBERS
+    """Others' numbers, whose flows have ended here."""
+    returns: int = 0
+    returning: bool = False
+    doubled: int = 0
+    """Numbers that were given back although they are free."""
+
+
+class Pools(Role):
+    """``flows`` is the flow table of this runtime, which has the chain."""
+
+    def __init__(self, flows: FlowTable, view: View) -> None:
+        self._flows = flows
+        self.view = view
+        self.stocks: dict[str, _Stock] = {}
+        self._waiting: list[Later] = []
+
+    def begin(self) -> None:
+        """Begin empty. Whoever has no pools has nothing to do."""
+        self.stocks = {name: _Stock(pool) for name, pool in self._flows.pools().items()}
+        for stock in self.stocks.values():
+            stock.pool.lease()
+        if self.stocks:
+            self.host.after(LOOK_S, self._look)
+
+    @handles(BeStocked)
+    def be_stocked(self, message: BeStocked) -> Later:
+        """There is a leaser now: ask it at once."""
+        later = Later()
+        self._waiting.append(later)
+        for name, stock in self.stocks.items():
+            self._ask_for_more(name, stock)
+        self._look_whether_stocked()
+        return later
+
+    def _look_whether_stocked(self) -> None:
+        if all(stock.is_stocked for stock in self.stocks.values()):
+            waiting, self._waiting = self._waiting, []
+            for later in waiting:
+                later.answer(Done())
+
+    def _look(self) -> None:
+        self._flows.settle()
+        before = [stock.seen_free for stock in self.stocks.values()]
+        for name, stock in self.stocks.items():
+            rested = stock.pool.collect()
+            if len(rested):
+                self._flows.replicator.catch_up()
+                self._flows.replicator.when_stored(partial(self._came_back, name, stock, rested))
+            if self.host.node in self.view:
+                self._ask_for_more(name, stock)
+            stock.seen_free = stock.pool.free - len(rested)
+        is_idle = before == [stock.seen_free for stock in self.stocks.values()]
+        self.host.after(IDLE_LOOK_S if is_idle else LOOK_S, self._look)
+
+    # ---------------------------------------------------------------- more
+
+    def _ask_for_more(self, name: str, stock: _Stock) -> None:
+        if 2 * stock.pool.free >= stock.pool.block or stock.asking or self.host.now() < stock.ask_after_s:
+            return
+        stock.asking, host, pool = True, self.host, stock.pool
+        question = LeaseNumbers(host.node, host.life, name, pool.size, pool.block, stock.leases + 1)
+        self.ask(COORDINATOR, LEASES, question, NumbersLeased, partial(self._leased, stock))
+
+    def _leased(self, stock: _Stock, answer: NumbersLeased | None) -> None:
+        assert answer is not None, "the coordinator is never declared dead"
+        stock.asking, stock.is_stocked = False, True
+        numbers = unpack_u32(answer.numbers)
+        if len(numbers):
+            stock.leases += 1
+            stock.mine.update(numbers.tolist())
+            self._put(stock, numbers)
+        else:
+            stock.ask_after_s = self.host.now() + ASK_AGAIN_S
+        self._look_whether_stocked()
+
+    # ---------------------------------------------------------------- back
+
+    def _came_back(self, name: str, stock: _Stock, numbers: Numbers) -> None:
+        """No flow has these any more, and none will."""
+        mine = np.array([number in stock.mine for number in numbers.tolist()], bool)
+        self._put(stock, numbers[mine])
+        stock.to_return = np.concatenate((stock.to_return, numbers[~mine]))
+        self._return(name, stock)
+
+    def _return(self, name: str, stock: _Stock) -> None:
+        """One word at a time, so that they arrive in order."""
+        if stock.returning or not len(stock.to_return):
+            return
+        numbers, stock.to_return = stock.to_return, NO_NUMBERS
+        stock.returning, stock.returns = True, stock.returns + 1
+        word = ReturnNumbers(self.host.node, self.host.life, name, stock.returns, pack_u32(numbers))
+        self.ask(COORDINATOR, LEASES, word, Done, partial(self._returned, name, stock))
+
+    def _returned(self, name: str, stock: _Stock, answer: Done | None) -> None:
+        stock.returning = False
+        self._return(name, stock)
+
+    @handles(TakeNumbers)
+    def take(self, message: TakeNumbers) -> Done:
+        """Flows that had some of ours have ended elsewhere."""
+        stock = self.stocks.get(message.pool)
+        if stock is not None and message.life == self.host.life:
+            numbers = unpack_u32(message.numbers)
+            self._put(stock, numbers[[number in stock.mine for number in numbers.tolist()]])
+        return Done()
+
+    def _put(self, stock: _Stock, numbers: Numbers) -> None:
+        """What is free already stays where it is: a second time is a mistake, and no second flow may come of it."""
+        self._flows.settle()
+        new = np.setdiff1d(numbers, stock.pool.free_numbers())
+        stock.doubled += len(numbers) - len(new)
+        stock.pool.put(numbers[np.isin(numbers, new)])

@@ -1,0 +1,133 @@
+"""A cluster on the event heap whose flows go out through a source NAT, to a server that answers.
+
+What comes out says which port each life of a flow had, and to whom answers went; what runtimes hold says which number
+is with which flow, after every event.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from nfactor.dataplane.chain import HEADER
+from nfactor.dataplane.nf import NF
+from nfactor.dataplane.state import schema_of
+from nfactor.functions.nat import Nat, NatRules, NatState, Outside
+from nfactor.packet.burst import Burst
+from nfactor.packet.cluster_frame import unwrap
+from nfactor.testing import packets
+from nfactor.testing.checkers import Violation
+from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.lineage import Lineage
+
+if TYPE_CHECKING:
+    from nfactor.dataplane.engine import EngineStatistics
+
+HOST, SERVER, NAT = "10.0.0.1", "10.9.0.2", "203.0.113.1"
+FIRST_PORT = 5000
+ANSWER_US = (50, 3_000)
+"""An answer takes this long, at least and at most."""
+_STATE = schema_of(NatState)
+_SOURCE, _PORTS = slice(26, 30), slice(34, 38)
+
+
+@attrs.frozen
+class Went:
+    """A packet that left through the NAT, from that port."""
+
+    port: int
+    flow: int
+    born: int
+
+
+class NatCluster(HeapCluster):
+    """``ports`` of an address outside, leased ``block`` at a time."""
+
+    def __init__(self, *args: Any, ports: int, block: int, **options: Any) -> None:
+        self._rules = NatRules(((0x0A000000, 0xFFFF0000),), (Outside(0xCB007101, FIRST_PORT, FIRST_PORT + ports - 1),))
+        self._block = block
+        self.went: list[Went] = []
+        """In the order in which they came out."""
+        self.answers: dict[int, Went] = {}
+        """By mark of an answer: what it answers."""
+        self._counts: list[tuple[str, EngineStatistics]] = []
+        super().__init__(*args, **options)
+
+    def functions(self, log: Callable[[int, int, int, int], None]) -> list[NF]:
+        """See ``HeapCluster``."""
+        return [Nat(self._rules, self._block), Lineage(log)]
+
+    # ---------------------------------------------------------------- the server
+
+    def _packets_out(self, burst: Burst) -> None:
+        before = len(self.history.out)
+        super()._packets_out(burst)
+        for came, octets in zip(self.history.out[before:], burst.frames(), strict=True):
+            start, _, _ = unwrap(memoryview(octets), 0, len(octets))
+            frame = octets[start:]
+            source, ports = ".".join(map(str, frame[_SOURCE])), frame[_PORTS]
+            source_port, target_port = int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big")
+            if source == NAT:
+                went = Went(source_port, self.history.flow_of[came.born], came.born)
+                self.went.append(went)
+                if self.network.rng.random() < 0.5:
+                    when = self.network.now_us + self.network.rng.randint(*ANSWER_US)
+                    self.network.at(when, partial(self._answer, went))
+            else:
+                self._check_answer(came.mark, came.born, target_port)
+
+    def _answer(self, went: Went) -> None:
+        mark = self._last_mark = self._last_mark + 1
+        self.answers[mark], self.history.flow_of[mark] = went, went.flow
+        burst = packets.burst_of([packets.udp(SERVER, 53, NAT, went.port, bytes(16))], first_mark=mark)
+        self._put_in(went.flow, attrs.evolve(burst, times=np.array([mark], np.int64) * self._step_ns))
+
+    # ---------------------------------------------------------------- judgement
+
+    def _check_answer(self, mark: int, born: int, port: int) -> None:
+        went = self.answers[mark]
+        if (went.born, 1000 + went.flow) != (born, port):
+            raise Violation(
+                f"(k) ports: the answer {mark} to port {went.port} of flow {went.flow} (born {went.born}) came to port "
+                f"{port}, to the flow that was born {born}"
+            )
+
+    def check_event(self) -> None:
+        """(k) No number is with two flows, wherever they are."""
+        living = self.living()
+        counts = [(runtime.node.name, runtime.engine.statistics()) for runtime in living]
+        if counts == self._counts:
+            return  # no flow has come, gone or had a packet since
+        self._counts = counts
+        holders: dict[int, str] = {}
+        for runtime in living:
+            keys = runtime.engine.keys()
+            for key, record in zip(keys, runtime.engine.copy(keys)[1], strict=True):
+                state = _STATE.unpack(record.tobytes(), HEADER.size)
+                if not state.number:
+                    continue
+                what = f"flow {self.flow_of_key.get(key)} at {runtime.node.name}"
+                if state.number in holders:
+                    raise Violation(f"(k) ports: number {state.number - 1} is with {holders[state.number]} and {what}")
+                holders[state.number] = what
+
+    def check_over(self, *, flows_end: bool) -> None:
+        """(k) A port that came out with one life of a flow never came out with an earlier one again; and where nothing
+        could be lost, every answer found who had asked."""
+        lives: dict[int, list[int]] = {}
+        for went in self.went:
+            seen = lives.setdefault(went.port, [])
+            if not seen or seen[-1] != went.born:
+                seen.append(went.born)
+        for port, seen in lives.items():
+            if len(set(seen)) != len(seen) or (len(seen) > 1 and not flows_end):
+                raise Violation(f"(k) ports: port {port} was with flows born {seen}, in that order")
+        history = self.history
+        safe = (self.mode.strict and len(history.deaths) < 2) or not history.deaths
+        if safe and not flows_end and not history.switch_deaths:
+            astray = [mark for reason, mark in history.dropped if mark in self.answers and reason.startswith("nat_")]
+            if astray:
+                went = self.answers[astray[0]]
+                raise Violation(f"(k) ports: answer {astray[0]} to port {went.port} did not find flow {went.flow}")

@@ -1,0 +1,82 @@
+"""Mutants made from the text of the protocols' machines: each condition inverted, each number that is raised left as it
+is. A machine that is right for a reason falls over when the reason is taken away."""
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.protocols.calls import Answerer, Caller
+from nfactor.protocols.migration import MigrationSource
+from nfactor.protocols.recovery import Recovery
+from nfactor.protocols.replication import Channel, Outstanding, ReplicaStore
+from tests.mutants.mutant import Mutant, every, patched
+
+MACHINES: tuple[tuple[type, tuple[str, ...], str], ...] = (
+    # machine, its methods (none: all that are plain), the scenario that is to catch it
+    (MigrationSource, (), "recovery"),
+    (Recovery, (), "recovery"),
+    (Caller, (), "cluster"),
+    (Answerer, (), "cluster"),
+    (Channel, (), "recovery"),
+    (Outstanding, (), "recovery"),
+    (ReplicaStore, (), "recovery"),
+    (Dispatcher, ("redirect", "claim", "forget", "abandon"), "cluster"),
+)
+OTHERWISE = {"MigrationSource.turned": "restarts", "ReplicaStore.look": "restarts"}
+"""What only another scenario uses."""
+RUNS = 30
+"""Schedules that are to catch each."""
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    for machine, names, scenario in MACHINES:
+        for name, method in list(vars(machine).items()):
+            if inspect.isfunction(method) and name != "__init__" and (not names or name in names):
+                place = f"{machine.__name__}.{name}"
+                runs = every(OTHERWISE.get(place, scenario), RUNS)
+                for what, mutant in _of(method):
+                    yield Mutant(f"{place}: {what}", partial(patched, machine, **{name: mutant}), runs)
+
+
+def _of(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    source = textwrap.dedent(inspect.getsource(method))
+    for number, place in enumerate(_places(ast.parse(source))):
+        tree = ast.parse(source)
+        _change(_places(tree)[number])
+        names: dict[str, Any] = {}
+        code = compile(ast.fix_missing_locations(tree), f"<mutant of {method.__qualname__}>", "exec")
+        exec(code, vars(sys.modules[method.__module__]), names)
+        yield _say(place), names[method.__name__]
+
+
+def _places(tree: ast.AST) -> list[ast.AST]:
+    """What can be changed: conditions, and sums with one."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp) or _raises(node)]
+
+
+def _raises(node: ast.AST) -> bool:
+    value = node.right if isinstance(node, ast.BinOp) else node.value if isinstance(node, ast.AugAssign) else None
+    if not isinstance(value, ast.Constant) or value.value != 1:
+        return False
+    return isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub)
+
+
+def _change(node: ast.AST) -> None:
+    if isinstance(node, ast.If | ast.IfExp):
+        node.test = ast.UnaryOp(ast.Not(), node.test)
+    elif isinstance(node, ast.BinOp):
+        node.right = ast.Constant(0)
+    elif isinstance(node, ast.AugAssign):
+        node.value = ast.Constant(0)
+
+
+def _say(node: ast.AST) -> str:
+    if isinstance(node, ast.If | ast.IfExp):
+        return f"if not ({ast.unparse(node.test)})"
+    return f"{ast.unparse(node)} without the 1"

@@ -1,0 +1,316 @@
+"""Faults in recovery, fencing and the end of flows, written one by one."""
+
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import numpy as np
+
+from nfactor.cluster.expiry import Expiry
+from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.membership import Membership
+from nfactor.cluster.messages import NotifyClusterCfg, PrepareFlows
+from nfactor.cluster.outside import Collector
+from nfactor.cluster.recovery_messages import StepTaken
+from nfactor.cluster.relay import Relay
+from nfactor.cluster.replica_table import ReplicaTable
+from nfactor.cluster.switch import VirtualSwitch
+from nfactor.cluster.view import View
+from nfactor.dataplane import dispatch
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.dataplane.engine import Status
+from nfactor.dataplane.reference import ReferenceEngine
+from nfactor.protocols import recovery
+from nfactor.protocols.recovery import Step
+from tests.mutants.mutant import Fault, Mutant, both, patched, writer
+
+MUTANTS: list[Mutant] = []
+written = writer(MUTANTS)
+
+
+@written("recovery", needed=1)
+def the_switch_passes_on_frames_of_the_dead() -> Fault:
+    """No fencing."""
+    admit = Relay.admit
+    return patched(Relay, admit=lambda self, runtimes: admit(self, {**self._known, **runtimes}))
+
+
+@written("recovery", needed=1)
+def the_outside_believes_the_dead() -> Fault:
+    """Outcomes that a dead replica told count, though it was said how far it had come."""
+    outcomes = Collector.outcomes
+
+    def mutant(self: Collector, message: Any) -> Any:
+        with patched(View, __contains__=lambda self, node: True):
+            return outcomes(self, message)
+
+    return patched(Collector, outcomes=mutant)
+
+
+@written("recovery", needed=1)
+def commits_of_the_dead_are_stored() -> Fault:
+    """What comes of a primary that is dead, after its copies were taken."""
+    store = ReplicaTable.store
+
+    def mutant(self: ReplicaTable, message: Any) -> None:
+        with patched(View, __contains__=lambda self, node: True):
+            store(self, message)
+
+    return patched(ReplicaTable, store=mutant)
+
+
+@written("recovery", needed=1)
+def replicas_claim_with_the_epoch_of_their_copy() -> Fault:
+    """It is not raised, so the switch refuses."""
+    claim_next = ReplicaTable._claim_next
+
+    def mutant(self: ReplicaTable, takeover: Any) -> None:
+        for batch in takeover.batches[:1]:
+            takeover.batches[0] = attrs.evolve(batch, epochs=batch.epochs - np.uint32(1))
+        claim_next(self, takeover)
+
+    return patched(ReplicaTable, _claim_next=mutant)
+
+
+@written("recovery", needed=1)
+def who_claims_does_not_hold() -> Fault:
+    """Packets that are quicker than the switch's answer find no flow."""
+    adopt, expect = FlowTable.adopt, FlowTable.expect
+
+    def later(self: FlowTable, claim: int, keys: Any, epochs: Any, records: Any) -> int:
+        expect(self, claim, self.host.node, keys, epochs)
+        return adopt(self, claim, keys, epochs, records)
+
+    def never(self: FlowTable, migration: int, source: str, keys: Any, epochs: Any) -> Any:
+        if source == self.host.node:
+            return np.zeros(len(keys), np.uint8)
+        return expect(self, migration, source, keys, epochs)
+
+    return patched(FlowTable, adopt=later, expect=never)
+
+
+def _order(*steps: Step) -> Fault:
+    """Recoveries go through their steps in that order; the beginning of the cluster, recovery 0, as ever."""
+    following = dict(pairwise(steps))
+    proceed = recovery.Recovery.proceed
+
+    def mutant(self: recovery.Recovery) -> Step:
+        if self.number == 0:
+            return proceed(self)
+        with patched(recovery, FOLLOWING=following):
+            return proceed(self)
+
+    return patched(recovery.Recovery, proceed=mutant)
+
+
+@written("recovery", needed=1)
+def the_switch_lets_go_before_replicas_claim() -> Fault:
+    """What is forgotten cannot be claimed."""
+    return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.CLOSING, Step.CLAIMING, Step.RETURNING, Step.OVER)
+
+
+@written("recovery", needed=1)
+def sources_take_back_before_replicas_claim() -> Fault:
+    """An old state in place of a newer one."""
+    return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.RETURNING, Step.CLAIMING, Step.CLOSING, Step.OVER)
+
+
+@written("recovery", needed=1)
+def replicas_claim_before_replicas_are_replaced() -> Fault:
+    """What is claimed has no replica for a while."""
+    return _order(Step.FENCING, Step.VIEWING, Step.CLAIMING, Step.REPLACING, Step.RETURNING, Step.CLOSING, Step.OVER)
+
+
+@written("recovery", needed=1)
+def the_dead_are_fenced_last() -> Fault:
+    """Replicas claim while frames of the dead still pass."""
+    start = Membership._start_step
+
+    def mutant(self: Membership, some: recovery.Recovery) -> None:
+        if some.number and some.step is Step.FENCING:
+            some.step = Step.VIEWING
+        start(self, some)
+
+    return both(
+        patched(Membership, _start_step=mutant),
+        _order(Step.VIEWING, Step.REPLACING, Step.CLAIMING, Step.RETURNING, Step.CLOSING, Step.FENCING, Step.OVER),
+    )
+
+
+@written("recovery", needed=1)
+def a_second_death_waits_for_the_first_recovery() -> Fault:
+    """It is neither fenced nor told; whoever waits for its answer waits on."""
+    declare = Membership._declare_dead
+
+    def mutant(self: Membership, name: str) -> None:
+        if self._recovery is None:
+            declare(self, name)
+
+    return patched(Membership, _declare_dead=mutant)
+
+
+@written("recovery", needed=1)
+def a_second_death_is_never_declared() -> Fault:
+    """While a recovery is under way nobody listens."""
+    over = Membership._over
+
+    def mutant(self: Membership, some: recovery.Recovery) -> None:
+        over(self, some)
+        if some.number:
+            self._watch = lambda: None  # type: ignore[method-assign]
+
+    return patched(Membership, _over=mutant)
+
+
+@written("recovery", needed=1)
+def who_took_over_does_not_finish_a_migration_of_the_dead() -> Fault:
+    """The target waits for states that only the replica has."""
+    claimed = ReplicaTable._claimed
+
+    def mutant(self: ReplicaTable, takeover: Any, claim: int, answer: Any) -> None:
+        statuses = bytes(Status.STALE if status == Status.EXISTS else status for status in answer.statuses)
+        claimed(self, takeover, claim, attrs.evolve(answer, statuses=statuses, owners=()))
+
+    return patched(ReplicaTable, _claimed=mutant)
+
+
+@written("recovery", needed=1)
+def a_step_is_over_before_the_migrations_to_the_dead_have_come_back() -> Fault:
+    """Whoever takes back says so at once."""
+
+    def mutant(self: Liaison, message: Any) -> Any:
+        for migration in list(self._migrations.values()):
+            if migration.target == message.node and not migration.machine.over:
+                self._carry_out(migration, migration.machine.died())
+        return StepTaken()
+
+    return patched(Liaison, take_back=mutant)
+
+
+@written("recovery", needed=1)
+def migrations_to_the_dead_do_not_come_back() -> Fault:
+    """What was on its way is on its way for ever."""
+    return patched(Liaison, take_back=lambda self, message: StepTaken())
+
+
+@written("recovery", needed=1)
+def flows_that_were_to_come_from_the_dead_are_waited_for_for_ever() -> Fault:
+    """Nobody lets go of them."""
+    return patched(FlowTable, recovery_over=lambda self, message: StepTaken())
+
+
+@written("recovery", needed=1)
+def a_dead_sources_flows_are_held() -> Fault:
+    """A question of the dead that comes late is answered as if it lived."""
+    prepare = FlowTable.prepare
+
+    def mutant(self: FlowTable, message: PrepareFlows) -> Any:
+        with patched(View, __contains__=lambda self, node: True):
+            return prepare(self, message)
+
+    return patched(FlowTable, prepare=mutant)
+
+
+@written("cluster", needed=1)
+def a_dead_sources_states_are_installed() -> Fault:
+    """Its replicas have claimed, and then it speaks."""
+    install = FlowTable.install
+
+    def mutant(self: FlowTable, message: Any) -> Any:
+        with patched(View, __contains__=lambda self, node: True):
+            return install(self, message)
+
+    return patched(FlowTable, install=mutant)
+
+
+@written("recovery", needed=1)
+def packets_of_flows_without_a_runtime_wait_for_ever() -> Fault:
+    """The switch keeps them after the flows have another owner."""
+    return patched(VirtualSwitch, _spread_orphans=lambda self: None)
+
+
+@written("recovery", needed=1)
+def packets_of_flows_without_a_runtime_go_on_in_the_wrong_order() -> Fault:
+    """The last burst first."""
+    spread = VirtualSwitch._spread_orphans
+
+    def mutant(self: VirtualSwitch) -> None:
+        self._orphans.reverse()
+        spread(self)
+
+    return patched(VirtualSwitch, _spread_orphans=mutant)
+
+
+@written("recovery", needed=1)
+def new_flows_go_to_the_dead() -> Fault:
+    """The switch spreads over those that there were."""
+    return patched(Dispatcher, set_runtimes=_add_runtimes)
+
+
+def _add_runtimes(self: Dispatcher, runtimes: list[int]) -> None:
+    self._runtimes = list(dict.fromkeys([*self._runtimes, *runtimes]))
+
+
+@written("recovery", needed=1)
+def flows_that_nobody_claimed_are_not_forgotten() -> Fault:
+    """Their packets go to the dead."""
+    return patched(Dispatcher, abandon=lambda self, owner: 0)
+
+
+@written("recovery", needed=1)
+def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
+    """It does not look whether the owner is the one that died."""
+    claim = Dispatcher.claim
+
+    def mutant(self: Dispatcher, keys: Any, epochs: Any, packets: Any, *, dead: int, claimer: int, now: float) -> Any:
+        for key, epoch in zip(keys, epochs.tolist(), strict=True):
+            if key in self._entries:
+                self._entries[key].owner = dead
+                self._entries[key].epoch = min(self._entries[key].epoch, epoch - 1)
+        return claim(self, keys, epochs, packets, dead=dead, claimer=claimer, now=now)
+
+    return patched(Dispatcher, claim=mutant)
+
+
+@written("cluster", needed=1)
+def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
+    """Who was declared dead is back."""
+    take = View.take
+
+    def mutant(self: View, message: NotifyClusterCfg) -> bool:
+        self.term = min(self.term, message.term - 1)
+        return take(self, message)
+
+    return patched(View, take=mutant)
+
+
+@written("replication", needed=1)
+def a_flow_is_forgotten_without_counting_its_packets() -> Fault:
+    """The switch lets a flow end while packets are on their way to it."""
+    return patched(dispatch, _seen_all=lambda entry, count, now: True)
+
+
+@written("replication", needed=1)
+def a_flow_ends_though_packets_came_since_it_was_asked_about() -> Fault:
+    """They are the key's next life."""
+    expire = ReferenceEngine.expire
+    return patched(ReferenceEngine, expire=lambda self, keys, packets=None: expire(self, keys, None))
+
+
+@written("replication", needed=1)
+def a_flow_that_may_not_end_stays_pinned() -> Fault:
+    """It neither ends nor moves any more."""
+    answered = Expiry._answered
+
+    def mutant(self: Expiry, *what: Any) -> None:
+        with patched(type(self._engine), unpin=lambda self, keys, epochs=None: None):
+            answered(self, *what)
+
+    return patched(Expiry, _answered=mutant)
+
+
+@written("replication", needed=1)
+def a_flow_that_just_moved_is_forgotten() -> Fault:
+    """Its tombstone stands where its next life may begin."""
+    return patched(dispatch, REMEMBER_S=0.0)
