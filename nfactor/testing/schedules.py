@@ -320,7 +320,8 @@ class Run:
             migrations_are_counted(self.cluster, all_move=not self.schedule.flows_end)
             if not (self.schedule.broken or self.schedule.cuts):
                 copies_are_of_flows(self.cluster)
-        flows_are_free(self.cluster)
+        if self._serves:  # else flows that have just arrived wait until they have a replica
+            flows_are_free(self.cluster)
 
     def _check_history(self) -> None:
         cluster, schedule = self.cluster, self.schedule
