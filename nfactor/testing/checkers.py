@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, DROP_EVERY, Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History, Processed, following
 
 ON_THE_WAY_US = 5_000
 """What a node had sent before it died is outside by then."""
@@ -98,8 +98,8 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
-        told_at_once = bool(history.deaths) and not conditions.strict
-        included_came_out(history, chains, told_at_once=told_at_once)
+        certain = conditions.strict or not history.deaths
+        included_came_out(history, chains, certain=certain)
 
 
 def at_most_once(history: History) -> None:
@@ -231,14 +231,18 @@ def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
         raise Violation(f"(a) conservation: {len(missing)} packets are nowhere, the first is {missing[0]}")
 
 
-def included_came_out(history: History, chains: Mapping[int, list[int]], *, told_at_once: bool) -> None:
-    """(e) The other way round: what a surviving state includes has come out, or was dropped. ``told_at_once``:
-    without replication that holds them, a drop is told by whoever dropped the packet, and may die with it."""
+def included_came_out(history: History, chains: Mapping[int, list[int]], *, certain: bool) -> None:
+    """(e) The other way round: what a surviving state includes has come out, or was dropped; and what it has told was
+    heard. Not ``certain``: without replication that holds them, drops and records are told by whoever processed the
+    packet, and may die with it."""
     seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
+    told = {step.mark for _, step in history.records}
     for flow, chain in chains.items():
         for number, mark in enumerate(chain, 1):
-            if mark not in seen and not (told_at_once and mark % DROP_EVERY == 0):
+            lost = mark not in seen and (certain or mark % DROP_EVERY != 0)
+            if lost or (certain and number % EMIT_EVERY == 0 and mark not in told):
+                what = "packet" if lost else "the record of packet"
                 raise Violation(
-                    f"(e) output commit: the state of flow {flow} includes packet {mark} (number {number}), which "
+                    f"(e) output commit: the state of flow {flow} includes {what} {mark} (number {number}), which "
                     "never came out"
                 )

@@ -4,6 +4,7 @@ A run has three parts: traffic with migrations and faults in it; quiet, in which
 each flow, which has to come out. Everything is drawn from the seed, so that a seed is a whole run.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -27,7 +28,11 @@ section 7)."""
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""
 SENDER, RECEIVER = "sender", "receiver"
-"""In place of a name: who dies in the middle of a step, before another hears of it or when it would itself."""
+STEPS = (
+    *("PrepareFlows", "RedirectFlows", "InstallFlows", "FlowsInstalled", "FlowStatuses", "ForgetReplicas"),
+    *("StoreCommit", "CommitsStored", "Outcomes", "SetReplicas", "ClaimFlows", "FlowsClaimed", "TakeBack", "StepTaken"),
+)
+"""Messages at which it matters most who dies: before another hears of a step, or before it does itself."""
 DEADLY_US = 1_000_000
 """Who is silent for longer than this may be declared dead."""
 TRAFFIC_US = 30_000
@@ -54,8 +59,10 @@ class Schedule:
     """Whether what a node had sent when it died arrives."""
     flows_end: bool = False
     kill_at: list[tuple[int, str]] = attrs.Factory(list)
-    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies; SENDER or RECEIVER:
-    the runtime that sends or receives that message, or the next one that is no sign of life."""
+    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies."""
+    kill_in: list[tuple[str, int, str]] = attrs.Factory(list)
+    """Steps in the middle of which a runtime dies: the kind of a message, how many of them go before, and whether it is
+    their SENDER or RECEIVER."""
     pauses: list[tuple[int, str, int]] = attrs.Factory(list)
     """When, who, for how long."""
     broken: list[tuple[int, str, str]] = attrs.Factory(list)
@@ -101,9 +108,10 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster"):
         deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
         for name in rng.sample(names, deaths):
-            schedule.kill_at.append(
-                (rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice([name, SENDER, SENDER, RECEIVER]))
-            )
+            if rng.random() < 0.3:
+                schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
+            else:
+                schedule.kill_in.append((rng.choice(STEPS), rng.randint(0, 7), rng.choice([SENDER, RECEIVER])))
     if scenario == "restarts":
         for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
@@ -173,7 +181,7 @@ class Run:
         self._seen: dict[str, tuple[int, ...]] = {}
         """Of each runtime, how much there was in its table when it was last looked at."""
         self._killing = True
-        self._to_kill = list(schedule.kill_at)
+        self._steps: Counter[tuple[str, int, str]] = Counter()
 
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
@@ -222,17 +230,21 @@ class Run:
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
     def _before(self, delivery: Delivery) -> None:
-        due = [death for death in self._to_kill if death[0] <= delivery.number - self.first]
-        for death in due if self._killing else ():
-            name = {SENDER: delivery.sender, RECEIVER: delivery.receiver}.get(death[1], death[1])
-            if name != death[1] and (name not in self.cluster.runtimes or delivery.kind == "Heartbeat"):
-                continue  # the next one
-            self._to_kill.remove(death)
-            if self.network.nodes[name].alive:
+        if not self._killing:
+            return
+        for at, name in self.schedule.kill_at:
+            if delivery.number - self.first == at and self.network.nodes[name].alive:
                 self.cluster.kill(name)
                 if name in self.schedule.restart_after_us:
                     when = self.network.now_us + self.schedule.restart_after_us[name]
                     self.network.at(when, partial(self.cluster.restart, name))
+        for step in self.schedule.kill_in:
+            kind, before, who = step
+            name = delivery.sender if who == SENDER else delivery.receiver
+            if kind == delivery.kind and name in self.cluster.runtimes:
+                self._steps[step] += 1
+                if self._steps[step] == before + 1:
+                    self.cluster.kill(name)
 
     def _after(self, node: HeapNode) -> None:
         """(a) and (d), after every event."""

@@ -29,15 +29,18 @@ EXPLORED = {
     "two runtimes, and the dead one lives on": (attrs.evolve(TWO, crash=False, packets=2), (74029, 141491, 247)),
 }
 LARGE = {
-    "there and back": (attrs.evolve(THREE, migrations=2), (501089, 959591, 232)),
-    "two packets, and the dead live on": (Bounds(crash=False), (0, 0, 0)),
-    "two of three die in a migration": (attrs.evolve(THREE, deaths=2), (0, 0, 0)),
-    "three packets": (Bounds(packets=3), (0, 0, 0)),
+    "there and back": (attrs.evolve(THREE, migrations=2), (565126, 1096469, 243)),
+    "two packets, and the dead live on": (Bounds(crash=False), (952675, 1778015, 574)),
+    "two of three die in a migration": (attrs.evolve(THREE, deaths=2), (681038, 1682045, 406)),
+    "three packets": (Bounds(packets=3), (2633925, 5105880, 995)),
     "two runtimes, there and back, and the dead one lives on": (
         attrs.evolve(TWO, packets=2, migrations=2, crash=False),
         (243316, 479651, 594),
     ),
-    "two of three are believed to die in a migration": (attrs.evolve(THREE, deaths=2, crash=False), (0, 0, 0)),
+    "two of three are believed to die in a migration": (
+        attrs.evolve(THREE, deaths=2, crash=False),
+        (3968444, 7401081, 2907),
+    ),
 }
 STATES_MAX = 10_000_000
 

@@ -137,12 +137,12 @@ class World:
             if inbox == self._empty:
                 continue
             hurried, arrivals = self._arrivals(place, state[place], inbox, more_deaths)
-            after = [
-                (action, self._after(state, place, node, rest, letters)) for action, node, rest, letters in arrivals
-            ]
             if hurried:
-                return after
-            found += after
+                found.clear()
+            for action, node, rest, letters in arrivals:
+                found.append((action, self._after(state, place, node, rest, letters)))
+            if hurried:
+                return found
         found += self._of_itself(state, fate)
         return found
 
