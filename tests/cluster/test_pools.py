@@ -131,22 +131,13 @@ def _lease_what_the_dead_had(self: Leases, node: str) -> None:
             book.free.append(number)
 
 
-def _do_not_wait(self: pools.Pools) -> None:
-    for name, stock in self.stocks.items():
-        self._came_back(name, stock, stock.pool.collect())
-        self._ask_for_more(name, stock)
-    self.host.after(pools.LOOK_S, self._look)
-
-
 FAULTS: dict[str, tuple[Any, str, Any]] = {
     "every runtime owns all numbers": (pools.Pools, "begin", _own_everything),
     "what the dead had is leased again": (Leases, "_forget_node", _lease_what_the_dead_had),
-    "numbers do not rest until ends are stored": (pools.Pools, "_look", _do_not_wait),
 }
 SCHEDULES = {
     "every runtime owns all numbers": 5,
     "what the dead had is leased again": 400,
-    "numbers do not rest until ends are stored": 400,
 }
 
 
