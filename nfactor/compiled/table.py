@@ -4,7 +4,8 @@ The index is an open-addressed table of words, each the hash of a key and the nu
 full, so that a look-up ends soon. It grows by a second, larger one, into which a bounded number of entries move with
 every packet; until all have moved, both are looked at. Rows never move. The hash depends on secrets of the process:
 whoever crafts flows cannot know which fall into one place (Black et al., "UMAC", CRYPTO 1999: NH, here with folded
-products).
+products; then mixed, for keys that differ in one word alone are multiples of one secret number, and an unlucky one
+makes them neighbours).
 
 Rows are chained by age; free ones by ``COLD_NEWER``.
 """
@@ -63,6 +64,8 @@ from nfactor.compiled.machine import (
 
 MOVED: Final = 0xFFFF_FFFF
 """An entry of the old index that is in the new one now."""
+_ODD: Final = 0xD6E8_FEB8_6659_FD93 - (1 << 64)
+"""Any odd multiplier of many bits."""
 _LOW: Final = 0xFFFF_FFFF
 _WORDS: Final = 6
 _GONE: Final = 3
@@ -75,6 +78,7 @@ def hash_of(cx: int, key: int) -> int:
     h = fold_product(ld_i64(key) ^ ld_fixed(cx + SECRETS), ld_i64(key + 8) ^ ld_fixed(cx + SECRETS + 8))
     h ^= fold_product(ld_i64(key + 16) ^ ld_fixed(cx + SECRETS + 16), ld_i64(key + 24) ^ ld_fixed(cx + SECRETS + 24))
     h ^= fold_product(ld_i64(key + 32) ^ ld_fixed(cx + SECRETS + 32), ld_i64(key + 40) ^ ld_fixed(cx + SECRETS + 40))
+    h = (h ^ lshr(h, 32)) * _ODD
     return (h ^ lshr(h, 32)) & _LOW
 
 
