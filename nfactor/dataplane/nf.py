@@ -99,6 +99,10 @@ class NF:
     """Names for ``drop(0)``, ``drop(1)`` …, which are counted as ``NAME_REASON``."""
     records: ClassVar[tuple[type, ...]] = ()
     """The ``@record`` classes that it emits."""
+    together: ClassVar[str] = ""
+    """The field of ``State``, an unsigned number, that says which flows belong together: those in which it is the same,
+    and not 0, migrate as one (the subflows of an MPTCP connection by its token, FTP's data by its control
+    connection)."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
