@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from nfactor.cli.options import ReplayOptions
-from nfactor.cluster.launcher import ClusterPlan
 from nfactor.cluster.membership import DEAD_AFTER_S
+from nfactor.cluster.plan import ClusterPlan
 from nfactor.compiled.engines import open_engine
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
@@ -42,6 +42,8 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         flows_max=options.flows_max,
         replication=options.replication,
+        domains=options.domains,
+        launches=options.launch,
         threaded=options.threaded,
         dead_after_s=BUSY_DEAD_AFTER_S if patient else DEAD_AFTER_S,
     )

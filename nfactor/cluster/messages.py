@@ -24,6 +24,8 @@ class Member:
     """MAC of the port through which runtimes and switches reach it."""
     index: int
     """Its number among its kind."""
+    domain: str = ""
+    """What it may fail together with (a host, a rack): replicas are chosen in others where there are any."""
 
 
 @message(tag=11, system=True)

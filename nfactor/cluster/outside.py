@@ -7,7 +7,7 @@ and at the end it knows that nothing is left. What a dead node held it learns by
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -20,7 +20,7 @@ from nfactor.cluster.addresses import outside_of
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, Member, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.outcome_messages import Outcomes
-from nfactor.cluster.recovery_messages import KnownState, NodeRecovered, ReadState
+from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
@@ -94,6 +94,8 @@ class Outside:
         """Nodes that were killed and whose losses are not known yet."""
         self._open: set[int] | None = set() if remember else None
         self._paused = False
+        self.launch: Callable[[int, str], None] = lambda index, domain: None
+        """Starts the runtime of that number, in that failure domain, unless it has."""
         self.records: Counter[str] = Counter()
         """Records received, by node."""
 
@@ -264,6 +266,12 @@ class Collector(Role):
     def migration_ended(self, message: MigrationEnded) -> Done:
         """The coordinator passes it on."""
         self._outside.happened(message)
+        return Done()
+
+    @handles(LaunchRuntime)
+    def launch(self, message: LaunchRuntime) -> Done:
+        """The membership wants another runtime."""
+        self._outside.launch(message.index, message.domain)
         return Done()
 
     @handles(NodeRecovered)

@@ -278,14 +278,17 @@ class Replicator:
         self._unstored -= len(commit.burst)
         self._outstanding.done(commit.piece)
 
-    def set_replicas(self, replicas: Sequence[str], released: dict[str, Watermark]) -> None:
-        """Replicate to these from now on. ``released`` says how far those came that are not among them any more."""
+    def set_replicas(
+        self, replicas: Sequence[str], released: dict[str, Watermark], *, apart: Sequence[str] = ()
+    ) -> None:
+        """Replicate to these from now on, what is new to those ``apart`` if there are any. ``released`` says how far
+        those came that are not among them any more."""
         for replica in replicas:
             self._channels.setdefault(replica, Channel())
         left: list[Commit] = []
         for replica in [replica for replica in self._channels if replica not in replicas]:
             left += self._lose(replica, released.get(replica, Watermark()))
-        dealt = self._deal.change(replicas)
+        dealt = self._deal.change(replicas, apart)
         if self._deal.replicas:
             self._move(dealt, [*self._taken_home(), *left])
             if self._exposure.goes_on and not self._without_copies:

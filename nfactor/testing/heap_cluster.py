@@ -5,6 +5,7 @@ The roles are the ones that run on trio; only their surroundings are others. Wha
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -35,6 +36,7 @@ from nfactor.cluster.names import (
 )
 from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.outside import Collector
+from nfactor.cluster.plan import runtime_member, switch_member
 from nfactor.cluster.pools import Pools
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replica_table import ReplicaTable
@@ -61,6 +63,8 @@ from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, Lineag
 
 FLOWS_MAX = 64
 """Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
+LAUNCH_US = 20_000
+"""So long it takes to start a runtime."""
 
 
 @attrs.frozen
@@ -99,7 +103,11 @@ class HeapCluster:
         switches: int = 1,
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
+        domains: Sequence[str] = (),
+        launches: bool = False,
     ) -> None:
+        """``domains``: failure domains of the runtimes, in order; all are in one if there are none. ``launches``: one
+        that the coordinator asks for begins ``LAUNCH_US`` later."""
         self.network = HeapNetwork(rng)
         self.history = History()
         self.mode = mode
@@ -117,9 +125,11 @@ class HeapCluster:
         self.recovered: list[NodeRecovered] = []
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
+        self.domains = {number: (*domains, "")[min(number, len(domains))] for number in range(runtimes)}
+        self._launches = launches
         self._members = (
-            *(Member(switch_name(n), "switch", address(Kind.SWITCH_INSIDE, n), n) for n in range(switches)),
-            *(Member(runtime_name(n), "runtime", address(Kind.RUNTIME, n), n) for n in range(runtimes)),
+            *(switch_member(n, 1) for n in range(switches)),
+            *(runtime_member(n, 1, self.domains[n]) for n in range(runtimes)),
         )
         for number in range(switches):
             self._start_switch(number)
@@ -164,7 +174,7 @@ class HeapCluster:
         dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
         outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number, node.life))
         inside = self._port(node, address(Kind.SWITCH_INSIDE, number, node.life))
-        next_hop, member = address(Kind.OUTSIDE, 0), Member(name, "switch", inside.address, number)
+        next_hop, member = address(Kind.OUTSIDE, 0), switch_member(number, node.life)
         again = member if node.life > 1 else None
         role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=next_hop, observed=True, again=again)
         outside.take, inside.take = role.packets_in, role.packets_out
@@ -189,8 +199,8 @@ class HeapCluster:
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        own = Member(name, "runtime", port.address, number)
-        liaison = Liaison(own, flows, replicas, view, joins=node.life > 1)
+        own = runtime_member(number, node.life, self.domains[number])
+        liaison = Liaison(own, flows, replicas, view, joins=self.ready)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:
@@ -215,6 +225,7 @@ class HeapCluster:
             observed=True,
             ready=lambda: leases.stock(ready),
             again=again,
+            launches=self._launches,
         )
         self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership, LEASES: leases})
         self.membership, self.coordinator = membership, coordinator
@@ -266,6 +277,12 @@ class HeapCluster:
     def _packets_out(self, burst: Burst) -> None:
         for mark, frame in zip(burst.marks.tolist(), burst.frames(), strict=True):
             self.history.out.append(Came(self.network.now_us, mark, *read_tail(frame)))
+
+    def launch(self, index: int, domain: str) -> None:
+        """See ``Outside``."""
+        if index not in self.domains:
+            self.domains[index] = domain
+            self.network.at(self.network.now_us + LAUNCH_US, partial(self._start_runtime, index))
 
     def take_view(self, members: Sequence[Member]) -> None:
         """See ``Outside``: packets go to the present life of a switch, as soon as there is one."""

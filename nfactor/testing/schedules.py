@@ -71,6 +71,10 @@ class Schedule:
     """When nothing from one node reaches another, and for how long."""
     restart_after_us: dict[str, int] = attrs.Factory(dict)
     """Who of those that are killed begins again, and how long after."""
+    domains: tuple[str, ...] = ()
+    """Failure domains of the runtimes, in order."""
+    launches: bool = False
+    """Runtimes are started where too few are left."""
     ports: int = 0
     """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
     block: int = 1
@@ -170,6 +174,8 @@ class Run:
             mode=Mode.parse(schedule.mode),
             time_outs=outs,
             packet_step_s=0.2 if schedule.flows_end else 0.001,
+            domains=schedule.domains,
+            launches=schedule.launches,
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
@@ -352,10 +358,15 @@ class Run:
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
-            overlapping=len(deaths) > 1,
+            overlapping=len({self._failure(death.node) for death in deaths}) > 1,
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
         cluster.check_over(flows_end=schedule.flows_end)
+
+    def _failure(self, node: str) -> str:
+        """What failed when that runtime did: its domain, where there are others."""
+        domain = self.cluster.domains[self.cluster.runtimes[node].number]
+        return domain if len({*self.cluster.domains.values()}) > 1 else node
 
 
 def run(scenario: str, seed: int) -> None:

@@ -95,7 +95,7 @@ def test_whole_groups_are_chosen_of_free_flows_and_as_many_as_were_asked_for(
 def test_both_engines_say_the_same_of_flows_and_pin_the_same() -> None:
     twins = Twins(lambda: [Naming(), SamePort()])
     twins.process(burst_of([frame(1, 7), frame(2, 0), frame(3, 7, 999), frame(4, 9, 999), frame(5, 0)]))
-    keys, values, free = twins.do("belonging")
+    keys, values, _ = twins.do("belonging")
     assert [[7, 1001], [0, 1002], [7, 999], [9, 999], [0, 1005]] == values.tolist()
     assert [0, 1, 0, 0, 4] == together.groups_of(values).tolist()
     epochs, statuses = twins.do("pin", keys[1:2])
