@@ -15,6 +15,7 @@ import numpy as np
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.exposure import Exposure
+from nfactor.cluster.lag import Lag
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
@@ -22,7 +23,7 @@ from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
 from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
+from nfactor.packet.burst import Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
@@ -80,9 +81,7 @@ class Replicator:
         """Flows that are to go to another replica."""
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
-        self._lagging: list[Rows] = []
-        """Flows whose state at the replica lags behind, under ``every``."""
-        self._lag = 0
+        self._lag = Lag(mode.every_packets)
         self._unstored = 0
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
@@ -102,7 +101,8 @@ class Replicator:
         emitted."""
         if not self._mode.strict:
             if self._mode.kind is Kind.EVERY:
-                self._follow(rows)
+                if self._lag.add(rows):
+                    self.catch_up()
                 if not self._deal.replicas:
                     self._exposure.count(_going(codes))
             self._egress.at_once(self._engine.reasons, burst, codes, emitted)
@@ -176,21 +176,11 @@ class Replicator:
         self._exposure.count(_going(commit.codes))
         self._egress.at_once(self._engine.reasons, commit.burst, commit.codes, commit.emitted)
 
-    def _follow(self, rows: Rows) -> None:
-        """Under ``every``: send states once enough packets have changed them."""
-        self._lagging.append(rows)
-        self._lag += len(rows)
-        if self._lag >= self._mode.every_packets:
-            self.catch_up()
-
     def catch_up(self) -> None:
-        """Send every state that lags behind."""
-        lagging, self._lagging, self._lag = self._lagging, [], 0
-        if not (lagging and self._deal.replicas):
-            return
-        rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
-        for start in range(0, len(rows), BURST_PACKETS_MAX):
-            self._follow_up(rows[start : start + BURST_PACKETS_MAX])
+        """Send every state that lags behind, under ``every``."""
+        for rows in self._lag.take():
+            if self._deal.replicas:
+                self._follow_up(rows)
 
     def _follow_up(self, rows: Rows) -> None:
         """Send what has changed in those rows."""
@@ -375,8 +365,7 @@ class Replicator:
         """Flows here whose state a replica is known to have."""
         if not self._deal.replicas:
             return []
-        waiting = [commit.whole for channel in self._channels.values() for commit in channel]
-        unprotected = set(joined([self._changes.unasked(), *waiting]))
+        unprotected = set(self._unstored_keys())
         return [key for key in list(self._engine.keys()) if key not in unprotected]
 
     def unprotected_flows(self) -> int:
@@ -384,8 +373,11 @@ class Replicator:
         whole in a commit that is not known to be stored."""
         if not self._deal.replicas:
             return self._engine.statistics().flows
+        return int(self._changes.here(self._unstored_keys()).sum())
+
+    def _unstored_keys(self) -> FlowKeys:
         waiting = [commit.whole for channel in self._channels.values() for commit in channel]
-        return int(self._changes.here(joined([self._changes.unasked(), *waiting])).sum())
+        return joined([self._changes.unasked(), *waiting])
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""
