@@ -177,10 +177,6 @@ class Link:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
-        lone = parse_lone(self._head_in, datagram) if self._state is State.OPEN else None
-        if lone is not None:
-            self._receive_lone(*lone, now)
-            return
         try:
             frame = parse(datagram)
         except FrameError as error:
@@ -201,18 +197,22 @@ class Link:
         if self._state is State.OPEN and Effect.TAKE in effects and not frame.opening:
             self._peer_knows = True
 
-    def _receive_lone(self, seq: int, ack: int, octets: bytes, now: float) -> None:
-        """The same for the frame that most are."""
-        outbox, inbox = self._outbox, self._inbox
+    def receive_at_once(self, datagram: bytes, now: float) -> bytes | None:
+        """Take a datagram as ``receive`` does, and give the message that ``take`` would: what most datagrams are, in
+        one step. None: it was not taken, use both."""
+        lone = parse_lone(self._head_in, datagram) if self._state is State.OPEN and not self._arrived else None
+        if lone is None:
+            return None
+        seq, ack, octets = lone
+        if not self._inbox.receive_next(seq, octets):
+            return None
+        outbox = self._outbox
         self._peer_knows, self._heard_at = True, now
         if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
             self._progress_at = now
-        if not inbox.receive_next(seq, octets):
-            self._take_segments(expand(seq, inbox.expected), [(False, octets)], now)
-            return
         self._owe_acknowledgement(now)
         self._counts["delivered"] += 1
-        self._arrived.append(octets)
+        return octets
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is

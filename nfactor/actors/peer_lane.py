@@ -300,10 +300,14 @@ class PeerLane:
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of this lane."""
         link = self.link
-        link.receive(datagram, now)
-        self._sessions_ended()
-        for payload in link.take():
-            self.arrivals.open(payload)
+        message = link.receive_at_once(datagram, now)
+        if message is not None:
+            self.arrivals.open(message)
+        else:
+            link.receive(datagram, now)
+            self._sessions_ended()
+            for payload in link.take():
+                self.arrivals.open(payload)
         if not self._is_marked:
             if link.is_due or (self.out.queue and link.has_window):
                 self.mark()
