@@ -42,10 +42,23 @@ class Arrivals:
     def open(self, payload: bytes) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
-        self.is_alone = len(arrays) == 1
-        self._open_all(arrays)
-        self.is_alone = False
+        if len(arrays) == 1:
+            self.is_alone = True
+            if not self._opened_plainly(arrays[0]):
+                self._open_all(arrays)
+            self.is_alone = False
+        else:
+            self._open_all(arrays)
         self.undecodable += not is_whole
+
+    def _opened_plainly(self, array: Any) -> bool:
+        """It was an answer or a question, as most are; False: the longer way says what it is."""
+        if type(array) is not list or not self._node.is_plain:
+            return False
+        size = len(array)
+        if size == _REPLY:
+            return self._replied_plainly(*array)
+        return size == _PLAIN_ASK and self._asked_plainly(*array)
 
     def _open_all(self, arrays: list[Any]) -> None:
         """Take what a message of the link holds. What is plain, and that is the most, takes the shorter way; tells to
@@ -79,9 +92,7 @@ class Arrivals:
                 self._offer(cell, run)
                 run = []
             name = None
-            if size == _REPLY and self._replied_plainly(*array):
-                continue
-            if size == _PLAIN_ASK and self._asked_plainly(*array):
+            if size and self._opened_plainly(array):
                 continue
             try:
                 self._open(envelope.checked(array))

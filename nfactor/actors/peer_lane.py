@@ -300,15 +300,24 @@ class PeerLane:
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of this lane."""
         link = self.link
-        message = link.receive_at_once(datagram, now)
-        if message is not None:
-            self.arrivals.open(message)
-        else:
-            link.receive(datagram, now)
-            self._sessions_ended()
-            for payload in link.take():
-                self.arrivals.open(payload)
+        link.receive(datagram, now)
+        self._sessions_ended()
+        for payload in link.take():
+            self.arrivals.open(payload)
+        self._has_received(now)
+
+    def receive_at_once(self, datagram: bytes, now: float) -> bool:
+        """The same in one step, for what most datagrams are; False: it was not taken."""
+        message = self.link.receive_at_once(datagram, now)
+        if message is None:
+            return False
+        self.arrivals.open(message)
+        self._has_received(now)
+        return True
+
+    def _has_received(self, now: float) -> None:
         if not self._is_marked:
+            link = self.link
             if link.is_due or (self.out.queue and link.has_window):
                 self.mark()
             elif self.due_at > now + self._soonest_s:
