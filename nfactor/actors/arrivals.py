@@ -31,22 +31,22 @@ class Arrivals:
         self._node = lane.node
         self.questions: dict[int, RemoteAsker] = {}
         """Questions of this peer that are not answered."""
-        self.is_alone = False
-        """What is being opened came by itself: its answer has nothing to travel with."""
+        self.alone_at: float | None = None
+        """When what is being opened came, if it came by itself: then its answer has nothing to travel with."""
         self.received = 0
         """Messages for actors here."""
         self.late_replies = 0
         self.questions_withdrawn = 0
         self.undecodable = 0
 
-    def open(self, payload: bytes) -> None:
+    def open(self, payload: bytes, now: float) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
         if len(arrays) == 1:
-            self.is_alone = True
+            self.alone_at = now
             if not self._opened_plainly(arrays[0]):
                 self._open_all(arrays)
-            self.is_alone = False
+            self.alone_at = None
         else:
             self._open_all(arrays)
         self.undecodable += not is_whole
