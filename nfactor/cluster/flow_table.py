@@ -310,7 +310,7 @@ class FlowTable(Role, ActorTable[None]):
     def set_replicas(self, message: SetReplicas) -> Done:
         """Where the flows of this runtime are replicated from now on."""
         if message.term >= self.view.term:
-            self.replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+            self.replicator.set_replicas(message.replicas, watermarks(message, self._port.address))
             self._clock.replicas_changed()
         return Done()
 
