@@ -121,8 +121,8 @@ class HeapPort(Port):
 
 
 class HeapNetwork:
-    """``before`` is called before each message is handled, ``arrived`` before each burst is (from where, to where), and
-    ``after`` behind each event that a node handled."""
+    """``before`` is called before each message is handled, ``behind`` when it has been, ``arrived`` before each burst
+    is (from where, to where), and ``after`` behind each event that a node handled."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -147,6 +147,7 @@ class HeapNetwork:
         self.in_flight = 0
         """Packets on their way between ports."""
         self.before: Callable[[Delivery], None] = lambda delivery: None
+        self.behind: Callable[[Delivery], None] = lambda delivery: None
         self.arrived: Callable[[str, str, Burst], None] = lambda sender, receiver, burst: None
         self.after: Callable[[HeapNode], None] = lambda node: None
 
@@ -173,7 +174,8 @@ class HeapNetwork:
             node.backlog.append(action)
         elif node.alive:
             action()
-            node.settle()
+            if node.alive:  # it may have died of what it did
+                node.settle()
             self.after(node)
 
     # ---------------------------------------------------------------- faults
@@ -213,18 +215,28 @@ class HeapNetwork:
             if target is None or self._sessions[pair] != session or way in self.cuts:
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
-                self.run_on(target, lambda: self._handle(way, target, actor, octets))
+                self.run_on(target, lambda: self._handle(way, session, target, actor, octets))
 
         self.at(arrives, arrive)
 
-    def _handle(self, way: tuple[str, str], node: HeapNode, actor: str, octets: bytes) -> None:
+    def _handle(self, way: tuple[str, str], session: int, node: HeapNode, actor: str, octets: bytes) -> None:
         message: Any = MESSAGES.decode(octets)
         body = getattr(message, "body", None)
         inner = message if body is None else MESSAGES.decode(body)
-        self.before(Delivery(self.delivered, *way, type(inner).__name__))
+        delivery = Delivery(self.delivered, *way, type(inner).__name__)
+        self.before(delivery)
         self.delivered += 1
-        sent = self.keep_messages or self.nodes[way[0]].alive  # ``before`` may have been the death of its sender
-        if sent and node.alive and actor in node.roles:
+        if node.paused:
+            node.backlog.append(lambda: self._act(node, actor, message))
+            return
+        # ``before`` may have been the death of its sender, or the end of the session
+        sent = self.keep_messages or self.nodes[way[0]].alive
+        if sent and self._sessions[frozenset(way)] == session:
+            self._act(node, actor, message)
+        self.behind(delivery)
+
+    def _act(self, node: HeapNode, actor: str, message: Any) -> None:
+        if node.alive and actor in node.roles:
             node.roles[actor].act(message)
 
     # ---------------------------------------------------------------- packets

@@ -14,7 +14,6 @@ import numpy as np
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
-from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
@@ -58,6 +57,7 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
+from nfactor.testing.reluctant import ReluctantFlowTable
 
 FLOWS_MAX = 64
 """Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
@@ -70,7 +70,7 @@ class Runtime:
     number: int
     node: HeapNode
     engine: ReferenceEngine
-    flows: FlowTable
+    flows: ReluctantFlowTable
     replicas: ReplicaTable
     liaison: Liaison
     ledger: Ledger
@@ -99,11 +99,14 @@ class HeapCluster:
         switches: int = 1,
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
+        reluctant: float = 0.0,
     ) -> None:
         self.network = HeapNetwork(rng)
         self.history = History()
         self.mode = mode
         self._time_outs = time_outs
+        self._reluctant = reluctant
+        """The part of flows that a target of a migration refuses."""
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
@@ -187,7 +190,7 @@ class HeapCluster:
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        flows = FlowTable(engine, port, ledger, egress, self.mode, view)
+        flows = ReluctantFlowTable(self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         own = Member(name, "runtime", port.address, number)
         liaison = Liaison(own, flows, replicas, view, joins=node.life > 1)

@@ -2,7 +2,8 @@
 
 from random import Random
 
-from nfactor.cluster.names import OUTSIDE
+from nfactor.cluster.messages import Migrating, SetMigrationTarget
+from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
@@ -19,6 +20,11 @@ def run(cluster: HeapCluster, seconds: float) -> None:
 def begin_again(cluster: HeapCluster, name: str) -> None:
     cluster.kill(name)
     cluster.restart(name)
+
+
+def move(cluster: HeapCluster, source: str, target: str) -> None:
+    order = SetMigrationTarget(target, 1)
+    cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
 
 def owner_of(cluster: HeapCluster, flow: int) -> str:
@@ -67,3 +73,27 @@ def test_how_far_a_replica_had_come_with_a_primarys_earlier_life_says_nothing_of
     assert at_the_new_one, "it had a packet"
     told = {mark for _, mark in cluster.history.dropped}
     assert set(at_the_new_one) <= {came.mark for came in cluster.history.out} | told
+
+
+def test_a_lost_flow_that_had_been_turned_to_another_runtime_begins_there_as_its_switch_knows_it() -> None:
+    """Its source died with the state on its way. It began anew in the first epoch, the switch knew of a later one, and
+    refused whatever it was asked about the flow from then on: it could neither move nor be claimed."""
+    cluster = cluster_of(2, "none")
+    cluster.feed(0, 3)
+    run(cluster, 0.1)
+
+    def kill_source(delivery: Delivery) -> None:
+        if delivery.kind == "InstallFlows":
+            cluster.kill("runtime-0")
+
+    cluster.network.before, cluster.network.keep_messages = kill_source, False
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 2.0)
+    cluster.network.before = lambda delivery: None
+    assert "runtime-1" == owner_of(cluster, 0), "it is there before it has any packet, so that its end can come"
+    cluster.restart("runtime-0")
+    run(cluster, 1.0)
+    cluster.feed(0)
+    move(cluster, "runtime-1", "runtime-0")
+    run(cluster, 0.1)
+    assert "runtime-0" == owner_of(cluster, 0)
