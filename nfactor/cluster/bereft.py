@@ -2,7 +2,8 @@
 
 The switch has them as ours, in the epoch that they were to come with. Were they just let go of, the next packet would
 begin a flow of the first epoch, which nobody could move or claim, as every order for it would be older than what the
-switch knows; and where no packet came, the switch would have them for ever.
+switch knows; and where no packet came, the switch would have them for ever. (A switch that has begun again since may
+have them elsewhere: then what waits for them here is not to be processed.)
 """
 
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from nfactor.packet.flow_key import FlowKeys
 
 
 class Bereft:
-    """``ask`` as in ``Role``; ``settle`` is called before the engine is touched, ``adopted`` with flows that began."""
+    """``ask`` as in ``Role``; ``settle`` is called before the engine is touched, ``adopted`` with flows that began, and
+    then ``drain``."""
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class Bereft:
         view: View,
         ask: Callable[..., None],
         settle: Callable[[], None],
+        drain: Callable[[], object],
         adopted: Callable[[FlowKeys], None],
     ) -> None:
         self._engine = engine
@@ -37,6 +40,7 @@ class Bereft:
         self._view = view
         self._ask = ask
         self._settle = settle
+        self._drain = drain
         self._adopted = adopted
 
     def begin_anew(self, node: str, source: str, then: Callable[[], None]) -> None:
@@ -58,17 +62,19 @@ class Bereft:
         def found(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
             ours = unpack_statuses(answer.statuses) == Status.OK
+            self._settle()
+            self._holding.lose(keys.where(~ours))
             self._begin(keys.where(ours), epochs[ours])
             self._ask_next(node, questions, then)
 
         self._ask(switch, LIAISON, FindTurned(node, keys.octets(), pack_u32(epochs)), FlowStatuses, found)
 
     def _begin(self, keys: FlowKeys, epochs: Epochs) -> None:
-        self._settle()
         chain = self._engine.chain
         fresh = b"".join(chain.pack(_NEW, chain.new_states()) for _ in range(len(keys)))
         records = np.frombuffer(fresh, np.uint8).reshape(len(keys), chain.record_size)
         self._adopted(where_ok(keys, self._engine.install(keys, epochs, records)))
+        self._drain()
 
 
 _NEW = FlowHeader(last_ns=0, epoch=0, packets=0, initiator=0, closing=0)

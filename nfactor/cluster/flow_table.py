@@ -105,7 +105,9 @@ class FlowTable(Role, ActorTable[None]):
             marker=self._marker_arrived, threaded=self._threaded,
         )  # fmt: skip
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
-        self._bereft = Bereft(self._engine, self._holding, self.view, self.ask, self.settle, self.replicator.adopt)
+        self._bereft = Bereft(
+            self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
+        )
         self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:

@@ -85,6 +85,20 @@ class Holding:
         for number in [number for number, (other, _) in self._flows.items() if other == source]:
             self.give_up(number)
 
+    def lose(self, keys: FlowKeys) -> None:
+        """These, which are held, are neither here nor coming: what waits for them came from a switch that has begun
+        again since, and knows better now."""
+        lost, follows = set(keys), self._engine.follows
+        self._engine.follows = True
+        for burst in list(self.take()):
+            self._engine.process(burst)  # all of it is held: this says only whose it is
+            whose = self._engine.changes.keys_of(self._engine.touched)
+            gone, rest = split(burst, np.array([key in lost for key in whose], bool))
+            self._ledger.drop("fenced", gone)
+            self.keep(rest)
+        self._engine.follows = follows
+        self._engine.release(keys)
+
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
         room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)

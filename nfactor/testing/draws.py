@@ -5,7 +5,7 @@ comes in gatherings of a few milliseconds around orders to migrate, and most fau
 a protocol, known by the kind of its message, and strike there, some of them together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from random import Random
 
@@ -22,8 +22,10 @@ TRAFFIC_US = 30_000
 LONG_TRAFFIC_US = 2_500_000
 GATHERING_US = 2_500
 """Packets that come together do within so long."""
+ROUND_US = 1_700_000
+"""A death is seen and made good for within so long; then there may be another one."""
 
-MOVING = ("PrepareFlows", "RedirectFlows", "InstallFlows", "FlowsInstalled", "FlowStatuses", "SetMigrationTarget")
+MOVING = ("PrepareFlows", "RedirectFlows", "InstallFlows", "FlowsInstalled", "FlowStatuses")
 STORING = ("StoreCommit", "StoreCommit", "CommitsStored", "Outcomes", "ForgetReplicas")
 MENDING = ("NotifyClusterCfg", "SetReplicas", "Recover", "ClaimFlows", "FlowsClaimed", "FinishFlows", "TakeBack",
            "StepTaken", "RecoveryOver", "Witness", "ViewTaken")  # fmt: skip
@@ -39,6 +41,7 @@ class What(Enum):
     DIE_BEHIND = "it dies when the message has been handled"
     LOSE = "the session between the two ends, which loses the message and what else is on its way"
     CUT = "nothing more comes from the sender to the receiver for a while"
+    FADE = "the same, and then the sender dies"
     SLEEP = "a runtime does nothing for a while, and hears everything later"
     STIR = "packets come, and flows set out from the sender to the receiver"
 
@@ -54,7 +57,11 @@ class Deed:
     who: str = SENDER
     """SENDER, RECEIVER or the name of a node."""
     length_us: int = 0
-    """Of a cut or a sleep; after a death, when the node begins again (0: a runtime never does)."""
+    """Of a cut or a sleep."""
+    round: int = 0
+    """Messages are counted from the beginning of that round on."""
+    again_us: int = 0
+    """So long after its death the node begins again (0: a runtime never does)."""
 
 
 @attrs.define
@@ -72,6 +79,8 @@ class Schedule:
     traffic_us: int = TRAFFIC_US
     """For so long there is traffic: shorter than it takes to see that somebody is dead, or longer than all that follows
     from it."""
+    rounds: int = 1
+    """So often traffic begins, ``ROUND_US`` apart."""
     gatherings: int = 0
     """Around so many moments packets come, and flows set out; 0: at any time."""
     keep_messages: bool = True
@@ -97,16 +106,12 @@ class Schedule:
     port_loss: float = 0.0
     skew_s: float = 0.0
 
-    @property
-    def loses_packets(self) -> bool:
-        """Whether a port may lose some."""
-        return self.port_loss > 0
-
 
 SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat")
 _MODES = ("strict", "strict", "strict-hold", "every=4", "none")
 _REPLICATED = ("strict", "strict", "strict-hold", "every=4")
 _SHORT_US, _DEADLY_US = (500, 5_000, 300_000), 2_500_000
+_FADING_US = (200, 1_000, 5_000)
 _AGAIN_US = (200, 3_000, 50_000, 1_500_000)
 
 
@@ -119,12 +124,15 @@ def draw(scenario: str, seed: int) -> Schedule:
     schedule.mode = rng.choice({"migration": ("none",), "replication": _REPLICATED}.get(scenario, _MODES))
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 3)
     schedule.gatherings = rng.choice([0, 3, 6, 10])
-    schedule.keep_messages, schedule.keep_packets = rng.random() < 0.5, rng.random() < 0.7
+    schedule.keep_messages, schedule.keep_packets = rng.random() < 0.4, rng.random() < 0.7
     schedule.switches = rng.choice([1, 1, 2]) if scenario != "nat" else 1
     schedule.reluctant = rng.choice([0.0, 0.0, 0.0, 0.3, 1.0])
-    schedule.flows_end = rng.random() < {"nat": 0.5, "replication": 0.4}.get(scenario, 0.15)
-    if scenario in ("recovery", "cluster", "restarts", "nat"):
+    schedule.flows_end = rng.random() < {"nat": 0.5, "replication": 0.4, "migration": 0.3}.get(scenario, 0.15)
+    if scenario in ("recovery", "cluster", "restarts"):
+        schedule.rounds = rng.choice([1, 1, 2, 3])
+    if scenario in ("recovery", "cluster", "restarts", "nat") and schedule.rounds == 1:
         schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
+    schedule.bursts, schedule.migrations = schedule.bursts * schedule.rounds, schedule.migrations * schedule.rounds
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = [f"switch-{number}" for number in range(schedule.switches)]
     _DRAWN[scenario](rng, schedule, names, switches)
@@ -133,44 +141,47 @@ def draw(scenario: str, seed: int) -> Schedule:
 
 def _draw_migration(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     for _ in range(rng.randint(0, 3)):
-        _draw_trouble(rng, schedule, (*MOVING, *ENDING))
+        schedule.deeds += _trouble(rng, (*MOVING, *ENDING))
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
 
 
 def _draw_replication(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     for _ in range(rng.randint(0, 3)):
-        _draw_trouble(rng, schedule, (*STORING, *MOVING, *ENDING))
+        schedule.deeds += _trouble(rng, (*STORING, *MOVING, *ENDING))
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
 
 
 def _draw_recovery(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
-    _draw_deaths(rng, schedule, names)
-    for _ in range(rng.choice([0, 0, 1, 2])):
-        _draw_trouble(rng, schedule, (*MOVING, *STORING, *MENDING))
+    for number in range(schedule.rounds):
+        schedule.deeds += _deaths(rng, schedule, names, number)
+        for _ in range(rng.choice([0, 0, 1, 2])):
+            schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING), number)
 
 
 def _draw_cluster(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
-    _draw_deaths(rng, schedule, names)
-    for _ in range(rng.choice([0, 1, 2])):
-        _draw_trouble(rng, schedule, (*MOVING, *STORING, *MENDING, *ENDING))
+    for number in range(schedule.rounds):
+        schedule.deeds += _deaths(rng, schedule, names, number)
+        for _ in range(rng.choice([0, 1, 2])):
+            schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING, *ENDING), number)
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
 
 
 def _draw_restarts(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     everybody = [*names, *switches, *switches, COORDINATOR, COORDINATOR]
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         for name in rng.sample(everybody, rng.choice([1, 1, 2, 3])):
             schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
             if not name.startswith("runtime") or rng.random() < 0.7:
                 schedule.restart_after_us[name] = rng.choice(_AGAIN_US)
-    for _ in range(0 if schedule.kill_at else rng.choice([1, 1, 2])):
-        kinds = (*MOVING, *STORING, *MENDING, *BEGINNING)
-        kind, before = _draw_step(rng, kinds)
-        schedule.deeds.append(_death(rng, kind, before, rng.choice([SENDER, RECEIVER, *everybody]), again=0.7))
-        if rng.random() < 0.5:
-            schedule.deeds.append(Deed(kind, before, What.LOSE))
-    if rng.random() < 0.3:
-        _draw_trouble(rng, schedule, (*MOVING, *STORING, *MENDING, *BEGINNING))
+    for number in range(schedule.rounds):
+        for _ in range(rng.choice([1, 1, 2])):
+            kind, before = _step(rng, (*MOVING, *STORING, *MENDING, *BEGINNING))
+            who = rng.choice([SENDER, RECEIVER, *everybody])
+            schedule.deeds.append(_death(rng, kind, before, who, number, again=0.7))
+            if rng.random() < 0.5:
+                schedule.deeds.append(Deed(kind, before, What.LOSE, round=number))
+        if rng.random() < 0.3:
+            schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING, *BEGINNING), number)
 
 
 def _draw_nat(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
@@ -193,41 +204,41 @@ _DRAWN = {
 }
 
 
-def _draw_step(rng: Random, kinds: Sequence[str]) -> tuple[str, int]:
-    return rng.choice(kinds), rng.choice([0, 0, 0, 1, 1, 2, 3, 5])
+def _step(rng: Random, kinds: Sequence[str]) -> tuple[str, int]:
+    return rng.choice(kinds), rng.choice([0, 0, 1, 1, 2, 3, 5])
 
 
-def _draw_deaths(rng: Random, schedule: Schedule, names: list[str]) -> None:
-    """One or two runtimes die, or are thought to; the second of them perhaps while the first is made good for."""
-    sleeps = rng.random() < 0.25
-    if sleeps or rng.random() < 0.85:
-        kind, before = _draw_step(rng, (*MOVING, *STORING))
-        who = rng.choice([SENDER, RECEIVER])
-        if sleeps:
-            schedule.deeds.append(Deed(kind, before, What.SLEEP, who, _DEADLY_US))
-        else:
-            schedule.deeds.append(_death(rng, kind, before, who))
+def _deaths(rng: Random, schedule: Schedule, names: list[str], number: int) -> Iterator[Deed]:
+    """In one round one or two runtimes die, or are thought to; the second of them perhaps while the first is made good
+    for."""
+    again = 0.0 if schedule.rounds == 1 else 0.6
+    if rng.random() < 0.25:
+        kind, before = _step(rng, (*MOVING, *STORING, "SetMigrationTarget"))
+        yield Deed(kind, before, What.SLEEP, rng.choice([SENDER, RECEIVER]), _DEADLY_US, number)
     else:
-        schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), rng.choice(names)))
+        kind, before = _step(rng, (*MOVING, *STORING))
+        yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER]), number, again=again)
     if schedule.runtimes > 2 and rng.random() < 0.35:
-        kind, before = _draw_step(rng, rng.choice([MENDING, MENDING, (*MOVING, *STORING)]))
-        schedule.deeds.append(_death(rng, kind, before, rng.choice([SENDER, RECEIVER, *names])))
+        kind, before = _step(rng, rng.choice([MENDING, MENDING, (*MOVING, *STORING)]))
+        yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER, *names]), number, again=again)
     for _ in range(rng.choice([0, 1, 2])):
-        schedule.deeds.append(Deed(*_draw_step(rng, MENDING), What.STIR))
+        yield Deed(*_step(rng, MENDING), What.STIR, round=number)
 
 
-def _death(rng: Random, kind: str, before: int, who: str, *, again: float = 0.0) -> Deed:
-    length_us = rng.choice(_AGAIN_US) if rng.random() < again else 0
-    return Deed(kind, before, rng.choice([What.DIE, What.DIE_BEHIND]), who, length_us)
+def _death(rng: Random, kind: str, before: int, who: str, number: int, *, again: float) -> Deed:
+    again_us = rng.choice(_AGAIN_US) if rng.random() < again else 0
+    if rng.random() < 0.4:
+        return Deed(kind, before, What.FADE, SENDER, rng.choice(_FADING_US), number, again_us)
+    return Deed(kind, before, rng.choice([What.DIE, What.DIE_BEHIND]), who, 0, number, again_us)
 
 
-def _draw_trouble(rng: Random, schedule: Schedule, kinds: Sequence[str]) -> None:
+def _trouble(rng: Random, kinds: Sequence[str], number: int = 0) -> Iterator[Deed]:
     """Something at a step that kills nobody."""
-    kind, before = _draw_step(rng, kinds)
+    kind, before = _step(rng, kinds)
     what = rng.choice([What.LOSE, What.LOSE, What.CUT, What.SLEEP, What.STIR])
-    schedule.deeds.append(Deed(kind, before, what, rng.choice([SENDER, RECEIVER]), rng.choice(_SHORT_US)))
+    yield Deed(kind, before, what, rng.choice([SENDER, RECEIVER]), rng.choice(_SHORT_US), number)
     if rng.random() < 0.3:
-        schedule.deeds.append(Deed(kind, before, What.STIR))
+        yield Deed(kind, before, What.STIR, round=number)
 
 
 def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:

@@ -212,7 +212,7 @@ class HeapNetwork:
         target = self.nodes.get(receiver)
 
         def arrive() -> None:
-            if target is None or self._sessions[pair] != session or way in self.cuts:
+            if target is None or not self._passes(way, session):
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
                 self.run_on(target, lambda: self._handle(way, session, target, actor, octets))
@@ -230,10 +230,12 @@ class HeapNetwork:
             node.backlog.append(lambda: self._act(node, actor, message))
             return
         # ``before`` may have been the death of its sender, or the end of the session
-        sent = self.keep_messages or self.nodes[way[0]].alive
-        if sent and self._sessions[frozenset(way)] == session:
+        if (self.keep_messages or self.nodes[way[0]].alive) and self._passes(way, session):
             self._act(node, actor, message)
         self.behind(delivery)
+
+    def _passes(self, way: tuple[str, str], session: int) -> bool:
+        return self._sessions[frozenset(way)] == session and way not in self.cuts
 
     def _act(self, node: HeapNode, actor: str, message: Any) -> None:
         if node.alive and actor in node.roles:

@@ -3,7 +3,7 @@
 The roles are the ones that run on trio; only their surroundings are others. What the cluster did is in its ``history``.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -283,7 +283,7 @@ class HeapCluster:
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
         if isinstance(record, Ended):
-            self.history.ends.append((node, record))
+            self.history.ends.append((node, record, self._last_mark))
         else:
             self.history.records.append((node, record))
 
@@ -328,7 +328,15 @@ class HeapCluster:
         released: dict[int, int] = {}
         for came in self.history.out:
             released[came.born] = max(released.get(came.born, 0), came.count)
-        return Death(runtime.node.name, self.network.now_us, protected, released)
+        return Death(runtime.node.name, self.network.now_us, protected, released, self._mends)
+
+    @property
+    def _mends(self) -> bool:
+        """Whether a death is not made good for: its recovery is not over, or flows have not another replica yet."""
+        recovered = Counter(event.node for event in self.recovered)
+        died = Counter(death.node for death in self.history.deaths)
+        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in self.living())
+        return died.total() > 0 and (unprotected or died != recovered)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""

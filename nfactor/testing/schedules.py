@@ -16,7 +16,7 @@ from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
-from nfactor.testing.draws import DEADLY_US, GATHERING_US, RECEIVER, SENDER, Deed, Schedule, What, draw
+from nfactor.testing.draws import DEADLY_US, GATHERING_US, RECEIVER, ROUND_US, SENDER, Deed, Schedule, What, draw
 from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.nat_cluster import NatCluster
@@ -34,6 +34,9 @@ QUIET_S = 6.0
 section 7)."""
 STRIKING_US = 2_500_000
 """From its beginning on, deeds may strike for so long: while the first death is made good for, too."""
+IDLE_S, STEP_S = 2.0, 0.2
+"""Where flows end, they do so after so much time by the clock of the packets, and from packet to packet it is so much
+later."""
 AGAIN_US = 3_000
 """A switch, or the coordinator, begins again so long after a death that was to be final."""
 
@@ -44,7 +47,7 @@ class Run:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
-        outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
+        outs = TimeOuts(udp_idle_s=IDLE_S) if schedule.flows_end else TimeOuts(never=True)
         make = partial(NatCluster, ports=schedule.ports, block=schedule.block) if schedule.ports else HeapCluster
         self.cluster = make(
             self.rng,
@@ -52,7 +55,7 @@ class Run:
             switches=schedule.switches,
             mode=Mode.parse(schedule.mode),
             time_outs=outs,
-            packet_step_s=0.2 if schedule.flows_end else 0.001,
+            packet_step_s=STEP_S if schedule.flows_end else 0.001,
             reluctant=schedule.reluctant,
         )
         self.network = self.cluster.network
@@ -67,6 +70,10 @@ class Run:
         self._striking = True
         self._steps: Counter[str] = Counter()
         """Messages of each kind so far."""
+        self._deeds: dict[str, list[Deed]] = {}
+        """Those whose round has begun, by kind."""
+        self._before_round: dict[int, Counter[str]] = {}
+        """Messages of each kind before each round."""
         self._behind_it: list[Deed] = []
         """What is to be done when the message that is being handled has been."""
         self._disturbed_us = 0
@@ -75,10 +82,11 @@ class Run:
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
         self._plan()
-        self.network.run(self._start_us + self.schedule.traffic_us)
+        last_us = self._start_us + (self.schedule.rounds - 1) * ROUND_US
+        self.network.run(last_us + self.schedule.traffic_us)
         self.network.port_loss = 0.0
         if self.schedule.deeds and self.schedule.traffic_us < STRIKING_US:
-            self.network.run(self._start_us + STRIKING_US)
+            self.network.run(last_us + STRIKING_US)
         self._striking = False
         self._wait(QUIET_S)
         self._check_quiet()
@@ -106,18 +114,28 @@ class Run:
             at(when + length, partial(self.network.cuts.discard, (a, b)))
         for when, name, length in schedule.pauses:
             at(when, partial(self._sleep, name, length))
+        for number in range(schedule.rounds):
+            at(number * ROUND_US, partial(self._begin_round, number))
         if schedule.port_loss:
             at(0, partial(setattr, self.network, "port_loss", schedule.port_loss))
 
     def _at(self, offset_us: int, action: Callable[[], Any]) -> None:
         self.network.at(self._start_us + offset_us, action)
 
+    def _begin_round(self, number: int) -> None:
+        self._before_round[number] = self._steps.copy()
+        for deed in self.schedule.deeds:
+            if deed.round == number:
+                self._deeds.setdefault(deed.kind, []).append(deed)
+
     def _moment(self) -> int:
-        """When something is to happen: at any time, or at a gathering."""
+        """When something is to happen: in some round, at any time or at a gathering."""
         some, length_us = self.schedule.gatherings, self.schedule.traffic_us
+        begins = self.rng.randrange(self.schedule.rounds) * ROUND_US
         if not some:
-            return self.rng.randrange(length_us)
-        return self.rng.randrange(some) * length_us // some + self.rng.randrange(min(GATHERING_US, length_us // some))
+            return begins + self.rng.randrange(length_us)
+        gathers = self.rng.randrange(some) * length_us // some
+        return begins + gathers + self.rng.randrange(min(GATHERING_US, length_us // some))
 
     def _any_flow(self) -> int:
         return self.rng.randrange(self.schedule.flows)
@@ -137,10 +155,9 @@ class Run:
         for at, name in self.schedule.kill_at:
             if delivery.number - self.first == at:
                 self._kill(name, self.schedule.restart_after_us.get(name, 0))
-        there = self._steps[delivery.kind]
         self._steps[delivery.kind] += 1
-        for deed in self.schedule.deeds:
-            if deed.kind == delivery.kind and deed.before == there:
+        for deed in self._deeds.get(delivery.kind, []):
+            if deed.before == self._steps[delivery.kind] - self._before_round[deed.round][delivery.kind] - 1:
                 if deed.what is What.DIE_BEHIND:
                     self._behind_it.append(deed)
                 else:
@@ -156,19 +173,26 @@ class Run:
         name = {SENDER: sender, RECEIVER: receiver}.get(deed.who, deed.who)
         match deed.what:
             case What.DIE | What.DIE_BEHIND:
-                self._kill(name, deed.length_us)
+                self._kill(name, deed.again_us)
             case What.LOSE:
                 self.network.end_session(sender, receiver)
             case What.CUT:
                 self.network.cuts.add((sender, receiver))
                 self._end_later(deed.length_us, partial(self.network.cuts.discard, (sender, receiver)))
+            case What.FADE:
+                self.network.cuts.add((sender, receiver))
+                self._end_later(deed.length_us, partial(self._fade_out, sender, receiver, deed.again_us))
             case What.SLEEP:
                 self._sleep(name, deed.length_us)
             case What.STIR:
-                for flow in range(self.schedule.flows):
-                    after_us = self.rng.randrange(GATHERING_US)
-                    self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow, 2))
+                for flow in (*range(self.schedule.flows), *range(self.schedule.flows)):
+                    after_us = self.rng.randrange(self.rng.choice([300, GATHERING_US]))
+                    self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow))
                 self._migrate(sender, receiver)
+
+    def _fade_out(self, name: str, other: str, again_us: int) -> None:
+        self._kill(name, again_us)
+        self.network.cuts.discard((name, other))
 
     def _end_later(self, after_us: int, action: Callable[[], Any]) -> None:
         """A fault that has begun goes on for so long."""
@@ -292,7 +316,8 @@ class Run:
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
-            overlapping=len(deaths) > 1,
+            idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
+            overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
         cluster.check_over(flows_end=schedule.flows_end)

@@ -7,6 +7,7 @@ from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.rest import owners_agree
 
 
 def cluster_of(runtimes: int, mode: str = "strict") -> HeapCluster:
@@ -30,6 +31,17 @@ def move(cluster: HeapCluster, source: str, target: str) -> None:
 def owner_of(cluster: HeapCluster, flow: int) -> str:
     key = cluster.key_of[flow]
     return next(runtime.node.name for runtime in cluster.living() if key in list(runtime.engine.keys()))
+
+
+def flow_with_a_replica_at(replica: str) -> HeapCluster:
+    """A cluster of three in which the one flow is at runtime-0."""
+    for flow in range(20):
+        cluster = cluster_of(3)
+        cluster.feed(flow, 3)
+        run(cluster, 0.1)
+        if cluster.runtimes[replica].replicas.copies:
+            return cluster
+    raise AssertionError("one of twenty flows has its replica there")
 
 
 def test_commits_of_a_primarys_earlier_life_confirm_none_of_its_next() -> None:
@@ -97,3 +109,24 @@ def test_a_lost_flow_that_had_been_turned_to_another_runtime_begins_there_as_its
     move(cluster, "runtime-1", "runtime-0")
     run(cluster, 0.1)
     assert "runtime-0" == owner_of(cluster, 0)
+
+
+def test_what_waits_for_a_flow_that_its_switch_has_elsewhere_by_now_begins_nothing() -> None:
+    """The source had turned the flow, and died; so did the switch, which then learnt of the flow from its replica. The
+    target held packets from before, and when nothing more was to come, it began a second flow with them."""
+    cluster = flow_with_a_replica_at("runtime-2")
+
+    def kill_both(delivery: Delivery) -> None:
+        if delivery.kind == "InstallFlows":
+            cluster.kill("runtime-0")
+            begin_again(cluster, "switch-0")
+
+    def feed_when_turned(delivery: Delivery) -> None:
+        if (delivery.sender, delivery.kind) == ("switch-0", "FlowStatuses"):
+            cluster.feed(next(iter(cluster.key_of)), 2)
+
+    cluster.network.before, cluster.network.behind, cluster.network.keep_messages = kill_both, feed_when_turned, False
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 3.0)
+    owners_agree(cluster)
+    assert ["fenced", "fenced"] == [reason for reason, _ in cluster.history.dropped]
