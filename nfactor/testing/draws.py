@@ -41,7 +41,8 @@ class What(Enum):
     DIE_BEHIND = "it dies when the message has been handled"
     LOSE = "the session between the two ends, which loses the message and what else is on its way"
     CUT = "nothing more comes from the sender to the receiver for a while"
-    FADE = "the same, and then the sender dies"
+    MUTE = "the same the other way: the message is handled, and whoever sent it does not hear of it"
+    FADE = "nothing more comes from the sender to the receiver, and after a while the sender dies"
     SLEEP = "a runtime does nothing for a while, and hears everything later"
     STIR = "packets come, and flows set out from the sender to the receiver"
 
@@ -104,6 +105,8 @@ class Schedule:
     """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
     block: int = 1
     port_loss: float = 0.0
+    marker_loss: float = 0.0
+    """Of frames that nodes send to each other: markers, and receipts."""
     skew_s: float = 0.0
 
 
@@ -141,17 +144,18 @@ def draw(scenario: str, seed: int) -> Schedule:
 
 def _draw_migration(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     for _ in range(rng.randint(0, 3)):
-        schedule.deeds += _trouble(rng, (*MOVING, *ENDING))
+        schedule.deeds += _trouble(rng, ENDING if schedule.flows_end and rng.random() < 0.5 else MOVING)
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
 
 
 def _draw_replication(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     for _ in range(rng.randint(0, 3)):
-        schedule.deeds += _trouble(rng, (*STORING, *MOVING, *ENDING))
+        schedule.deeds += _trouble(rng, ENDING if schedule.flows_end and rng.random() < 0.5 else (*STORING, *MOVING))
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
 
 
 def _draw_recovery(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
+    schedule.marker_loss = rng.choice([0.0, 0.0, 0.0, 0.5])
     for number in range(schedule.rounds):
         schedule.deeds += _deaths(rng, schedule, names, number)
         for _ in range(rng.choice([0, 0, 1, 2])):
@@ -235,9 +239,9 @@ def _death(rng: Random, kind: str, before: int, who: str, number: int, *, again:
 def _trouble(rng: Random, kinds: Sequence[str], number: int = 0) -> Iterator[Deed]:
     """Something at a step that kills nobody."""
     kind, before = _step(rng, kinds)
-    what = rng.choice([What.LOSE, What.LOSE, What.CUT, What.SLEEP, What.STIR])
+    what = rng.choice([What.LOSE, What.MUTE, What.CUT, What.SLEEP, What.STIR])
     yield Deed(kind, before, what, rng.choice([SENDER, RECEIVER]), rng.choice(_SHORT_US), number)
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         yield Deed(kind, before, What.STIR, round=number)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from nfactor.backends.base import Port, PortStatistics
 from nfactor.cluster.codec import MESSAGES
+from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class HeapNetwork:
         self._sessions: defaultdict[frozenset[str], int] = defaultdict(int)
         self.cuts: set[tuple[str, str]] = set()
         """Ways from node to node on which messages are lost."""
-        self.port_loss = 0.0
+        self.port_loss = self.marker_loss = 0.0
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
@@ -250,8 +251,10 @@ class HeapNetwork:
             self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type]
 
     def _carry_to(self, port: HeapPort, address: bytes, burst: Burst) -> None:
-        if self.port_loss:
-            kept = np.array([self.rng.random() >= self.port_loss for _ in range(len(burst))], bool)
+        if self.port_loss or self.marker_loss:
+            loss = np.full(len(burst), self.port_loss)
+            loss[cluster_frame.marker_indices(burst)] = max(self.port_loss, self.marker_loss)
+            kept = np.array([self.rng.random() >= probability for probability in loss.tolist()], bool)
             self._lose(burst.select(np.flatnonzero(~kept)))
             burst = burst.select(np.flatnonzero(kept))
         target, way = self.ports.get(address), (port.address, address)

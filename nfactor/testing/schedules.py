@@ -84,7 +84,7 @@ class Run:
         self._plan()
         last_us = self._start_us + (self.schedule.rounds - 1) * ROUND_US
         self.network.run(last_us + self.schedule.traffic_us)
-        self.network.port_loss = 0.0
+        self.network.port_loss = self.network.marker_loss = 0.0
         if self.schedule.deeds and self.schedule.traffic_us < STRIKING_US:
             self.network.run(last_us + STRIKING_US)
         self._striking = False
@@ -116,8 +116,7 @@ class Run:
             at(when, partial(self._sleep, name, length))
         for number in range(schedule.rounds):
             at(number * ROUND_US, partial(self._begin_round, number))
-        if schedule.port_loss:
-            at(0, partial(setattr, self.network, "port_loss", schedule.port_loss))
+        self.network.port_loss, self.network.marker_loss = schedule.port_loss, schedule.marker_loss
 
     def _at(self, offset_us: int, action: Callable[[], Any]) -> None:
         self.network.at(self._start_us + offset_us, action)
@@ -179,6 +178,9 @@ class Run:
             case What.CUT:
                 self.network.cuts.add((sender, receiver))
                 self._end_later(deed.length_us, partial(self.network.cuts.discard, (sender, receiver)))
+            case What.MUTE:
+                self.network.cuts.add((receiver, sender))
+                self._end_later(deed.length_us, partial(self.network.cuts.discard, (receiver, sender)))
             case What.FADE:
                 self.network.cuts.add((sender, receiver))
                 self._end_later(deed.length_us, partial(self._fade_out, sender, receiver, deed.again_us))
