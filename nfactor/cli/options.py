@@ -214,7 +214,7 @@ def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _scenarios() -> tuple[str, ...]:
-    from nfactor.testing.schedules import SCENARIOS
+    from nfactor.testing.draws import SCENARIOS
 
     return SCENARIOS
 

@@ -25,8 +25,8 @@ class Holding:
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
-        self._flows: dict[int, tuple[str, dict[bytes, None]]] = {}
-        """By migration or claim, who will send the states, and of which flows they are not here."""
+        self._flows: dict[int, tuple[str, dict[bytes, int]]] = {}
+        """By migration or claim, who will send the states, and of which flows they are not here, with their epochs."""
         self._just_come: dict[int, FlowKeys] = {}
         """By migration whose source has not been answered, the flows that came."""
 
@@ -38,8 +38,10 @@ class Holding:
     def expect(self, number: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """These will come in that migration (or claim), from there."""
         statuses = self._engine.hold(keys, epochs)
-        _, held = self._flows.setdefault(number, (source, {}))
-        held.update(dict.fromkeys(keys.where(statuses == Status.OK)))
+        there = statuses == Status.OK
+        if there.any():
+            held = zip(keys.where(there), epochs[there].tolist(), strict=True)
+            self._flows.setdefault(number, (source, {}))[1].update(held)
         return statuses
 
     def came(self, number: int, keys: FlowKeys) -> None:
@@ -51,6 +53,11 @@ class Holding:
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
         return self._flows.get(number, ("", {}))[0]
+
+    def held_from(self, source: str) -> tuple[FlowKeys, Epochs]:
+        """What is to come from that node, and in which epochs."""
+        held = [flow for other, flows in self._flows.values() if other == source for flow in flows.items()]
+        return FlowKeys.of(key for key, _ in held), np.array([epoch for _, epoch in held], np.uint32)
 
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
@@ -78,6 +85,20 @@ class Holding:
         for number in [number for number, (other, _) in self._flows.items() if other == source]:
             self.give_up(number)
 
+    def lose(self, keys: FlowKeys) -> None:
+        """These, which are held, are neither here nor coming: what waits for them came from a switch that has begun
+        again since, and knows better now."""
+        lost, follows = set(keys), self._engine.follows
+        self._engine.follows = True
+        for burst in list(self.take()):
+            self._engine.process(burst)  # all of it is held: this says only whose it is
+            whose = self._engine.changes.keys_of(self._engine.touched)
+            gone, rest = split(burst, np.array([key in lost for key in whose], bool))
+            self._ledger.drop("fenced", gone)
+            self.keep(rest)
+        self._engine.follows = follows
+        self._engine.release(keys)
+
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
         room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
@@ -93,6 +114,11 @@ class Holding:
         for burst in waiting:
             self._ledger.buffer(-len(burst))
             yield burst
+
+
+def where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:
+    """The keys of which that is the status."""
+    return keys.where(statuses == Status.OK)
 
 
 def split(burst: Burst, held: npt.NDArray[np.bool_]) -> tuple[Burst, Burst]:

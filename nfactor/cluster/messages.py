@@ -51,7 +51,8 @@ class Released:
     """A watermark: what a replica that is dead had released of a primary's commits, as far as the teller has seen."""
 
     replica: str
-    primary: str
+    primary: bytes
+    """Its address, which is another in each of its lives: commits of each are counted anew."""
     sequence: int
     """The last commit of which something came."""
     switch: bytes = b""

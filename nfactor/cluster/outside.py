@@ -228,8 +228,8 @@ class Collector(Role):
         self._outside = outside
         self._schemas = schemas
         self.view = View()
-        self._told: dict[tuple[str, str], int] = {}
-        """By replica and primary: the last commit whose outcomes were told."""
+        self._told: dict[tuple[str, bytes], int] = {}
+        """By replica and primary (its address): the last commit whose outcomes were told."""
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
@@ -278,8 +278,8 @@ class Collector(Role):
     def node_recovered(self, message: NodeRecovered) -> Done:
         """The membership tells it."""
         self.view.finish(message.node)
-        for names in [names for names in self._told if names[0] == message.node]:
-            del self._told[names]  # its next life counts anew
+        for names in [names for names in self._told if names[0] == message.node or self.view.at(names[1]) is None]:
+            del self._told[names]  # its next life counts anew, and nobody asks after commits of the dead
         self._outside.node_recovered(message)
         return Done()
 

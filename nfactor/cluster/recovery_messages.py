@@ -160,6 +160,16 @@ class FinishFlows:
     records: bytes
 
 
+@message(tag=93)
+class FindTurned:
+    """Runtime → switch: flows that were to come to it from one that is dead. Reply: ``FlowStatuses``, OK for those that
+    are its own in these epochs."""
+
+    runtime: str
+    keys: bytes
+    epochs: bytes
+
+
 # ---------------------------------------------------------------- nodes that come back
 
 

@@ -8,6 +8,7 @@ rows and buckets in arrays, and the engine says what has changed in them as octe
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -230,21 +231,21 @@ class Replicator:
             self._departed[migration] = keys, epochs_of(records)
 
     def moved(self, migration: int, keys: FlowKeys) -> None:
-        """They arrived, or came back, and are protected where they are now. A bucket leaves no replica that lives, so
-        they are where their buckets are, or nowhere."""
+        """They are protected where they are now. Copies of them are where their buckets are, which leave no replica."""
         departed, epochs = self._departed.pop(migration, (NO_KEYS, np.zeros(0, np.uint32)))
         places = places_of(keys, departed)
         gone = np.zeros(len(departed), bool)
         gone[places[places >= 0]] = True
         if not gone.all():
             self._departed[migration] = departed.where(~gone), epochs[~gone]
-        if not (self._deal.replicas and gone.any()):
-            return
-        departed, epochs = departed.where(gone), epochs[gone]
-        holders = self._deal.holders(buckets_of(departed.array))
-        for number in np.unique(holders).tolist():
+        if gone.any():  # behind what was sent there and lost, and comes again: it may hold copies of them
+            self._outstanding.when_done(partial(self._forget_there, departed.where(gone), epochs[gone]))
+
+    def _forget_there(self, keys: FlowKeys, epochs: Epochs) -> None:
+        holders = self._deal.holders(buckets_of(keys.array))
+        for number in np.unique(holders[holders >= 0]).tolist():
             those = holders == number
-            message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
+            message = ForgetReplicas(self._ledger.node, keys.where(those).octets(), pack_u32(epochs[those]))
             self._forget(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 The roles are the ones that run on trio; only their surroundings are others. What the cluster did is in its ``history``.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -15,7 +15,6 @@ import numpy as np
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
-from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
@@ -60,6 +59,7 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
+from nfactor.testing.reluctant import ReluctantFlowTable
 
 FLOWS_MAX = 64
 """Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
@@ -74,7 +74,7 @@ class Runtime:
     number: int
     node: HeapNode
     engine: ReferenceEngine
-    flows: FlowTable
+    flows: ReluctantFlowTable
     replicas: ReplicaTable
     liaison: Liaison
     ledger: Ledger
@@ -103,6 +103,7 @@ class HeapCluster:
         switches: int = 1,
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
+        reluctant: float = 0.0,
         domains: Sequence[str] = (),
         launches: bool = False,
     ) -> None:
@@ -112,6 +113,8 @@ class HeapCluster:
         self.history = History()
         self.mode = mode
         self._time_outs = time_outs
+        self._reluctant = reluctant
+        """The part of flows that a target of a migration refuses."""
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
@@ -197,7 +200,7 @@ class HeapCluster:
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        flows = FlowTable(engine, port, ledger, egress, self.mode, view)
+        flows = ReluctantFlowTable(self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         own = runtime_member(number, node.life, self.domains[number])
         liaison = Liaison(own, flows, replicas, view, joins=self.ready)
@@ -297,7 +300,7 @@ class HeapCluster:
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
         if isinstance(record, Ended):
-            self.history.ends.append((node, record))
+            self.history.ends.append((node, record, self._last_mark))
         else:
             self.history.records.append((node, record))
 
@@ -342,7 +345,17 @@ class HeapCluster:
         released: dict[int, int] = {}
         for came in self.history.out:
             released[came.born] = max(released.get(came.born, 0), came.count)
-        return Death(runtime.node.name, self.network.now_us, protected, released)
+        return Death(runtime.node.name, self.network.now_us, protected, released, self._mends(runtime))
+
+    def _mends(self, dying: Runtime) -> bool:
+        """Whether a death is not made good for: its recovery is not over, or flows have not another replica yet. Those
+        in the same failure domain as who is dying now are one with this one."""
+        domain = self.domains[dying.number] if len({*self.domains.values()}) > 1 else None
+        others = {name for name, runtime in self.runtimes.items() if self.domains[runtime.number] != domain}
+        recovered = Counter(event.node for event in self.recovered if event.node in others)
+        died = Counter(death.node for death in self.history.deaths if death.node in others)
+        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in self.living())
+        return died.total() > 0 and (unprotected or died != recovered)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""

@@ -3,7 +3,8 @@
 import pytest
 
 from nfactor.protocols.dealing import Deal
-from nfactor.testing.schedules import Run, Schedule
+from nfactor.testing.draws import Schedule
+from nfactor.testing.schedules import Run
 
 
 def test_buckets_are_dealt_to_replicas_that_do_not_fail_with_the_primary() -> None:

@@ -365,6 +365,25 @@ def test_replicas_forget_flows_that_moved_when_they_have_arrived(some: int) -> N
     assert not any(replica.under_way for replica in world.replicas.values())
 
 
+def test_replicas_are_told_to_forget_when_they_have_what_was_sent_to_them_before() -> None:
+    """A commit that is lost comes again, and would bring back the copy of a flow that has left."""
+    world = World("strict")
+    world.view(["one"])
+    world.packets([1, 2])
+    world.settle()
+    keys, _ = world.engine.pick(1)
+    world.replicator.adopt(keys)
+    lost = world.replicas["one"].under_way.pop()
+    records, _ = world.engine.depart(keys)
+    world.replicator.departed(7, keys, records)
+    world.replicator.moved(7, keys)
+    assert not world.replicas["one"].under_way
+    world.replicas["one"].under_way.append(lost)
+    world.settle()
+    world.settle()
+    assert len(world.replicas["one"].store) == 1
+
+
 def test_many_flows_move_in_messages_of_some_buckets_each() -> None:
     world = World("strict")
     world.view(["one", "two"])
