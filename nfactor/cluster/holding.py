@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.cluster.ledger import Ledger
+from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses
 from nfactor.packet.burst import Burst
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.flow_key import FlowKeys, places_of
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
@@ -25,7 +26,7 @@ class Holding:
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
-        self._flows: dict[int, tuple[str, dict[bytes, None]]] = {}
+        self._flows: dict[int, tuple[str, FlowKeys]] = {}
         """By migration or claim, who will send the states, and of which flows they are not here."""
         self._just_come: dict[int, FlowKeys] = {}
         """By migration whose source has not been answered, the flows that came."""
@@ -38,19 +39,31 @@ class Holding:
     def expect(self, number: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """These will come in that migration (or claim), from there."""
         statuses = self._engine.hold(keys, epochs)
-        _, held = self._flows.setdefault(number, (source, {}))
-        held.update(dict.fromkeys(keys.where(statuses == Status.OK)))
+        first, held = self._flows.get(number, (source, NO_KEYS))
+        coming = keys.where(statuses == Status.OK)
+        if len(held):
+            coming = FlowKeys(np.concatenate((held.array, coming.array)))
+        self._flows[number] = first, coming
         return statuses
 
     def came(self, number: int, keys: FlowKeys) -> None:
         """These are not waited for any more."""
-        _, held = self._flows.get(number, ("", {}))
-        for key in keys:
-            held.pop(key, None)
+        source, held = self._flows.get(number, ("", NO_KEYS))
+        if len(keys) == len(held) and (keys.array == held.array).all():  # as nearly always
+            held = NO_KEYS
+        elif len(held):
+            held = held.where(places_of(held, keys) < 0)
+        if number in self._flows:
+            self._flows[number] = source, held
+
+    def have_come(self, keys: FlowKeys) -> None:
+        """The same, whoever was to send them: another did."""
+        for number in self._flows:
+            self.came(number, keys)
 
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
-        return self._flows.get(number, ("", {}))[0]
+        return self._flows.get(number, ("", NO_KEYS))[0]
 
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
@@ -63,15 +76,16 @@ class Holding:
 
     def has_just_come(self, keys: FlowKeys) -> npt.NDArray[np.bool_]:
         """Which of these may not set out yet."""
-        if not self._just_come:
-            return np.zeros(len(keys), bool)
-        every = {key for those in self._just_come.values() for key in those}
-        return np.array([key in every for key in keys], bool)
+        found = np.zeros(len(keys), bool)
+        for those in self._just_come.values():
+            found |= places_of(keys, those) >= 0
+        return found
 
     def give_up(self, number: int) -> None:
         """What has not come in that migration (or claim) will not."""
-        _, held = self._flows.pop(number, ("", {}))
-        self._engine.release(FlowKeys.of(held))
+        _, held = self._flows.pop(number, ("", NO_KEYS))
+        if len(held):
+            self._engine.release(held)
 
     def give_up_from(self, source: str) -> None:
         """Nothing more will come from that node."""

@@ -42,10 +42,9 @@ from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
-from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Engine
+from nfactor.dataplane.owners import Owners
 from nfactor.dataplane.state import schema_of
-from nfactor.packet.classifier import FlowClassifier
 from nfactor.protocols.replication import Mode
 
 LINK_LIMITS = LinkLimits(credit_max=8192, queue_max=16_384)
@@ -76,10 +75,10 @@ class ClusterPlan:
 
     runtimes: int
     engine: Callable[[], Engine]
-    classifier: Callable[[], FlowClassifier]
+    owners: Callable[[], Owners]
+    """The flow table of a virtual switch."""
     records: tuple[type, ...]
     """Every record class that NFs of the chain emit."""
-    flows_max: int
     replication: Mode = attrs.Factory(Mode)
     dead_after_s: float = DEAD_AFTER_S
     lease_journal: list[Any] = attrs.Factory(list)
@@ -194,7 +193,7 @@ async def run_switch(
 
     async def run(node: Node, supervisor: Supervisor) -> None:
         switch = VirtualSwitch(
-            Dispatcher(plan.classifier(), flows_max=plan.flows_max),
+            plan.owners(),
             outside,
             inside,
             Ledger(name),

@@ -246,7 +246,7 @@ class ReferenceEngine(Engine):
             elif row.epoch >= epoch:
                 statuses[index] = Status.STALE
             else:
-                row.phase, row.epoch = flow_row.HELD, epoch
+                self._rows[key] = Row(self._rows.pop(key).key, epoch, flow_row.HELD)  # now the newest of all
         return statuses
 
     def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
@@ -318,7 +318,7 @@ class ReferenceEngine(Engine):
 
     def _next_to_scan(self) -> bool:
         """Whether any row is left of those that were there when the scan began; what has gone since is passed over."""
-        while self._scan and self._rows.get(self._scan[0].key) is not self._scan[0]:
+        while self._scan and (self._rows.get((row := self._scan[0]).key) is not row or row.phase == flow_row.GONE):
             self._scan.popleft()
         return bool(self._scan)
 
