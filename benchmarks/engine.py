@@ -238,7 +238,7 @@ def actor_row(report: Report, packets: int, rounds: int) -> None:
 def bare_loop(engine: CompiledEngine) -> Callable[[Burst], Any]:
     """``benchmarks/bare_loop.py`` on the memory of an engine."""
     text = chain_text(light(), reasons_of(light())[2]).text
-    code = native.Code(native.compiled(text, [bare]), [bare])
+    code = native.Code(native.compiled(text, (*native.CHAIN, bare)), (*native.CHAIN, bare))
     codes = np.empty(1 << 21, np.uint8)
 
     def process(burst: Burst) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from nfactor.cli.options import ReplayOptions
 from nfactor.cluster.membership import DEAD_AFTER_S
 from nfactor.cluster.plan import ClusterPlan
-from nfactor.compiled.engines import open_engine
+from nfactor.compiled.engines import open_engine, open_owners
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.errors import CallerError
@@ -38,9 +38,8 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
             time_outs=time_outs,
             common_clock=True,
         ),
-        classifier=classifier,
+        owners=lambda: open_owners(options.engine, classifier(), flows_max=options.flows_max),
         records=tuple(cls for function in make_chain().functions for cls in function.records),
-        flows_max=options.flows_max,
         replication=options.replication,
         domains=options.domains,
         launches=options.launch,

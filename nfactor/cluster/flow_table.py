@@ -266,7 +266,8 @@ class FlowTable(Role, ActorTable[None]):
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self.replicator.adopt(where_ok(keys, statuses))
+        self._holding.have_come(here := where_ok(keys, statuses))
+        self.replicator.adopt(here)
         self._drain()
         return FlowStatuses(statuses.tobytes())
 

@@ -6,16 +6,41 @@ wait, in order, in one bounded buffer for all flows of the runtime.
 
 from collections.abc import Iterator
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
 from nfactor.cluster.ledger import Ledger
+from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses
 from nfactor.packet.burst import Burst
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.flow_key import FlowKeys, places_of
 
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
+
+_NO_EPOCHS: Epochs = np.zeros(0, np.uint32)
+
+
+@attrs.frozen(eq=False)
+class _Coming:
+    """Who will send states, and of which flows they are not here, with the epochs that these will have."""
+
+    source: str
+    keys: FlowKeys
+    epochs: Epochs
+
+    def and_others(self, others: "_Coming") -> "_Coming":
+        """More, from the same source."""
+        keys = FlowKeys(np.concatenate((self.keys.array, others.keys.array)))
+        return _Coming(self.source, keys, np.concatenate((self.epochs, others.epochs)))
+
+    def without(self, keys: FlowKeys) -> "_Coming":
+        """Those of them that are not among these."""
+        if len(keys) == len(self.keys) and (keys.array == self.keys.array).all():  # as nearly always
+            return _Coming(self.source, NO_KEYS, _NO_EPOCHS)
+        left = places_of(self.keys, keys) < 0
+        return _Coming(self.source, self.keys.where(left), self.epochs[left])
 
 
 class Holding:
@@ -25,39 +50,45 @@ class Holding:
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
-        self._flows: dict[int, tuple[str, dict[bytes, int]]] = {}
-        """By migration or claim, who will send the states, and of which flows they are not here, with their epochs."""
+        self._flows: dict[int, _Coming] = {}
+        """By migration or claim."""
         self._just_come: dict[int, FlowKeys] = {}
         """By migration whose source has not been answered, the flows that came."""
 
     @property
     def flows(self) -> int:
         """How many are held."""
-        return sum(len(keys) for _, keys in self._flows.values())
+        return sum(len(coming.keys) for coming in self._flows.values())
 
     def expect(self, number: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """These will come in that migration (or claim), from there."""
         statuses = self._engine.hold(keys, epochs)
         there = statuses == Status.OK
         if there.any():
-            held = zip(keys.where(there), epochs[there].tolist(), strict=True)
-            self._flows.setdefault(number, (source, {}))[1].update(held)
+            before, coming = self._flows.get(number), _Coming(source, keys.where(there), epochs[there])
+            self._flows[number] = coming if before is None else before.and_others(coming)
         return statuses
 
     def came(self, number: int, keys: FlowKeys) -> None:
         """These are not waited for any more."""
-        _, held = self._flows.get(number, ("", {}))
-        for key in keys:
-            held.pop(key, None)
+        coming = self._flows.get(number)
+        if coming is not None:
+            self._flows[number] = coming.without(keys)
+
+    def have_come(self, keys: FlowKeys) -> None:
+        """The same, whoever was to send them: another did."""
+        for number in self._flows:
+            self.came(number, keys)
 
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
-        return self._flows.get(number, ("", {}))[0]
+        return self._flows[number].source if number in self._flows else ""
 
     def held_from(self, source: str) -> tuple[FlowKeys, Epochs]:
         """What is to come from that node, and in which epochs."""
-        held = [flow for other, flows in self._flows.values() if other == source for flow in flows.items()]
-        return FlowKeys.of(key for key, _ in held), np.array([epoch for _, epoch in held], np.uint32)
+        held = [coming for coming in self._flows.values() if coming.source == source]
+        every = [NO_KEYS.array, *(coming.keys.array for coming in held)]
+        return FlowKeys(np.concatenate(every)), np.concatenate([_NO_EPOCHS, *(coming.epochs for coming in held)])
 
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
@@ -70,19 +101,20 @@ class Holding:
 
     def has_just_come(self, keys: FlowKeys) -> npt.NDArray[np.bool_]:
         """Which of these may not set out yet."""
-        if not self._just_come:
-            return np.zeros(len(keys), bool)
-        every = {key for those in self._just_come.values() for key in those}
-        return np.array([key in every for key in keys], bool)
+        found = np.zeros(len(keys), bool)
+        for those in self._just_come.values():
+            found |= places_of(keys, those) >= 0
+        return found
 
     def give_up(self, number: int) -> None:
         """What has not come in that migration (or claim) will not."""
-        _, held = self._flows.pop(number, ("", {}))
-        self._engine.release(FlowKeys.of(held))
+        coming = self._flows.pop(number, None)
+        if coming is not None and len(coming.keys):
+            self._engine.release(coming.keys)
 
     def give_up_from(self, source: str) -> None:
         """Nothing more will come from that node."""
-        for number in [number for number, (other, _) in self._flows.items() if other == source]:
+        for number in [number for number, coming in self._flows.items() if coming.source == source]:
             self.give_up(number)
 
     def lose(self, keys: FlowKeys) -> None:

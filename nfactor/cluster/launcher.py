@@ -42,7 +42,6 @@ from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
-from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Engine
 from nfactor.dataplane.state import schema_of
 
@@ -150,7 +149,7 @@ async def run_switch(
 
     async def run(node: Node, supervisor: Supervisor) -> None:
         switch = VirtualSwitch(
-            Dispatcher(plan.classifier(), flows_max=plan.flows_max),
+            plan.owners(),
             outside,
             inside,
             Ledger(name),

@@ -34,7 +34,7 @@ from nfactor.cluster.messages import (
     unpack_statuses,
 )
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
-from nfactor.cluster.ownership import owner_of
+from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     FlowsClaimed,
@@ -51,9 +51,10 @@ from nfactor.cluster.recovery_messages import (
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
-from nfactor.dataplane.dispatch import REMEMBER_S
+from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.engine import Records
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.dataplane.owners import REMEMBER_S
+from nfactor.packet.flow_key import FlowKeys, places_of
 from nfactor.protocols.migration import (
     Bury,
     Cancel,
@@ -92,15 +93,14 @@ class _Migration:
     machine: MigrationSource
     flows: int
     """How many set out."""
-    departed: tuple[bytes, ...] = ()
+    departed: FlowKeys = NO_KEYS
     records: Records = attrs.Factory(lambda: np.zeros((0, 0), np.uint8))
     """Flows that have departed, and their states, which are kept until the target has answered."""
     buffered: int = 0
 
-    def records_of(self, keys: tuple[bytes, ...]) -> Records:
+    def records_of(self, keys: FlowKeys) -> Records:
         """The states of some that have departed."""
-        place = {key: index for index, key in enumerate(self.departed)}
-        return self.records[[place[key] for key in keys]]
+        return self.records[places_of(keys, self.departed)]
 
 
 class Liaison(Role):
@@ -108,18 +108,26 @@ class Liaison(Role):
     use the same. ``flows`` and ``replicas`` are the tables of this runtime. ``joins``: the cluster is there already."""
 
     def __init__(
-        self, own: Member, flows: FlowTable, replicas: ReplicaTable, view: View, *, joins: bool = False
+        self,
+        own: Member,
+        flows: FlowTable,
+        replicas: ReplicaTable,
+        view: View,
+        *,
+        joins: bool = False,
+        batch_flows_max: int = MIGRATION_BATCH_FLOWS_MAX,
     ) -> None:
         self._own = own
         self._flows = flows
         self._replicas = replicas
         self._joins = joins
+        self._batch_flows_max = batch_flows_max
         self.view = view
         self._count = 0
         self._migrations: dict[int, _Migration] = {}
         self._taking_back: list[tuple[str, Later]] = []
         """Nodes that are dead, and who waits until no migration to them is left."""
-        self._tombstones: dict[int, tuple[bytes, ...]] = {}
+        self._tombstones: dict[int, list[FlowKeys]] = {}
         """Flows whose tombstones stand here, by migration."""
         self._early: list[tuple[ReportFlows, Later]] = []
         """Switches that have a later view than we."""
@@ -185,10 +193,10 @@ class Liaison(Role):
         """Flows that a switch was told, or may have been told, to send elsewhere."""
         for migration in self._migrations.values():
             keys, epochs = migration.machine.turned(switch)
-            if keys:
+            if len(keys):
                 owner = self.view.known[migration.target]
                 counts = pack_u32(np.zeros(len(keys), np.uint32))
-                yield FlowSet(owner.name, owner.index, b"".join(keys), pack_u32(epochs), counts)
+                yield FlowSet(owner.name, owner.index, keys.octets(), pack_u32(epochs), counts)
 
     @handles(PollWorkload)
     def workload(self, message: PollWorkload) -> Workload:
@@ -207,12 +215,12 @@ class Liaison(Role):
         """Set out with flows for another runtime; answers as soon as they are picked."""
         if message.target not in self.view or message.target == self.host.node:
             return Migrating(0)
-        keys, epochs = self._flows.pick(min(message.flows, MIGRATION_BATCH_FLOWS_MAX))
+        keys, epochs = self._flows.pick(min(message.flows, self._batch_flows_max))
         if not len(keys):
             return Migrating(0)
         self._count += 1
         number = (self._own.index + 1) << 32 | self._count
-        machine = MigrationSource(tuple(keys), epochs, partial(owner_of, switches=self.view.names("switch")))
+        machine = MigrationSource(keys, epochs, dict(by_owner(keys, self.view.names("switch"))))
         migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
         self._carry_out(migration, machine.start())
         return Migrating(len(keys), number)
@@ -234,29 +242,29 @@ class Liaison(Role):
         number, target, own, flows = migration.number, migration.target, self.host.node, self._flows
         match effect:
             case Prepare(keys, epochs):
-                request = PrepareFlows(number, own, b"".join(keys), pack_u32(epochs))
+                request = PrepareFlows(number, own, keys.octets(), pack_u32(epochs))
                 self.ask(target, FLOWS, request, FlowStatuses, partial(self._prepared, migration))
             case Redirect(switch, keys, epochs):
-                order = RedirectFlows(number, own, target, b"".join(keys), pack_u32(epochs))
+                order = RedirectFlows(number, own, target, keys.octets(), pack_u32(epochs))
                 self.ask(switch, LIAISON, order, FlowStatuses, partial(self._redirected, migration, switch))
             case Install(keys, epochs):
-                migration.departed, migration.records = keys, flows.depart(number, FlowKeys.of(keys))
-                states = InstallFlows(number, own, b"".join(keys), pack_u32(epochs), migration.records.tobytes())
+                migration.departed, migration.records = keys, flows.depart(number, keys)
+                states = InstallFlows(number, own, keys.octets(), pack_u32(epochs), migration.records.tobytes())
                 self.ask(target, FLOWS, states, FlowsInstalled, partial(self._installed, migration))
             case Claim(switch, keys, epochs):
-                if migration.departed:  # packets may be here before the answer is
-                    flows.expect(number, own, FlowKeys.of(keys), epochs)
-                claim = ClaimFlows(own, target, b"".join(keys), pack_u32(epochs), b"")
+                if len(migration.departed):  # packets may be here before the answer is
+                    flows.expect(number, own, keys, epochs)
+                claim = ClaimFlows(own, target, keys.octets(), pack_u32(epochs), b"")
                 self.ask(switch, LIAISON, claim, FlowsClaimed, partial(self._returned, migration, switch))
             case Return(keys, epochs, departed):
-                flows.take_back(number, FlowKeys.of(keys), epochs, migration.records_of(keys) if departed else None)
+                flows.take_back(number, keys, epochs, migration.records_of(keys) if departed else None)
             case Keep(keys):
-                flows.keep(FlowKeys.of(keys))
+                flows.keep(keys)
             case Cancel():
                 self.ask(target, FLOWS, CancelFlows(number), Done, lambda _: None)
             case Bury(keys):
-                flows.moved(number, FlowKeys.of(keys))
-                self._tombstones[number] = (*self._tombstones.get(number, ()), *keys)
+                flows.moved(number, keys)
+                self._tombstones.setdefault(number, []).append(keys)
                 self.host.after(TOMBSTONE_S, partial(self._bury, number))
 
     def _prepared(self, migration: _Migration, answer: FlowStatuses | None) -> None:
@@ -284,7 +292,7 @@ class Liaison(Role):
         assert answer is not None, "switches do not leave"
         effects = migration.machine.returned(switch, unpack_statuses(answer.statuses))
         self._carry_out(migration, effects)
-        if migration.machine.over and migration.departed:  # those that are another's will not come
+        if migration.machine.over and len(migration.departed):  # those that are another's will not come
             self._flows.give_up(migration.number)
 
     def _over(self, migration: _Migration) -> None:
@@ -326,6 +334,5 @@ class Liaison(Role):
             later.answer(StepTaken())
 
     def _bury(self, number: int) -> None:
-        keys = self._tombstones.pop(number, ())
-        if keys:
-            self._flows.bury(FlowKeys.of(keys))
+        for keys in self._tombstones.pop(number, ()):
+            self._flows.bury(keys)

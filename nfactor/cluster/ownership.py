@@ -6,19 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane.buckets import buckets_of
-from nfactor.dataplane.dispatch import owner_number
 from nfactor.packet.flow_key import FlowKeys
 
 Places = npt.NDArray[np.intp]
 
 
-def owner_of(key: bytes, switches: Sequence[str]) -> str:
-    """One of the switches, the same for everybody who knows the same switches in the same order."""
-    return switches[owner_number(key, len(switches))]
-
-
 def by_owner(keys: FlowKeys, switches: Sequence[str]) -> Iterator[tuple[str, Places]]:
-    """Where in ``keys`` are those of each switch that has any."""
+    """Where in ``keys`` are those of each switch that has any: the same for all who know the same switches in the same
+    order."""
     if len(switches) == 1:
         if len(keys):
             yield switches[0], np.arange(len(keys))

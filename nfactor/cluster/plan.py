@@ -11,7 +11,7 @@ from nfactor.cluster.membership import DEAD_AFTER_S
 from nfactor.cluster.messages import Member
 from nfactor.cluster.names import runtime_name, switch_name
 from nfactor.dataplane.engine import Engine
-from nfactor.packet.classifier import FlowClassifier
+from nfactor.dataplane.owners import Owners
 from nfactor.protocols.replication import Mode
 
 
@@ -37,10 +37,10 @@ class ClusterPlan:
 
     runtimes: int
     engine: Callable[[], Engine]
-    classifier: Callable[[], FlowClassifier]
+    owners: Callable[[], Owners]
+    """The flow table of a virtual switch."""
     records: tuple[type, ...]
     """Every record class that NFs of the chain emit."""
-    flows_max: int
     replication: Mode = attrs.Factory(Mode)
     dead_after_s: float = DEAD_AFTER_S
     lease_journal: list[Any] = attrs.Factory(list)

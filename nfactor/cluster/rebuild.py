@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from nfactor.cluster.messages import unpack_u32
 from nfactor.cluster.recovery_messages import FlowsReported
-from nfactor.dataplane.dispatch import Dispatcher
-from nfactor.packet.flow_key import keys_list
+from nfactor.dataplane.owners import Owners
+from nfactor.packet.flow_key import FlowKeys
 
 
 class Rebuild:
     """Who has reported, and what."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Owners) -> None:
         self._dispatcher = dispatcher
         self._waiting: set[str] = set()
         self.term = 0
@@ -39,7 +39,7 @@ class Rebuild:
     def take(self, runtime: str, answer: FlowsReported) -> Iterator[tuple[str, int]]:
         """A report; the owners that it names, with their numbers."""
         for flows in answer.sets:
-            keys = keys_list(flows.keys)
+            keys = FlowKeys.of_octets(flows.keys)
             self._dispatcher.restore(keys, unpack_u32(flows.epochs), unpack_u32(flows.packets), flows.index)
             yield flows.owner, flows.index
         self.told[runtime] = answer.following

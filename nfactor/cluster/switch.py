@@ -12,6 +12,7 @@ A switch that begins again has lost its table. It asks all runtimes which flows 
 until all have answered packets wait, and so do questions about flows.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -53,11 +54,11 @@ from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
-from nfactor.dataplane.dispatch import FOREIGN, Dispatcher
 from nfactor.dataplane.engine import Status
+from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
-from nfactor.packet.flow_key import keys_list
+from nfactor.packet.flow_key import FlowKeys
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
@@ -72,7 +73,7 @@ class VirtualSwitch(Role):
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        dispatcher: Owners,
         outside: Port,
         inside: Port,
         ledger: Ledger,
@@ -148,8 +149,7 @@ class VirtualSwitch(Role):
             self._wait(burst)
             return
         owners, burst = self._dispatcher.assign(burst)
-        for owner in dict.fromkeys(owners):
-            packets = burst.where(owners, owner)
+        for owner, packets in _by_owner(burst, owners):
             if owner <= FOREIGN:
                 self._pass_on(packets, FOREIGN - owner, passed_on=passed_on)
             elif owner < 0:
@@ -263,7 +263,7 @@ class VirtualSwitch(Role):
     @handles(RedirectFlows)
     def redirect(self, message: RedirectFlows) -> FlowStatuses:
         """Step 2 of a migration: new owner, and a marker to the old one behind the last packet that was sent there."""
-        keys, epochs = keys_list(message.keys), unpack_u32(message.epochs)
+        keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
         source = self._runtimes.get(message.source)
         target = next((index for index, name in self._names.items() if name == message.target), None)
         if source is None or target is None:
@@ -297,7 +297,7 @@ class VirtualSwitch(Role):
     @handles(ExpireFlows)
     def expire(self, message: ExpireFlows) -> FlowStatuses:
         """Forget flows that their runtime says have ended, if it has seen all of their packets."""
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         owner = self._runtimes.get(message.runtime, -1)
         counts = unpack_u32(message.packets)
         return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now()).tobytes())
@@ -319,7 +319,7 @@ class VirtualSwitch(Role):
     @handles(ClaimFlows)
     def claim(self, message: ClaimFlows) -> FlowsClaimed:
         """Flows of a dead runtime have a new one, which gets what has waited for them."""
-        keys = keys_list(message.keys)
+        keys = FlowKeys.of_octets(message.keys)
         claimer = self._runtimes.get(message.runtime)
         dead = next((index for index in self._dead if self._names[index] == message.dead), None)
         if claimer is None or dead is None:
@@ -338,7 +338,7 @@ class VirtualSwitch(Role):
     @handles(FindTurned)
     def find_turned(self, message: FindTurned) -> FlowStatuses:
         """Flows that were turned to a runtime by one that died before it had sent them."""
-        keys, runtime = keys_list(message.keys), self._runtimes.get(message.runtime, -1)
+        keys, runtime = FlowKeys.of_octets(message.keys), self._runtimes.get(message.runtime, -1)
         return FlowStatuses(self._dispatcher.turned(keys, unpack_u32(message.epochs), runtime).tobytes())
 
     @handles(RecoveryOver)
@@ -356,3 +356,13 @@ class VirtualSwitch(Role):
     def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         return self._ledger.counters()
+
+
+def _by_owner(burst: Burst, owners: OwnerNumbers) -> Iterator[tuple[int, Burst]]:
+    """The packets of each owner, in the order in which owners come first."""
+    if len(owners) and (owners == owners[0]).all():
+        yield int(owners[0]), burst
+        return
+    present, first = np.unique(owners, return_index=True)
+    for owner in present[np.argsort(first)].tolist():
+        yield owner, burst.select(np.flatnonzero(owners == owner))

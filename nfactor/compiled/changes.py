@@ -5,6 +5,7 @@ Copies lie in a table as flows do, in a context of their own, with the states wh
 
 from typing import Final
 
+from nfactor.compiled.bucket import bucket_of
 from nfactor.compiled.chain_stub import every_part, read_parts, write_parts
 from nfactor.compiled.flow_memory import SLICE
 from nfactor.compiled.layout import (
@@ -37,7 +38,6 @@ from nfactor.compiled.machine import (
     ld_i64,
     ld_u8,
     ld_u32,
-    lshr,
     outlined,
     st_8,
     st_16,
@@ -45,18 +45,8 @@ from nfactor.compiled.machine import (
     st_64,
     udiv,
 )
-from nfactor.compiled.sets import row_of
-from nfactor.compiled.table import cold_at, find, hash_of, insert, remove, row_at
+from nfactor.compiled.table import cold_at, find, hash_of, insert, remove, row_at, row_of
 from nfactor.dataplane.buckets import (
-    BUCKET_SHIFT,
-    FACTOR_0,
-    FACTOR_1,
-    FACTOR_2,
-    FACTOR_3,
-    FACTOR_4,
-    FACTOR_5,
-    MIX_BITS,
-    MIX_FACTOR,
     NO_BUCKET,
 )
 from nfactor.dataplane.changes import CHANGE_OCTETS, PARTS_AT, WHOLE
@@ -72,14 +62,6 @@ CUT_SHORT, NOT_HERE, FULL = -1, -2, -3
 """What ``apply`` says in place of where it stopped."""
 
 
-@inlined
-def _bucket(key: int) -> int:
-    h = ld_i64(key) * FACTOR_0 + ld_i64(key + 8) * FACTOR_1 + ld_i64(key + 16) * FACTOR_2
-    h = h + ld_i64(key + 24) * FACTOR_3 + ld_i64(key + 32) * FACTOR_4 + ld_i64(key + 40) * FACTOR_5
-    h ^= lshr(h, MIX_BITS)
-    return lshr(h * MIX_FACTOR, BUCKET_SHIFT)
-
-
 @entry
 def buckets(context: int, arguments: int, _count: int) -> int:
     """``buckets(rows, found)``, as a C function of Python (see ``loop.process``)."""
@@ -88,7 +70,7 @@ def buckets(context: int, arguments: int, _count: int) -> int:
     for place in range(count):
         bucket, row = NO_BUCKET, ld_i64(rows + 8 * place)
         if row != 0:
-            bucket = _bucket(row)
+            bucket = bucket_of(row)
         st_16(found + 2 * place, bucket)
     return call_address(ld_i64(cx + MAKE_INTEGER), count, 0, 0)
 

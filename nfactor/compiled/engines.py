@@ -1,4 +1,5 @@
-"""Which engine runs a chain: the compiled one where it can, and the log says why where it cannot."""
+"""Which engine runs a chain, and which table a switch has: the compiled one where it can, and the log says why where it
+cannot."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -7,7 +8,9 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 
 from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import FLOWS_MAX, Engine, TimeOuts
+from nfactor.dataplane.owners import Owners
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import CallerError, NotCompilable
 from nfactor.packet.classifier import FlowClassifier
@@ -55,6 +58,19 @@ def open_engine(
         _say("interpreted", name, str(refusal))
     _log.info("compiled_engine", chain=_names(chain), code=engine.code_name)
     return engine
+
+
+def open_owners(kind: EngineKind, classifier: FlowClassifier, *, flows_max: int = FLOWS_MAX) -> Owners:
+    """The flow table of a virtual switch, which goes with engines of that kind.
+
+    Raises ``CallerError`` under ``compiled`` where LLVM is not there."""
+    if kind == "reference" or (kind == "auto" and find_spec("llvmlite") is None):
+        return Dispatcher(classifier, flows_max=flows_max)
+    if find_spec("llvmlite") is None:
+        raise CallerError(f"the compiled flow table: {_WITHOUT}")
+    from nfactor.compiled.dispatcher import CompiledDispatcher
+
+    return CompiledDispatcher(classifier, flows_max=flows_max)
 
 
 def _names(chain: Chain) -> str:

@@ -1,29 +1,18 @@
 """The burst loop: blocks of packets are read, looked up and run through the chain.
 
 A block goes through three passes, so that the memory that one packet waits for is fetched while others are worked on:
-read the headers and have the index fetched; have the rows fetched; run the chain. ``chain`` and ``farewell`` stand for
-the functions that a chain's text defines.
+read the headers and have the index fetched; have the rows fetched (``blocks``); run the chain. ``chain`` and
+``farewell`` stand for the functions that a chain's text defines.
 """
 
+from nfactor.compiled.blocks import look_up_block, read_block, take_burst
 from nfactor.compiled.chain_stub import chain, farewell
 from nfactor.compiled.layout import (
     ARRAY_DATA,
-    ARRAY_DIMENSIONS,
-    ARRAY_FLAGS,
-    ARRAY_STRIDES,
-    ARRAY_WRITEABLE,
     BLOCK,
     BLOCK_PACKETS,
-    BURST_LENGTHS,
-    BURST_MARKS,
-    BURST_OFFSETS,
-    BURST_SLOTS,
-    BURST_TIMES,
-    BURST_WIRE_LENGTHS,
     CLOCK,
     COLUMNS,
-    DATA,
-    DATA_SIZE,
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
@@ -32,11 +21,8 @@ from nfactor.compiled.layout import (
     GIL_PACKETS,
     GROW_AT,
     GUESSES,
-    INDEX,
-    INDEX_MASK,
     MAKE_INTEGER,
     OLD_INDEX,
-    OLD_MASK,
     PACKETS,
     PK_CODE,
     PK_DIRECTION,
@@ -44,7 +30,6 @@ from nfactor.compiled.layout import (
     PK_KEY,
     PK_KEY_DIRECTION,
     PK_OCTETS,
-    PK_READ,
     PK_TCP_FLAGS,
     PK_TIME,
     REFUSED,
@@ -71,24 +56,11 @@ from nfactor.compiled.machine import (
     ld_u8,
     ld_u32,
     outlined,
-    prefetch,
     st_8,
     st_32,
     st_64,
 )
-from nfactor.compiled.parse import read
-from nfactor.compiled.table import (
-    MOVES_PER_PACKET,
-    begin,
-    count_active,
-    find,
-    hash_of,
-    insert,
-    likely_row,
-    move_entries,
-    row_at,
-    same_key,
-)
+from nfactor.compiled.table import MOVES_PER_PACKET, begin, count_active, find, insert, move_entries, row_at, same_key
 from nfactor.dataplane.changes import TOUCHED
 
 _ACTIVE, _HELD_PHASE = 0, 2
@@ -162,80 +134,6 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
     return chain(cx, pk, row), row
 
 
-@inlined
-def _read_block(cx: int, block: int, burst: int, at: int, packets: int) -> int:
-    """The first pass; how many packets are not plain."""
-    data, size = ld_i64(cx + DATA), ld_i64(cx + DATA_SIZE)
-    offsets, lengths = ld_i64(burst + BURST_OFFSETS), ld_i64(burst + BURST_LENGTHS)
-    wire_lengths, times = ld_i64(burst + BURST_WIRE_LENGTHS), ld_i64(burst + BURST_TIMES)
-    marks = ld_i64(burst + BURST_MARKS)
-    index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
-    old, old_mask = ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK)
-    unread, pk = 0, block
-    for place in range(at, at + packets):
-        start = ld_i64(offsets + 8 * place)
-        end = start + ld_u32(lengths + 4 * place)
-        wire_length, time = ld_u32(wire_lengths + 4 * place), ld_i64(times + 8 * place)
-        plain = 0
-        if start >= 0 and end <= size:
-            plain = read(cx, pk, data, start, end, wire_length, time, ld_i64(marks + 8 * place))
-        if plain:
-            tag = hash_of(cx, pk + PK_KEY)
-            st_64(pk + PK_HASH, tag)
-            prefetch(index + (tag & mask) * 8)
-            if old:
-                prefetch(old + (tag & old_mask) * 8)
-        else:
-            st_8(pk + PK_READ, 0)
-            unread += 1
-        pk += PK_OCTETS
-    return unread
-
-
-@inlined
-def _look_up_block(cx: int, block: int, guesses: int, packets: int) -> None:
-    """The second pass."""
-    pk = block
-    for place in range(packets):
-        guess = likely_row(cx, ld_i64(pk + PK_HASH))
-        st_64(guesses + 8 * place, guess)
-        if guess >= 0:
-            row = row_at(cx, guess)
-            prefetch(row)
-            prefetch(row + 64)
-        pk += PK_OCTETS
-
-
-@inlined
-def _column(cx: int, burst: int, place: int, octets: int) -> int:
-    """The array of a column of a ``Burst`` object; 0 if its elements do not lie one behind the other."""
-    array = ld_i64(burst + ld_i64(cx + BURST_SLOTS + 8 * place))
-    return array if ld_i64(ld_i64(array + ARRAY_STRIDES)) == octets else 0
-
-
-@inlined
-def _take_burst(cx: int, burst: int) -> int:
-    """Note where the columns of a ``Burst`` object lie; how many packets it has, or -1 if it is no proper burst."""
-    if ld_i64(ld_i64(ld_i64(burst + ld_fixed(cx + BURST_SLOTS + 8)) + ARRAY_DIMENSIONS)) == 0:
-        return 0  # numpy says nothing that has to be right of empty arrays
-    data, offsets = _column(cx, burst, 0, 1), _column(cx, burst, 1, 8)
-    lengths, wire_lengths = _column(cx, burst, 2, 4), _column(cx, burst, 3, 4)
-    times, marks = _column(cx, burst, 4, 8), _column(cx, burst, 5, 8)
-    if data == 0 or offsets == 0 or lengths == 0 or wire_lengths == 0 or times == 0 or marks == 0:
-        return -1
-    if ld_u32(data + ARRAY_FLAGS) & ARRAY_WRITEABLE == 0:
-        return -1
-    st_64(cx + DATA, ld_i64(data + ARRAY_DATA))
-    st_64(cx + DATA_SIZE, ld_i64(ld_i64(data + ARRAY_DIMENSIONS)))
-    columns = ld_fixed(cx + COLUMNS)
-    st_64(columns + BURST_OFFSETS, ld_i64(offsets + ARRAY_DATA))
-    st_64(columns + BURST_LENGTHS, ld_i64(lengths + ARRAY_DATA))
-    st_64(columns + BURST_WIRE_LENGTHS, ld_i64(wire_lengths + ARRAY_DATA))
-    st_64(columns + BURST_TIMES, ld_i64(times + ARRAY_DATA))
-    st_64(columns + BURST_MARKS, ld_i64(marks + ARRAY_DATA))
-    return ld_i64(ld_i64(offsets + ARRAY_DIMENSIONS))
-
-
 @entry
 def process(context: int, arguments: int, _count: int) -> int:
     """``process(burst, codes, touched)``, as a C function of Python: the context is that of the array that it is bound
@@ -244,7 +142,7 @@ def process(context: int, arguments: int, _count: int) -> int:
     How many packets were processed: all; or fewer, and ``go_on`` has to be called when what stopped it is dealt with;
     or -1 if the burst is none. If an NF has failed, which is left in the context, -2 less that number."""
     cx = ld_i64(context + ARRAY_DATA)
-    count = _take_burst(cx, ld_i64(arguments))
+    count = take_burst(cx, ld_i64(arguments))
     done = count
     if count > 0:
         codes, touched = ld_i64(arguments + 8), ld_i64(arguments + 16)
@@ -282,10 +180,10 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
         if ld_i64(cx + ROWS_USED) > ld_i64(cx + GROW_AT) and ld_i64(cx + OLD_INDEX) == 0:
             return at
         packets = min(BLOCK_PACKETS, count - at)
-        if is_read == 0 and _read_block(cx, block, burst, at, packets) > 0:
+        if is_read == 0 and read_block(cx, block, burst, at, packets) > 0:
             return at
         was_read, is_read = is_read, 0  # only what was read elsewhere can be malformed
-        _look_up_block(cx, block, guesses, packets)
+        look_up_block(cx, block, guesses, packets)
         pk = block
         for place in range(packets):
             code, row = (ld_u8(pk + PK_CODE) if was_read else 0), 0
@@ -306,13 +204,3 @@ def _process(cx: int, codes: int, touched: int, at: int, count: int, is_read: in
         if ld_shared(cx + STOPPING):
             return at
     return at
-
-
-@entry
-def finish_block(cx: int, block: int, packets: int) -> None:
-    """Hashes of the packets of a block whose headers were read elsewhere."""
-    for place in range(packets):
-        pk = block + place * PK_OCTETS
-        if ld_u8(pk + PK_READ) == 2:
-            st_64(pk + PK_HASH, hash_of(cx, pk + PK_KEY))
-        st_8(pk + PK_READ, 1)

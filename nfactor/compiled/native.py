@@ -9,32 +9,38 @@ cannot be written costs the keeping.
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, TypeAlias
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from nfactor.compiled import arithmetic, changes, helpers, loop, parse, sets, table
+from nfactor.compiled import arithmetic, blocks, bucket, changes, helpers, loop, owners, parse, sets, table
 from nfactor.compiled.codegen import Library, ModuleCode
 
 CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
 """The environment variable that says where compiled chains are kept."""
 _CHECKSUM_OCTETS: Final = 32
 
+Modules: TypeAlias = tuple[ModuleType, ...]
+CHAIN: Final[Modules] = (arithmetic, helpers, bucket, table, blocks, parse, loop, sets, changes)
+"""What is compiled with the text of a chain."""
+SWITCH: Final[Modules] = (bucket, table, blocks, parse, owners)
+"""The flow table of a virtual switch, which has no text."""
+
 
 class Code:
     """Compiled functions, by name; each takes and gives words. The memory goes with the object."""
 
-    def __init__(self, object_code: bytes, modules: Sequence[ModuleType] = ()) -> None:
+    def __init__(self, object_code: bytes, modules: Modules = CHAIN) -> None:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
         self._engine.finalize_object()
-        for name, arguments in _entries(*modules).items():
+        for name, arguments in _entries(modules).items():
             address = self._engine.get_function_address(name)
             kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)  # lets go of the GIL
             setattr(self, name, kind(address))
@@ -49,14 +55,14 @@ class Code:
 
 
 @cache
-def load(text: str) -> Code:
-    """The code of a chain, from the disk if it is there."""
-    path = directory() / f"{name_of(text)}.o"
+def load(text: str, modules: Modules = CHAIN) -> Code:
+    """The code of a chain, or of other modules, from the disk if it is there."""
+    path = directory() / f"{name_of(text, modules)}.o"
     object_code = _read(path)
     if object_code is None:
-        object_code = compiled(text)
+        object_code = compiled(text, modules)
         _keep(path, object_code)
-    return Code(object_code)
+    return Code(object_code, modules)
 
 
 def directory() -> Path:
@@ -67,15 +73,16 @@ def directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nfactor"
 
 
-def name_of(text: str) -> str:
+def name_of(text: str, modules: Modules = CHAIN) -> str:
     """The name under which a chain's code is kept."""
-    return hashlib.sha256((_library_text() + text).encode()).hexdigest()[:32]
+    names = " ".join(module.__name__ for module in modules)
+    return hashlib.sha256((_library_text() + names + text).encode()).hexdigest()[:32]
 
 
-def compiled(text: str, modules: Sequence[ModuleType] = ()) -> bytes:
+def compiled(text: str, modules: Modules = CHAIN) -> bytes:
     """The object code of a chain; ``modules`` of the dialect are compiled with it."""
     library = Library()
-    for module in (arithmetic, helpers, table, parse, loop, sets, changes, *modules):
+    for module in modules:
         library.add_module(module)
     library.add_text(text)
     object_code: bytes = _machine().emit_object(optimised(library))
@@ -114,10 +121,10 @@ def _library_text() -> str:
 
 
 @cache
-def _entries(*modules: ModuleType) -> dict[str, int]:
+def _entries(modules: Modules) -> dict[str, int]:
     """The functions that Python calls, and how many words each takes."""
     library = Library()
-    for module in (loop, sets, changes, *modules):
+    for module in modules:
         library.add_module(module)
     return {name: len(library[name].node.args.args) for name in library.entries()}
 

@@ -38,8 +38,8 @@ _KEPT: Final[dict[int, Any]] = {}
 """Definitions by the address of their function: Python keeps only their address."""
 
 
-def bind(address: int, context: Words) -> Callable[[Burst, Any, Any], int]:
-    """``process`` at that address for that context: ``f(burst, codes, touched)``.
+def bind(address: int, context: Words) -> Callable[..., int]:
+    """The function at that address for that context, whose first argument is a burst, and the others arrays.
 
     Raises ``CallerError`` where numpy or Python keep things elsewhere than expected.
     """

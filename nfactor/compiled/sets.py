@@ -16,8 +16,6 @@ from nfactor.compiled.layout import (
     EMIT_RESERVE,
     EMITTED_SIZE,
     EMITTED_USED,
-    INDEX,
-    INDEX_MASK,
     NEWEST,
     NO_ROW,
     OLDEST,
@@ -49,13 +47,14 @@ from nfactor.compiled.machine import (
 from nfactor.compiled.table import (
     cold_at,
     count_active,
-    find,
     hash_of,
     insert,
-    likely_row,
+    link,
     move_entries,
     remove,
     row_at,
+    row_of,
+    unlink,
 )
 
 _ACTIVE, _LEAVING, _HELD, _GONE = 0, 1, 2, 3
@@ -65,24 +64,6 @@ _H_EPOCH: Final = 8
 _H_PACKETS: Final = 12
 _H_INITIATOR: Final = 16
 _H_CLOSING: Final = 17
-_INDEX_AHEAD: Final = 16
-_ROW_AHEAD: Final = 8
-
-
-@inlined
-def row_of(cx: int, keys: int, place: int, count: int) -> int:
-    """The row of the key at that place, while what later ones need is being fetched."""
-    if place + _INDEX_AHEAD < count:
-        tag = hash_of(cx, keys + 48 * (place + _INDEX_AHEAD))
-        prefetch(ld_fixed(cx + INDEX) + (tag & ld_fixed(cx + INDEX_MASK)) * 8)
-    if place + _ROW_AHEAD < count:
-        row = likely_row(cx, hash_of(cx, keys + 48 * (place + _ROW_AHEAD)))
-        if row >= 0:
-            prefetch(row_at(cx, row))
-            prefetch(row_at(cx, row) + 64)
-            prefetch(cold_at(cx, row))
-    key = keys + 48 * place
-    return find(cx, key, hash_of(cx, key))
 
 
 @inlined
@@ -195,6 +176,7 @@ def depart(cx: int, keys: int, records: int, statuses: int, count: int) -> None:
         _write(cx, row, records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
         deallocate(cx, 0, address)
         st_8(address + ROW_PHASE, _GONE)
+        unlink(cx, row)
         count_active(cx, -1)
 
 
@@ -214,6 +196,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
         else:
             st_8(row_at(cx, row) + ROW_PHASE, _HELD)
             st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
+            link(cx, row)
 
 
 @entry

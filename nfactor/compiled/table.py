@@ -7,7 +7,7 @@ whoever crafts flows cannot know which fall into one place (Black et al., "UMAC"
 products; then mixed, for keys that differ in one word alone are multiples of one secret number, and an unlucky one
 makes them neighbours).
 
-Rows are chained by age; free ones by ``COLD_NEWER``.
+Rows are chained by age, but for tombstones, which nobody looks for in order; free ones by ``COLD_NEWER``.
 """
 
 from typing import Final
@@ -53,10 +53,12 @@ from nfactor.compiled.machine import (
     inlined,
     ld_fixed,
     ld_i64,
+    ld_u8,
     ld_u32,
     ld_u64,
     lshr,
     outlined,
+    prefetch,
     st_8,
     st_32,
     st_64,
@@ -70,6 +72,8 @@ _LOW: Final = 0xFFFF_FFFF
 _WORDS: Final = 6
 _GONE: Final = 3
 MOVES_PER_PACKET: Final = 4
+_INDEX_AHEAD: Final = 16
+_ROW_AHEAD: Final = 8
 
 
 @inlined
@@ -156,6 +160,22 @@ def likely_row(cx: int, tag: int) -> int:
 
 
 @inlined
+def row_of(cx: int, keys: int, place: int, count: int) -> int:
+    """The row of the key at that place, while what later ones need is being fetched."""
+    if place + _INDEX_AHEAD < count:
+        tag = hash_of(cx, keys + 48 * (place + _INDEX_AHEAD))
+        prefetch(ld_fixed(cx + INDEX) + (tag & ld_fixed(cx + INDEX_MASK)) * 8)
+    if place + _ROW_AHEAD < count:
+        row = likely_row(cx, hash_of(cx, keys + 48 * (place + _ROW_AHEAD)))
+        if row >= 0:
+            prefetch(row_at(cx, row))
+            prefetch(row_at(cx, row) + 64)
+            prefetch(cold_at(cx, row))
+    key = keys + 48 * place
+    return find(cx, key, hash_of(cx, key))
+
+
+@inlined
 def _enter(cx: int, tag: int, row: int) -> None:
     index, mask = ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK)
     place = tag & mask
@@ -176,12 +196,21 @@ def insert(cx: int, key: int, tag: int, phase: int, epoch: int) -> int:
         row = ld_i64(cx + ROWS_TOUCHED)
         st_64(cx + ROWS_TOUCHED, row + 1)
     st_64(cx + ROWS_USED, ld_i64(cx + ROWS_USED) + 1)
-    address, cold, newest = row_at(cx, row), cold_at(cx, row), ld_i64(cx + NEWEST)
+    address = row_at(cx, row)
     copy_octets(address, key, 48)
     st_64(address + 48, 0)
     st_64(address + ROW_PACKETS, 0)
     st_8(address + ROW_PHASE, phase)
-    st_32(cold + COLD_EPOCH, epoch)
+    st_32(cold_at(cx, row) + COLD_EPOCH, epoch)
+    link(cx, row)
+    _enter(cx, tag, row)
+    return row
+
+
+@inlined
+def link(cx: int, row: int) -> None:
+    """The row is the newest of all."""
+    cold, newest = cold_at(cx, row), ld_i64(cx + NEWEST)
     st_32(cold + COLD_OLDER, newest)
     st_32(cold + COLD_NEWER, NO_ROW)
     if newest == NO_ROW:
@@ -189,8 +218,6 @@ def insert(cx: int, key: int, tag: int, phase: int, epoch: int) -> int:
     else:
         st_32(cold_at(cx, newest) + COLD_NEWER, row)
     st_64(cx + NEWEST, row)
-    _enter(cx, tag, row)
-    return row
 
 
 @inlined
@@ -209,9 +236,9 @@ def count_active(cx: int, change: int) -> None:
     st_64(cx + ACTIVE, ld_i64(cx + ACTIVE) + change)
 
 
-@outlined
-def remove(cx: int, row: int) -> None:
-    """Take a row out of the table."""
+@inlined
+def unlink(cx: int, row: int) -> None:
+    """The row has no age any more."""
     cold = cold_at(cx, row)
     older, newer = ld_u32(cold + COLD_OLDER), ld_u32(cold + COLD_NEWER)
     if ld_i64(cx + SCAN) == row:
@@ -226,6 +253,14 @@ def remove(cx: int, row: int) -> None:
         st_64(cx + NEWEST, older)
     else:
         st_32(cold_at(cx, newer) + COLD_OLDER, older)
+
+
+@outlined
+def remove(cx: int, row: int) -> None:
+    """Take a row out of the table."""
+    cold = cold_at(cx, row)
+    if ld_u8(row_at(cx, row) + ROW_PHASE) != _GONE:
+        unlink(cx, row)
     tag = hash_of(cx, row_at(cx, row))
     if not _leave(ld_fixed(cx + INDEX), ld_fixed(cx + INDEX_MASK), tag, row):
         _leave_old(ld_i64(cx + OLD_INDEX), ld_i64(cx + OLD_MASK), tag, row)

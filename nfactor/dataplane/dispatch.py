@@ -1,4 +1,4 @@
-"""The flow table of a virtual switch: which runtime owns which flow, and since which ownership epoch.
+"""The flow table of a virtual switch in plain Python: which runtime owns which flow, and since which ownership epoch.
 
 New flows go round robin over the runtimes (paper section 3.4); a known flow goes where its entry says. Only three
 things change an entry: a redirect with a higher epoch, a claim on the flow of a dead runtime, with a higher epoch as
@@ -8,42 +8,37 @@ owner, or with two."""
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
-import attrs
 import numpy as np
 
 from nfactor.dataplane.aliases import Aliases
-from nfactor.dataplane.buckets import buckets_of
+from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
-from nfactor.errors import CallerError, MalformedPacket
+from nfactor.dataplane.owners import (
+    FOREIGN,
+    NO_RUNTIME,
+    REMEMBER_S,
+    SETTLE_S,
+    SWITCHES_MAX,
+    TABLE_FULL,
+    DispatchStatistics,
+    OwnerNumbers,
+    Owners,
+    owner_number,
+)
+from nfactor.errors import MalformedPacket
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
-from nfactor.packet.fields import MALFORMED_REASONS, Packet
+from nfactor.packet.fields import Packet
 from nfactor.packet.headers import parse
 from nfactor.packet.peek import PEEK_PACKETS_MIN, peek
 
-SETTLE_S = 1.0
-"""A packet that was sent this long ago has arrived or is lost."""
-REMEMBER_S = 2.0
-"""A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
-KNOWN_MAX = 131_072
+KNOWN_MAX: Final = 131_072
 """Plain packets' endpoints whose entries are known without a parse (two to a flow)."""
-ENDED_REMEMBER_S = 10.0
-"""For so long the switch knows that a flow ended and whose it was: longer than a recovery takes. Its runtime may have
-died before it could say so to anyone else."""
-ENDED_MAX = 65_536
-"""Flows of which that is known, at most; the oldest are forgotten first."""
-
-SWITCHES_MAX = 256
-"""Switches of one cluster, at most."""
-
-_TABLE_FULL, _NO_RUNTIME = -1, -2
-"""In place of an owner, where there can be none; then come the reasons of malformed packets."""
-_FORGOTTEN = -1000
+_FORGOTTEN: Final = -1000
 """The owner of an entry that is in the table no more."""
-FOREIGN = -200
-"""``FOREIGN - n`` in place of an owner: the key is switch n's."""
 
 
 class _Entry:
@@ -62,78 +57,49 @@ class _Entry:
         self.aliases: tuple[bytes, ...] = ()
 
 
-def owner_number(key: bytes, switches: int) -> int:
-    """Which of so many switches owns a key: a static hash of it, as RSS does in a NIC (DESIGN section 8)."""
-    return 0 if switches == 1 else int(buckets_of(np.frombuffer(key, np.uint8).reshape(1, -1))[0]) % switches
-
-
-@attrs.frozen
-class DispatchStatistics:
-    """Counts of a dispatcher; ``flows`` is now, the rest since the start."""
-
-    flows: int
-    created: int
-    redirected: int
-    forgotten: int
-    refused: int
-    """Packets of new flows that found the table full (the counter of ``flows_max``)."""
-    aliases: int
-    """Other keys that flows answer to, now."""
-    aliases_refused: int
-    """Those for which there was no room (``flows_max`` again)."""
-
-
-class Dispatcher:
-    """Owners by flow. Runtimes are small numbers, chosen by the caller."""
+class Dispatcher(Owners):
+    """See ``Owners``."""
 
     def __init__(self, classifier: FlowClassifier, *, flows_max: int = FLOWS_MAX) -> None:
-        self._classifier = classifier
+        super().__init__(classifier)
         self._flows_max = flows_max
         self._entries: dict[bytes, _Entry] = {}
         self._runtimes: list[int] = []
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
         self._aliases: Aliases[_Entry] = Aliases(flows_max)
-        self._ended: dict[tuple[bytes, int], float] = {}
+        self._ends = Ends()
         self._switches, self._own = 1, 0
         self._others: dict[int, _Entry] = {}
         """By number, what stands for all keys of another switch."""
         self._created = self._redirected = self._forgotten = self._refused = 0
-        self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
-        """Names of the drops that ``owners`` answers as negative numbers: ``reasons[-1 - owner]``."""
-        self._malformed = {reason: _NO_RUNTIME - 1 - index for index, reason in enumerate(MALFORMED_REASONS)}
 
     def set_switches(self, count: int, own: int) -> None:
-        """There are so many switches, and this is that one of them: keys of others are theirs (``owner_number``)."""
+        """See ``Owners.set_switches``."""
         assert 0 <= own < count <= SWITCHES_MAX
         self._switches, self._own = count, own
         self._others = {number: _Entry(FOREIGN - number) for number in range(count) if number != own}
         self._known.clear()
 
-    def set_runtimes(self, runtimes: list[int]) -> None:
-        """New flows go to these from now on, in turn; flows that have an owner keep it."""
-        if len(set(runtimes)) != len(runtimes) or min(runtimes, default=0) < 0:
-            raise CallerError(f"runtimes {runtimes}: each must be another number from 0 on")
+    def _spread_over(self, runtimes: list[int]) -> None:
         self._runtimes = list(runtimes)
         self._next = 0
 
-    def assign(self, burst: Burst) -> tuple[list[int], Burst]:
-        """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the
-        burst, in which packets whose flow does not follow from themselves (later fragments, and packets for an alias)
-        are now labelled."""
+    def assign(self, burst: Burst) -> tuple[OwnerNumbers, Burst]:
+        """See ``Owners.assign``."""
         if len(burst) < PEEK_PACKETS_MIN:
             return self._assign_one_by_one(burst, [None] * len(burst))
         entries = list(map(self._known.get, peek(burst)))
         if None in entries:
             return self._assign_one_by_one(burst, entries)
-        owners = [entry.owner for entry in entries if entry is not None]
-        if min(owners) == _FORGOTTEN:
+        owners = np.array([entry.owner for entry in entries if entry is not None], np.int32)
+        if owners.min() == _FORGOTTEN:
             return self._assign_one_by_one(burst, entries)
         for entry in entries:
             entry.packets += 1  # type: ignore[union-attr]
         return owners, burst
 
-    def _assign_one_by_one(self, burst: Burst, entries: Sequence[_Entry | None]) -> tuple[list[int], Burst]:
+    def _assign_one_by_one(self, burst: Burst, entries: Sequence[_Entry | None]) -> tuple[OwnerNumbers, Burst]:
         """The same where some packets are no plain packets of known flows (``entries`` says which are)."""
         pkt = Packet(burst.octets())
         owners: list[int] = []
@@ -149,7 +115,7 @@ class Dispatcher:
                 owners.append(entry.owner)
         if labels:
             burst = cluster_frame.with_labels(burst, labels)
-        return owners, burst
+        return np.array(owners, np.int32), burst
 
     def _look_up(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
         try:
@@ -166,12 +132,12 @@ class Dispatcher:
         if entry is None:
             if len(self._entries) >= self._flows_max:
                 self._refused += 1
-                return _TABLE_FULL
+                return TABLE_FULL
             if not self._runtimes:
-                return _NO_RUNTIME
+                return NO_RUNTIME
             entry = self._entries[key] = _Entry(self._runtimes[self._next])
             self._next = (self._next + 1) % len(self._runtimes)
-            self._owns_again(key, entry.owner)
+            self._ends.owns_again(key, entry.owner)
             self._created += 1
         if pkt.endpoints and pkt.label is None and not pkt.foreign:
             self._remember(bytes((pkt.protocol,)) + pkt.endpoints, entry)
@@ -184,28 +150,16 @@ class Dispatcher:
             self._known.clear()
         self._known[endpoints] = entry
 
-    def learn(self, burst: Burst) -> None:
-        """Packets on their way out, some of which tell that their flow has an alias (``dataplane.aliases``)."""
-        pkt = Packet(burst.octets())
-        for index in np.flatnonzero(cluster_frame.labelled(burst)).tolist():
-            offset, length = int(burst.offsets[index]), int(burst.lengths[index])
-            try:
-                parse(pkt, offset, offset + length, int(burst.wire_lengths[index]))
-            except MalformedPacket:
-                continue
-            label, pkt.label = pkt.label, None
-            entry = self._entries.get(label[0]) if label is not None else None
-            if label is None or entry is None or not label[1] & cluster_frame.TEACH:
-                continue
-            alias, direction = self._classifier.classify(pkt)
-            if alias != label[0] and not pkt.foreign:
-                if alias in self._entries:
-                    self._known.clear()  # what came too early is a flow of its own, whose packets are this one's now
-                self._aliases.learn(alias, entry, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
+    def _has(self, key: bytes) -> bool:
+        return key in self._entries
+
+    def _learn(self, alias: bytes, key: bytes, turn: int) -> None:
+        if alias in self._entries:
+            self._known.clear()  # what came too early is a flow of its own, whose packets are this one's now
+        self._aliases.learn(alias, self._entries[key], key, turn)
 
     def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
-        """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
-        each flow, in that epoch. The highest epoch wins."""
+        """See ``Owners.restore``."""
         for key, epoch, count in zip(keys, epochs.tolist(), packets.tolist(), strict=True):
             entry = self._entries.get(key)
             if entry is None:
@@ -215,14 +169,13 @@ class Dispatcher:
             entry.owner, entry.epoch, entry.packets = owner, epoch, count
 
     def clear(self) -> None:
-        """Forget everything."""
+        """See ``Owners.clear``."""
         self._entries.clear()
         self._known.clear()
         self._aliases = Aliases(self._flows_max)
 
     def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
-        """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
-        STALE: the epoch is not higher than the entry's. ``now`` is in seconds, on any clock that does not go back."""
+        """See ``Owners.redirect``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
@@ -237,7 +190,7 @@ class Dispatcher:
         return statuses
 
     def turned(self, keys: Keys, epochs: Epochs, target: int) -> Statuses:
-        """OK: the flow is ``target``'s in this epoch; else UNKNOWN. For who asks again whether they were turned."""
+        """See ``Owners.turned``."""
         statuses = np.full(len(keys), Status.UNKNOWN, np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
@@ -247,20 +200,13 @@ class Dispatcher:
 
     def _give(self, key: bytes, entry: _Entry, owner: int, epoch: int, now: float) -> None:
         entry.owner, entry.epoch, entry.moved_s, entry.doubt = owner, epoch, now, None
-        self._owns_again(key, owner)
+        self._ends.owns_again(key, owner)
         self._redirected += 1
-
-    def _owns_again(self, key: bytes, owner: int) -> None:
-        """A runtime where a flow of that key ended has a new one of it: it knows of both, and lets the first one
-        end."""
-        self._ended.pop((key, owner), None)
 
     def claim(
         self, keys: Keys, epochs: Epochs, packets: Counts | None, *, dead: int, claimer: int, now: float
     ) -> tuple[Statuses, list[int]]:
-        """Give flows that ``dead`` owns to ``claimer``, whose state includes so many packets of each (None: it is not
-        known). EXISTS: another owns it (who, the second list says, for each such key in order); UNKNOWN: it has ended,
-        and ``dead`` was its owner; STALE: the claim is older than what is known here. ``now`` as in ``redirect``."""
+        """See ``Owners.claim``."""
         statuses, owners = np.zeros(len(keys), np.uint8), []
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
@@ -271,7 +217,7 @@ class Dispatcher:
                 self._give(key, entry, claimer, epoch, now)
                 if packets is not None:
                     entry.packets = int(packets[index])
-            elif (key, dead) in self._ended:
+            elif (key, dead) in self._ends:
                 statuses[index] = Status.UNKNOWN
             elif entry is None:
                 statuses[index] = Status.STALE
@@ -281,17 +227,14 @@ class Dispatcher:
         return statuses, owners
 
     def abandon(self, owner: int) -> int:
-        """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
+        """See ``Owners.abandon``."""
         keys = [key for key, entry in self._entries.items() if entry.owner == owner]
         for key in keys:
             self._drop(key)
         return len(keys)
 
     def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
-        """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
-        packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
-        the answer is OK. A flow that has just moved is BUSY too: its old runtime would take the flow's next life for
-        packets that come late. ``now`` as in ``redirect``."""
+        """See ``Owners.forget``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, count) in enumerate(zip(keys, packets.tolist(), strict=True)):
             entry = self._entries.get(key)
@@ -301,7 +244,7 @@ class Dispatcher:
                 statuses[index] = Status.BUSY
             else:
                 self._drop(key)
-                self._remember_end(key, owner, now)
+                self._ends.remember(key, owner, now)
         return statuses
 
     def _drop(self, key: bytes) -> None:
@@ -310,14 +253,8 @@ class Dispatcher:
         self._aliases.forget(entry)
         self._forgotten += 1
 
-    def _remember_end(self, key: bytes, owner: int, now: float) -> None:
-        self._ended.pop((key, owner), None)
-        self._ended[key, owner] = now
-        while len(self._ended) > ENDED_MAX or now - next(iter(self._ended.values())) > ENDED_REMEMBER_S:
-            del self._ended[next(iter(self._ended))]
-
     def statistics(self) -> DispatchStatistics:
-        """Counts so far."""
+        """See ``Owners.statistics``."""
         return DispatchStatistics(
             flows=len(self._entries),
             created=self._created,

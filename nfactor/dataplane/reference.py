@@ -223,7 +223,7 @@ class ReferenceEngine(ReferenceSets):
 
     def _next_to_scan(self) -> bool:
         """Whether any row is left of those that were there when the scan began; what has gone since is passed over."""
-        while self._scan and self._rows.get(self._scan[0].key) is not self._scan[0]:
+        while self._scan and (self._rows.get((row := self._scan[0]).key) is not row or row.phase == flow_row.GONE):
             self._scan.popleft()
         return bool(self._scan)
 

@@ -100,7 +100,7 @@ class ReferenceSets(Engine):
             elif row.epoch >= epoch:
                 statuses[index] = Status.STALE
             else:
-                row.phase, row.epoch = flow_row.HELD, epoch
+                self._rows[key] = Row(self._rows.pop(key).key, epoch, flow_row.HELD)  # now the newest of all
         return statuses
 
     def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:

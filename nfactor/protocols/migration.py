@@ -20,18 +20,25 @@ their claims, it claims the rest, which is all that the target had not yet store
 answered the last step, the source therefore keeps the states. (When the source dies, its replicas finish what it had
 begun; that is no affair of this machine.)
 
-The table below is the whole machine; an event that has no row is a ``ProtocolError``.
+The table below is the whole machine; an event that has no row is a ``ProtocolError``. The flows are in arrays, and each
+is known by its place among those that set out: whatever happens to a hundred thousand flows is a few operations on
+arrays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.dataplane.engine import Epochs, Status, Statuses
 from nfactor.errors import ProtocolError
+from nfactor.packet.flow_key import FlowKeys
+
+Places: TypeAlias = npt.NDArray[np.intp]
+"""Places of flows among those that set out."""
 
 
 class State(Enum):
@@ -91,7 +98,7 @@ TABLE: Final[dict[tuple[State, Event], State]] = {
 class Prepare:
     """Ask the target to hold these flows, which will come with these epochs."""
 
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
     epochs: Epochs
 
 
@@ -100,7 +107,7 @@ class Redirect:
     """Ask a switch to send the packets of keys that it owns to the target from now on."""
 
     switch: str
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
     epochs: Epochs
 
 
@@ -108,7 +115,7 @@ class Redirect:
 class Install:
     """Take the flows out of the engine and ask the target to install their states."""
 
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
     epochs: Epochs
 
 
@@ -116,7 +123,7 @@ class Install:
 class Keep:
     """These flows stay at the source after all: unpin them."""
 
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
 
 
 @attrs.frozen
@@ -128,7 +135,7 @@ class Cancel:
 class Bury:
     """The flows are the target's: their tombstones may be removed after a while."""
 
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
 
 
 @attrs.frozen
@@ -136,7 +143,7 @@ class Claim:
     """Ask a switch to give flows whose keys it owns back to the source, with these epochs."""
 
     switch: str
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
     epochs: Epochs
 
 
@@ -144,7 +151,7 @@ class Claim:
 class Return:
     """These flows are the source's again, with these epochs; those that had departed are put back in place."""
 
-    keys: tuple[bytes, ...]
+    keys: FlowKeys
     epochs: Epochs
     departed: bool
 
@@ -153,23 +160,30 @@ Effect = Prepare | Redirect | Install | Keep | Cancel | Bury | Claim | Return
 
 
 class MigrationSource:
-    """One set on its way. Feed it events, carry out the effects that it returns, in order. ``switch_of`` names the
-    switch that owns a key."""
+    """One set on its way. Feed it events, carry out the effects that it returns, in order. ``owners`` says for each
+    switch where in ``keys`` those are that it owns."""
 
-    def __init__(self, keys: Sequence[bytes], epochs: Epochs, switch_of: Callable[[bytes], str]) -> None:
+    def __init__(self, keys: FlowKeys, epochs: Epochs, owners: Mapping[str, Places]) -> None:
         assert len(keys) == len(epochs), "one epoch per key"
         assert len(keys) > 0, "an empty set does not migrate"
-        self.keys = tuple(keys)
-        """The flows that are still in: fewer after each step that refused some."""
+        assert len(keys) == sum(map(len, owners.values())), "each key has an owner"
         self.epochs: Epochs = (epochs + 1).astype(np.uint32)
-        """The epochs that they will have at the target."""
+        """The epochs that they will have at the target, of all that set out."""
         self.state = State.PREPARING
-        self._switch_of = switch_of
-        self._asked: dict[str, tuple[bytes, ...]] = {}
+        self._set_out = keys
+        self._in = np.ones(len(keys), bool)
+        """Which are still in: fewer after each step that refused some."""
+        self._owners = owners
+        self._asked: dict[str, Places] = {}
         """By switch that has not answered: what it was asked about."""
         self._unmarked: set[str] = set()
         """Switches whose markers have not come."""
         self._departed = False
+
+    @property
+    def keys(self) -> FlowKeys:
+        """The flows that are still in."""
+        return self._set_out.where(self._in)
 
     @property
     def over(self) -> bool:
@@ -180,29 +194,30 @@ class MigrationSource:
         """Whether the set waits for that switch's marker, which may have been lost."""
         return switch in self._unmarked and self.state in (State.REDIRECTING, State.DRAINING)
 
-    def turned(self, switch: str) -> tuple[tuple[bytes, ...], Epochs]:
+    def turned(self, switch: str) -> tuple[FlowKeys, Epochs]:
         """Keys of that switch that it may have turned to the target, with the epochs that they have by that. None where
         it has not been asked, or the set is over. (What is claimed back is the target's until the switch has
         answered.)"""
         if self.state in (State.PREPARING, State.DONE, State.ABORTED):
-            return (), self.epochs[:0]
-        places = [place for place, key in enumerate(self.keys) if self._switch_of(key) == switch]
+            return self._set_out[:0], self.epochs[:0]
+        places = self._owned_by(switch)
         back = np.uint32(self.state is State.RETURNING)
-        return tuple(self.keys[place] for place in places), self.epochs[places] - back
+        return self._at(places), self.epochs[places] - back
 
     def start(self) -> list[Effect]:
         """The first effect."""
-        return [Prepare(self.keys, self.epochs)]
+        return [Prepare(self._set_out, self.epochs)]
 
     def prepared(self, statuses: Statuses) -> list[Effect]:
         """The target answered step 1."""
-        refused = self._narrow(self.keys, statuses)
-        self._step(Event.PREPARED if self.keys else Event.REFUSED)
+        refused = self._narrow(np.arange(len(self._set_out)), statuses)
+        self._step(Event.PREPARED if self._in.any() else Event.REFUSED)
         # Where the target holds nothing there is nothing to cancel either.
-        if not self.keys:
-            return _keep(refused)
-        self._unmarked = {self._switch_of(key) for key in self.keys}
-        return [*_keep(refused), *self._ask_switches(Redirect)]
+        if not self._in.any():
+            return _keep(self._at(refused))
+        redirects = self._ask_switches(Redirect)
+        self._unmarked = set(self._asked)
+        return [*_keep(self._at(refused)), *redirects]
 
     def redirected(self, switch: str, statuses: Statuses) -> list[Effect]:
         """A switch answered step 2."""
@@ -212,12 +227,12 @@ class MigrationSource:
             self._unmarked.discard(switch)  # it turned nothing, so it sends no marker
         if self._asked:
             self._step(Event.ANSWERED)
-            return _keep(refused)
-        if not self.keys:
+            return _keep(self._at(refused))
+        if not self._in.any():
             self._step(Event.REFUSED)
-            return [*_keep(refused), Cancel()]
+            return [*_keep(self._at(refused)), Cancel()]
         self._step(Event.REDIRECTED if self._unmarked else Event.DRAINED)
-        return [*_keep(refused), *self._install(), *self._claim()]
+        return [*_keep(self._at(refused)), *self._install(), *self._claim()]
 
     def marker(self, switch: str) -> list[Effect]:
         """A switch's marker came on the data path. One that comes twice says nothing new."""
@@ -237,7 +252,7 @@ class MigrationSource:
     def died(self) -> list[Effect]:
         """The target is dead, and the replicas of what it had taken over have claimed it."""
         self._step(Event.DIED)
-        return [*_keep(self.keys), Cancel()] if self.state is State.ABORTED else self._claim()
+        return [Keep(self.keys), Cancel()] if self.state is State.ABORTED else self._claim()
 
     def returned(self, switch: str, statuses: Statuses) -> list[Effect]:
         """A switch answered the claim. What it refuses is somebody else's by now, if it had departed; else it has
@@ -245,13 +260,11 @@ class MigrationSource:
         asked = self._answer(switch)
         refused = self._narrow(asked, statuses)
         self._step(Event.ANSWERED if self._asked else Event.RETURNED)
-        left = set(refused)
-        places = [place for place, key in enumerate(self.keys) if key in set(asked) - left]
-        keys = tuple(self.keys[place] for place in places)
-        back: list[Effect] = [Return(keys, self.epochs[places], self._departed)] if keys else []
-        if not refused:
+        given = asked[self._in[asked]]
+        back: list[Effect] = [Return(self._at(given), self.epochs[given], self._departed)] if len(given) else []
+        if not len(refused):
             return back
-        return [*back, Bury(refused) if self._departed else Keep(refused)]
+        return [*back, Bury(self._at(refused)) if self._departed else Keep(self._at(refused))]
 
     def _step(self, event: Event) -> None:
         following = TABLE.get((self.state, event))
@@ -263,7 +276,7 @@ class MigrationSource:
         if self.state is not State.INSTALLING:
             return []
         self._departed = True
-        return [Install(self.keys, self.epochs)]
+        return [Install(self.keys, self.epochs[self._in])]
 
     def _claim(self) -> list[Effect]:
         if self.state is not State.RETURNING:
@@ -272,30 +285,37 @@ class MigrationSource:
         return self._ask_switches(Claim)
 
     def _ask_switches(self, effect: type[Redirect] | type[Claim]) -> list[Effect]:
-        """One question to each switch that owns keys of the set, about those."""
-        places: dict[str, list[int]] = {}
-        for place, key in enumerate(self.keys):
-            places.setdefault(self._switch_of(key), []).append(place)
-        self._asked = {switch: tuple(self.keys[place] for place in mine) for switch, mine in places.items()}
-        return [effect(switch, keys, self.epochs[places[switch]]) for switch, keys in self._asked.items()]
+        """One question to each switch that owns keys of the set, about those; first to the one that owns the first."""
+        owned = {switch: self._owned_by(switch) for switch in self._owners}
+        first = sorted((int(places[0]), switch) for switch, places in owned.items() if len(places))
+        self._asked = {switch: owned[switch] for _, switch in first}
+        return [effect(switch, self._at(places), self.epochs[places]) for switch, places in self._asked.items()]
 
-    def _answer(self, switch: str) -> tuple[bytes, ...]:
+    def _answer(self, switch: str) -> Places:
         if switch not in self._asked:
             raise ProtocolError(f"migration in state {self.state.name} has asked nothing of {switch}")
         return self._asked.pop(switch)
 
-    def _narrow(self, asked: tuple[bytes, ...], statuses: Statuses) -> tuple[bytes, ...]:
+    def _narrow(self, asked: Places, statuses: Statuses) -> Places:
         """Go on without those of the asked that were not accepted, which are returned."""
         if len(statuses) != len(asked):
             raise ProtocolError(f"{len(statuses)} statuses for {len(asked)} keys")
-        refused = tuple(key for key, status in zip(asked, statuses.tolist(), strict=True) if status != Status.OK)
-        if refused:
-            out = set(refused)
-            kept = np.array([key not in out for key in self.keys], bool)
-            self.keys = tuple(key for key in self.keys if key not in out)
-            self.epochs = self.epochs[kept]
+        refused: Places = asked[statuses != Status.OK]
+        self._in[refused] = False
         return refused
 
+    def _owned_by(self, switch: str) -> Places:
+        """Where those are that are still in and whose keys that switch owns."""
+        places = self._owners.get(switch, _NOWHERE)
+        found: Places = places[self._in[places]]
+        return found
 
-def _keep(keys: tuple[bytes, ...]) -> list[Effect]:
-    return [Keep(keys)] if keys else []
+    def _at(self, places: Places) -> FlowKeys:
+        return FlowKeys(self._set_out.array[places])
+
+
+_NOWHERE: Final[Places] = np.zeros(0, np.intp)
+
+
+def _keep(keys: FlowKeys) -> list[Effect]:
+    return [Keep(keys)] if len(keys) else []

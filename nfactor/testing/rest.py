@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from nfactor.dataplane.dispatch import owner_number
 from nfactor.dataplane.engine import Status
+from nfactor.dataplane.owners import owner_number
 from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import FLOWS_MAX, HeapCluster, Runtime, Switch
 

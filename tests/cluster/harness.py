@@ -21,11 +21,11 @@ from nfactor.cluster.outside import Event
 from nfactor.cluster.plan import ClusterPlan
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.replay import Outcome, Pace, replay
-from nfactor.compiled.engines import EngineKind, open_engine
+from nfactor.compiled.engines import EngineKind, open_engine, open_owners
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.dataplane.nf import NF
+from nfactor.dataplane.owners import Owners
 from nfactor.functions.firewall import Firewall
 from nfactor.functions.monitor import FlowRow, Monitor
 from nfactor.packet.burst import Burst
@@ -89,7 +89,7 @@ class Inside:
     here: Here
     """Can end and restart any node."""
     ledgers: list[Ledger]
-    dispatchers: list[Dispatcher]
+    dispatchers: list[Owners]
     relays: list[Relay]
 
     def check_nodes(self) -> None:
@@ -127,7 +127,7 @@ class Run:
 
 @contextmanager
 def _collected(made: dict[str, list[Any]]) -> Any:
-    """Remember the ledgers and dispatchers that nodes make."""
+    """Remember the ledgers and relays that nodes make."""
 
     def remember(name: str, module: Any = launcher) -> Callable[..., Any]:
         original = getattr(module, name)
@@ -139,7 +139,7 @@ def _collected(made: dict[str, list[Any]]) -> Any:
         return make
 
     with (
-        mock.patch.multiple(launcher, Ledger=remember("Ledger"), Dispatcher=remember("Dispatcher")),
+        mock.patch.object(launcher, "Ledger", remember("Ledger")),
         mock.patch.object(switch, "Relay", remember("Relay", switch)),
     ):
         yield
@@ -152,16 +152,20 @@ def _plan(
     time_outs: TimeOuts,
     replication: str,
     engine: EngineKind,
+    tables: list[Owners],
 ) -> ClusterPlan:
+    def owners() -> Owners:
+        tables.append(open_owners(engine, FlowClassifier("auto"), flows_max=1000))
+        return tables[-1]
+
     return ClusterPlan(
         runtimes=runtimes,
         switches=switches,
         engine=lambda: open_engine(
             engine, Chain.of(functions()), FlowClassifier("auto"), time_outs=time_outs, common_clock=True
         ),
-        classifier=lambda: FlowClassifier("auto"),
+        owners=owners,
         records=tuple(cls for function in functions() for cls in function.records),
-        flows_max=1000,
         replication=Mode.parse(replication),
     )
 
@@ -192,11 +196,12 @@ def run(
     """Send the frames through a simulated cluster. ``look`` is called after each burst that went in. Of the datagrams
     that carry messages, such a part is lost, doubled, reordered, or corrupted, each."""
     out = Out()
-    plan = _plan(runtimes, switches, functions, time_outs or TimeOuts(), replication, engine)
+    tables: list[Owners] = []
+    plan = _plan(runtimes, switches, functions, time_outs or TimeOuts(), replication, engine, tables)
     chosen = pace or Pace.of(migrate_every, CONTROL_LATENCY_S, kill_at)
 
     async def main(sim: Simulation) -> Outcome:
-        made: dict[str, list[Any]] = {"Ledger": [], "Dispatcher": [], "Relay": []}
+        made: dict[str, list[Any]] = {"Ledger": [], "Relay": []}
         async with open_memory_network(
             rng=sim.random("network"),
             data_latency_s=data_latency_s,
@@ -214,7 +219,7 @@ def run(
                     launcher=here,
                 )
                 async with opened as cluster:
-                    inside = Inside(network, cluster, here, made["Ledger"], made["Dispatcher"], made["Relay"])
+                    inside = Inside(network, cluster, here, made["Ledger"], tables, made["Relay"])
                     outcome = await replay(
                         cluster, Frames(frames, step_s, without), chosen, between=lambda: look(inside)
                     )

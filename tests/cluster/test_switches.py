@@ -8,6 +8,7 @@ import trio
 from nfactor.cluster import replay
 from nfactor.cluster.names import COORDINATOR, runtime_name
 from nfactor.cluster.replay import Pace
+from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.testing import packets
 from tests.cluster.harness import Inside, mixed_traffic, run, traffic
@@ -121,7 +122,9 @@ def test_a_switch_that_has_lost_its_table_gives_no_flow_to_another_runtime() -> 
     came: list[int] = []
 
     def table(inside: Inside) -> dict[bytes, int]:
-        return {key: entry.owner for key, entry in inside.dispatchers[-1]._entries.items()}
+        dispatcher = inside.dispatchers[-1]
+        assert isinstance(dispatcher, Dispatcher)
+        return {key: entry.owner for key, entry in dispatcher._entries.items()}
 
     async def last(inside: Inside) -> None:
         outside = inside.cluster.outside

@@ -7,6 +7,7 @@ import pytest
 
 from nfactor.dataplane.engine import Status
 from nfactor.errors import ProtocolError
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.migration import (
     TABLE,
     Bury,
@@ -23,7 +24,12 @@ from nfactor.protocols.migration import (
     State,
 )
 
-KEYS = (b"a" * 48, b"b" * 48, b"c" * 48)
+KEYS = FlowKeys.of((b"a" * 48, b"b" * 48, b"c" * 48))
+
+
+def only(*places: int) -> FlowKeys:
+    """Those of the keys."""
+    return FlowKeys.of(KEYS[place] for place in places)
 
 
 def statuses(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
@@ -40,8 +46,8 @@ def refuse(machine: MigrationSource) -> np.ndarray[tuple[int], np.dtype[np.uint8
 
 def fresh(*, switches: int = 1) -> MigrationSource:
     """With two switches, the middle key is the second's."""
-    second = KEYS[1] if switches > 1 else None
-    return MigrationSource(KEYS, np.array([1, 5, 9], np.uint32), lambda key: "y" if key == second else "x")
+    owners = {"y": np.array([1]), "x": np.array([0, 2])} if switches > 1 else {"x": np.arange(3)}
+    return MigrationSource(KEYS, np.array([1, 5, 9], np.uint32), owners)
 
 
 HAPPEN: dict[Event, Callable[[MigrationSource], list[Effect]]] = {
@@ -120,20 +126,20 @@ def test_the_states_go_when_both_the_answer_and_the_marker_are_there(marker_firs
     assert isinstance(prepare, Prepare)
     assert [2, 6, 10] == prepare.epochs.tolist()
     keep, redirect = machine.prepared(statuses(Status.OK, Status.EXISTS, Status.OK))
-    assert keep == Keep((KEYS[1],))
+    assert keep == Keep(only(1))
     assert isinstance(redirect, Redirect)
-    assert ((KEYS[0], KEYS[2]), [2, 10]) == (redirect.keys, redirect.epochs.tolist())
+    assert (only(0, 2), [2, 10]) == (redirect.keys, redirect.epochs.tolist())
     if marker_first:
         assert machine.marker("x") == []
         keep, install = machine.redirected("x", statuses(Status.STALE, Status.OK))
     else:
         (keep,) = machine.redirected("x", statuses(Status.STALE, Status.OK))
         (install,) = machine.marker("x")
-    assert keep == Keep((KEYS[0],))
+    assert keep == Keep(only(0))
     assert isinstance(install, Install)
-    assert ((KEYS[2],), [10]) == (install.keys, install.epochs.tolist())
+    assert (only(2), [10]) == (install.keys, install.epochs.tolist())
     assert not machine.over
-    assert machine.installed(statuses(Status.OK)) == [Bury((KEYS[2],))]
+    assert machine.installed(statuses(Status.OK)) == [Bury(only(2))]
     assert machine.over
 
 
@@ -162,8 +168,8 @@ def test_flows_that_were_turned_to_a_dead_target_are_claimed_back_with_higher_ep
     assert machine.marker("x") == [], "the switch's last word about the old turn says nothing now"
     back, keep = machine.returned("x", statuses(Status.OK, Status.STALE, Status.OK))
     assert isinstance(back, Return)
-    assert ((KEYS[0], KEYS[2]), [3, 11], False) == (back.keys, back.epochs.tolist(), back.departed)
-    assert keep == Keep((KEYS[1],)), "it never left, and what the switch knows of it will show"
+    assert (only(0, 2), [3, 11], False) == (back.keys, back.epochs.tolist(), back.departed)
+    assert keep == Keep(only(1)), "it never left, and what the switch knows of it will show"
     assert machine.state is State.ABORTED
 
 
@@ -173,8 +179,8 @@ def test_states_that_a_dead_target_did_not_pass_on_are_put_back_and_the_others_b
     assert isinstance(claim, Claim)
     back, bury = machine.returned("x", statuses(Status.EXISTS, Status.OK, Status.EXISTS))
     assert isinstance(back, Return)
-    assert ((KEYS[1],), [7], True) == (back.keys, back.epochs.tolist(), back.departed)
-    assert bury == Bury((KEYS[0], KEYS[2])), "the target's own replicas were there first"
+    assert (only(1), [7], True) == (back.keys, back.epochs.tolist(), back.departed)
+    assert bury == Bury(only(0, 2)), "the target's own replicas were there first"
     assert in_state(State.RETURNING).returned("x", refuse(fresh())) == [Keep(KEYS)]
 
 
@@ -196,16 +202,16 @@ def test_with_two_switches_the_states_go_when_both_have_answered_and_both_marker
     first, second = machine.prepared(statuses(Status.OK, Status.OK, Status.OK))
     assert isinstance(first, Redirect)
     assert isinstance(second, Redirect)
-    assert ("x", (KEYS[0], KEYS[2]), [2, 10]) == (first.switch, first.keys, first.epochs.tolist())
-    assert ("y", (KEYS[1],), [6]) == (second.switch, second.keys, second.epochs.tolist())
+    assert ("x", only(0, 2), [2, 10]) == (first.switch, first.keys, first.epochs.tolist())
+    assert ("y", only(1), [6]) == (second.switch, second.keys, second.epochs.tolist())
     assert machine.marker("y") == []
-    assert machine.redirected("x", statuses(Status.STALE, Status.OK)) == [Keep((KEYS[0],))]
+    assert machine.redirected("x", statuses(Status.STALE, Status.OK)) == [Keep(only(0))]
     assert machine.redirected("y", statuses(Status.OK)) == []
     assert machine.state is State.DRAINING
     assert machine.marker("y") == [], "it was here already"
     (install,) = machine.marker("x")
     assert isinstance(install, Install)
-    assert ((KEYS[1], KEYS[2]), [6, 10]) == (install.keys, install.epochs.tolist())
+    assert (only(1, 2), [6, 10]) == (install.keys, install.epochs.tolist())
 
 
 def test_a_switch_that_turned_nothing_sends_no_marker_and_is_not_waited_for() -> None:
@@ -214,7 +220,7 @@ def test_a_switch_that_turned_nothing_sends_no_marker_and_is_not_waited_for() ->
     machine.redirected("x", statuses(Status.OK, Status.OK))
     machine.marker("x")
     keep, install = machine.redirected("y", statuses(Status.UNKNOWN))
-    assert keep == Keep((KEYS[1],))
+    assert keep == Keep(only(1))
     assert isinstance(install, Install)
     assert machine.state is State.INSTALLING
 
@@ -230,10 +236,10 @@ def test_flows_of_two_switches_are_claimed_back_at_each() -> None:
     assert ({"x", "y"}, State.RETURNING) == ({first.switch, second.switch}, machine.state)
     (back,) = machine.returned("y", statuses(Status.OK))
     assert isinstance(back, Return)
-    assert ((KEYS[1],), [7], False) == (back.keys, back.epochs.tolist(), back.departed)
+    assert (only(1), [7], False) == (back.keys, back.epochs.tolist(), back.departed)
     assert not machine.over
     (back, keep) = machine.returned("x", statuses(Status.OK, Status.STALE))
     assert isinstance(back, Return)
-    assert ((KEYS[0],), [3]) == (back.keys, back.epochs.tolist())
-    assert keep == Keep((KEYS[2],))
+    assert (only(0), [3]) == (back.keys, back.epochs.tolist())
+    assert keep == Keep(only(2))
     assert machine.over

@@ -1,0 +1,153 @@
+"""The flow table of a virtual switch, as the switch sees it: which runtime owns which flow.
+
+Two keep it: ``dispatch``, in plain Python, which is the definition of right, and ``compiled.dispatcher``, in rows that
+machine code reads. Everything is said of sets: a burst of packets, arrays of keys.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Final, TypeAlias
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.dataplane.buckets import buckets_of
+from nfactor.dataplane.engine import Counts, Epochs, Keys, Statuses
+from nfactor.errors import CallerError, MalformedPacket
+from nfactor.packet import cluster_frame
+from nfactor.packet.burst import Burst
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.packet.fields import MALFORMED_REASONS, Packet
+from nfactor.packet.headers import parse
+
+SETTLE_S: Final = 1.0
+"""A packet that was sent this long ago has arrived or is lost."""
+REMEMBER_S: Final = 2.0
+"""A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
+SWITCHES_MAX: Final = 256
+"""Switches of one cluster, at most."""
+
+TABLE_FULL: Final = -1
+NO_RUNTIME: Final = -2
+"""In place of an owner, where there can be none; then come the reasons of malformed packets."""
+FOREIGN: Final = -200
+"""``FOREIGN - n`` in place of an owner: the key is switch n's."""
+
+OwnerNumbers: TypeAlias = npt.NDArray[np.int32]
+
+
+def owner_number(key: bytes, switches: int) -> int:
+    """Which of so many switches owns a key: a static hash of it, as RSS does in a NIC (DESIGN section 8)."""
+    return 0 if switches == 1 else int(buckets_of(np.frombuffer(key, np.uint8).reshape(1, -1))[0]) % switches
+
+
+@attrs.frozen
+class DispatchStatistics:
+    """Counts of a dispatcher; ``flows`` is now, the rest since the start."""
+
+    flows: int
+    created: int
+    redirected: int
+    forgotten: int
+    refused: int
+    """Packets of new flows that found the table full (the counter of ``flows_max``)."""
+    aliases: int
+    """Other keys that flows answer to, now."""
+    aliases_refused: int
+    """Those for which there was no room (``flows_max`` again)."""
+
+
+class Owners(ABC):
+    """Owners by flow. Runtimes are small numbers, chosen by the caller. ``now`` is in seconds, on any clock that does
+    not go back."""
+
+    def __init__(self, classifier: FlowClassifier) -> None:
+        self._classifier = classifier
+        self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
+        """Names of the drops that ``assign`` answers as negative numbers: ``reasons[-1 - owner]``."""
+        self._malformed = {reason: NO_RUNTIME - 1 - index for index, reason in enumerate(MALFORMED_REASONS)}
+
+    @abstractmethod
+    def set_switches(self, count: int, own: int) -> None:
+        """There are so many switches, and this is that one of them: keys of others are theirs (``owner_number``)."""
+
+    def set_runtimes(self, runtimes: list[int]) -> None:
+        """New flows go to these from now on, in turn; flows that have an owner keep it."""
+        if len(set(runtimes)) != len(runtimes) or min(runtimes, default=0) < 0:
+            raise CallerError(f"runtimes {runtimes}: each must be another number from 0 on")
+        self._spread_over(runtimes)
+
+    @abstractmethod
+    def _spread_over(self, runtimes: list[int]) -> None:
+        """New flows go to these, which are numbers as they should be."""
+
+    @abstractmethod
+    def assign(self, burst: Burst) -> tuple[OwnerNumbers, Burst]:
+        """For each packet the runtime that owns its flow, or a negative number for a drop (see ``reasons``); and the
+        burst, in which packets whose flow does not follow from themselves (later fragments, and packets for an alias)
+        are now labelled."""
+
+    def learn(self, burst: Burst) -> None:
+        """Packets on their way out, some of which tell that their flow has an alias (``dataplane.aliases``)."""
+        pkt = Packet(burst.octets())
+        for index in np.flatnonzero(cluster_frame.labelled(burst)).tolist():
+            offset, length = int(burst.offsets[index]), int(burst.lengths[index])
+            try:
+                parse(pkt, offset, offset + length, int(burst.wire_lengths[index]))
+            except MalformedPacket:
+                continue
+            label, pkt.label = pkt.label, None
+            if label is None or not label[1] & cluster_frame.TEACH or not self._has(label[0]):
+                continue
+            alias, direction = self._classifier.classify(pkt)
+            if alias != label[0] and not pkt.foreign:
+                self._learn(alias, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
+
+    @abstractmethod
+    def _has(self, key: bytes) -> bool:
+        """Whether that flow is in the table."""
+
+    @abstractmethod
+    def _learn(self, alias: bytes, key: bytes, turn: int) -> None:
+        """A flow that is in the table has that alias (``Aliases.learn``)."""
+
+    @abstractmethod
+    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
+        """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
+        each flow, in that epoch. The highest epoch wins."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget everything."""
+
+    @abstractmethod
+    def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
+        """Give flows that ``source`` owns to ``target``, with these epochs. UNKNOWN: not there, or another's;
+        STALE: the epoch is not higher than the entry's."""
+
+    @abstractmethod
+    def turned(self, keys: Keys, epochs: Epochs, target: int) -> Statuses:
+        """OK: the flow is ``target``'s in this epoch; else UNKNOWN. For who asks again whether they were turned."""
+
+    @abstractmethod
+    def claim(
+        self, keys: Keys, epochs: Epochs, packets: Counts | None, *, dead: int, claimer: int, now: float
+    ) -> tuple[Statuses, list[int]]:
+        """Give flows that ``dead`` owns to ``claimer``, whose state includes so many packets of each (None: it is not
+        known). EXISTS: another owns it (who, the second list says, for each such key in order); UNKNOWN: it has ended,
+        and ``dead`` was its owner; STALE: the claim is older than what is known here."""
+
+    @abstractmethod
+    def abandon(self, owner: int) -> int:
+        """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
+
+    @abstractmethod
+    def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
+        """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
+        packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
+        the answer is OK. A flow that has just moved is BUSY too: its old runtime would take the flow's next life for
+        packets that come late."""
+
+    @abstractmethod
+    def statistics(self) -> DispatchStatistics:
+        """Counts so far."""

@@ -1,0 +1,28 @@
+"""Flows that a runtime waits for: who is to send them, and when nobody is waited for any more."""
+
+import numpy as np
+
+from nfactor.cluster.messages import pack_u32
+from nfactor.cluster.recovery_messages import FinishFlows, RecoveryOver
+from nfactor.dataplane.engine import Status
+from nfactor.packet.flow_key import FlowKeys
+from tests.cluster.test_found_by_the_model import with_a_flow
+
+MIGRATION_OF_THE_DEAD, LATER = 77, 78
+
+
+def test_a_flow_that_a_replica_brought_in_the_place_of_a_dead_source_is_not_waited_for() -> None:
+    """It went on to another runtime and was on its way back when the recovery of its first source was over, and with it
+    all waiting for that one: the flow was not held any more when its state came."""
+    _, owner, target, key = with_a_flow(2)
+    keys, flows = FlowKeys.of([key]), target.flows
+    _, records, _ = owner.engine.copy(keys)
+    third, fourth = np.array([3], np.uint32), np.array([5], np.uint32)
+    flows.expect(MIGRATION_OF_THE_DEAD, "gone", keys, third)
+    answer = flows.finish(FinishFlows(key, pack_u32(third), records.tobytes()))
+    assert bytes([Status.OK]) == answer.statuses
+    assert flows.workload().flows == 1, "it is here, and none is coming"
+    flows.depart(1, flows.pick(1)[0])
+    flows.expect(LATER, owner.node.name, keys, fourth)
+    flows.recovery_over(RecoveryOver(1, "gone"))
+    assert flows.adopt(LATER, keys, fourth, records) == 1
