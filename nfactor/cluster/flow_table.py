@@ -38,6 +38,7 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.ownership import by_owner
+from nfactor.cluster.picking import Picking
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replication_clock import ReplicationClock
@@ -48,6 +49,7 @@ from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.dataplane.nf import Pool
+from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -83,6 +85,7 @@ class FlowTable(Role, ActorTable[None]):
         self._gate = Gate()
         self._fence = Fence(ledger)
         self._holding = Holding(engine, ledger)
+        self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
@@ -159,15 +162,11 @@ class FlowTable(Role, ActorTable[None]):
     # ---------------------------------------------------------------- flows that leave
 
     @settled
-    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
-        """Pin flows for a migration."""
-        keys, epochs = self._engine.pick(flows_max)
-        early = self._holding.has_just_come(keys)
-        if early.any():
-            self._engine.unpin(keys.where(early))
-            keys, epochs = keys.where(~early), epochs[~early]
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs, Groups | None]:
+        """Pin flows for a migration; which of them belong together, if any may."""
+        keys, epochs, groups = self._picking.pick(flows_max)
         self._leaving += len(keys)
-        return keys, epochs
+        return keys, epochs, groups
 
     @settled
     def keep(self, keys: FlowKeys) -> None:
@@ -389,7 +388,7 @@ class FlowTable(Role, ActorTable[None]):
         return self._ledger.counters(
             nf_errors=statistics.nf_errors,
             nf_error_sample=statistics.nf_error_sample,
-            nf_counters=self._engine.chain.counters(),
+            nf_counters=self._engine.chain.counters() | self._picking.counters(),
             protection=self.replicator.protection(),
         )
 

@@ -8,6 +8,7 @@ group of its own.
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +16,7 @@ from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses
 from nfactor.packet.flow_key import FlowKeys
 
 GROUP_FLOWS_MAX = 4096
-"""Flows of one group that migrate, at most. Of a larger one none does (they are counted: ``FlowTable.passed_over``)."""
+"""Flows of one group that migrate, at most. Of a larger one none does (they are counted: ``Picked.passed_over``)."""
 
 Groups = npt.NDArray[np.intp]
 """Per flow the number of its group: the place of the first flow of it."""
@@ -60,18 +61,27 @@ def choose(groups: Groups, free: npt.NDArray[np.bool_], flows_max: int) -> tuple
     return places, int(sizes[~bound & (sizes > GROUP_FLOWS_MAX)].sum())
 
 
-def pick(
-    engine: Engine, flows_max: int, barred: Callable[[FlowKeys], npt.NDArray[np.bool_]]
-) -> tuple[FlowKeys, Epochs, Groups, int]:
-    """``Engine.pick`` for a chain whose flows may belong together: keys, epochs and groups of what is pinned now, which
-    is nothing of what is ``barred``; and how many flows were passed over. It reads every flow of the table."""
+@attrs.frozen(eq=False)
+class Picked:
+    """Flows that are pinned now."""
+
+    keys: FlowKeys
+    epochs: Epochs
+    groups: Groups
+    passed_over: int
+    """How many were not, as their group is too large."""
+
+
+def pick(engine: Engine, flows_max: int, barred: Callable[[FlowKeys], npt.NDArray[np.bool_]]) -> Picked:
+    """``Engine.pick`` for a chain whose flows may belong together; nothing is picked that is ``barred``. It reads every
+    flow of the table."""
     keys, values, free = engine.belonging()
     groups = groups_of(values)
     places, passed_over = choose(groups, free & ~barred(keys), flows_max)
     some = FlowKeys(keys.array[places])
     epochs, statuses = engine.pin(some)
     assert not statuses.any(), "they were free a moment ago"
-    return some, epochs, groups[places], passed_over
+    return Picked(some, epochs, groups[places], passed_over)
 
 
 def as_one(statuses: Statuses, groups: Groups) -> Statuses:

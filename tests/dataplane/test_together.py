@@ -109,29 +109,28 @@ def test_both_engines_say_the_same_of_flows_and_pin_the_same() -> None:
 def test_a_group_is_picked_whole_and_one_with_a_pinned_flow_is_not() -> None:
     engine: Engine = Twins(lambda: [Naming()]).compiled
     engine.process(burst_of([frame(1, 7), frame(2, 8), frame(3, 7), frame(4, 0), frame(5, 7), frame(6, 8)]))
-    keys, epochs, groups, passed_over = together.pick(engine, 3, nobody)
-    assert [6, 2] == numbers(keys), "the youngest group; the next one would be too many"
-    assert ([1, 1], [1, 1], 0) == (epochs.tolist(), groups.tolist(), passed_over)
-    keys, _, groups, _ = together.pick(engine, 2, nobody)
-    assert ([5, 3, 1], [0, 0, 0]) == (numbers(keys), groups.tolist()), "one group at least"
+    picked = together.pick(engine, 3, nobody)
+    assert [6, 2] == numbers(picked.keys), "the youngest group; the next one would be too many"
+    assert ([1, 1], [1, 1], 0) == (picked.epochs.tolist(), picked.groups.tolist(), picked.passed_over)
+    picked = together.pick(engine, 2, nobody)
+    assert ([5, 3, 1], [0, 0, 0]) == (numbers(picked.keys), picked.groups.tolist()), "one group at least"
     engine.process(burst_of([frame(7, 8)]))
-    keys, _, _, _ = together.pick(engine, 9, nobody)
-    assert [4] == numbers(keys), "7 belongs to 6 and 2, which are on their way"
+    assert [4] == numbers(together.pick(engine, 9, nobody).keys), "7 belongs to 6 and 2, which are on their way"
 
 
 def test_a_group_that_is_too_large_stays_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "GROUP_FLOWS_MAX", 2)
     engine: Engine = Twins(lambda: [Naming()]).reference
     engine.process(burst_of([frame(1, 7), frame(2, 7), frame(3, 7), frame(4, 8)]))
-    keys, _, _, passed_over = together.pick(engine, 9, nobody)
-    assert ([4], 3) == (numbers(keys), passed_over)
+    picked = together.pick(engine, 9, nobody)
+    assert ([4], 3) == (numbers(picked.keys), picked.passed_over)
 
 
 def test_what_is_barred_is_not_picked_nor_what_belongs_to_it() -> None:
     engine: Engine = Twins(lambda: [Naming()]).compiled
     engine.process(burst_of([frame(1, 7), frame(2, 7), frame(3, 8)]))
-    keys, _, _, _ = together.pick(engine, 9, lambda keys: np.array([key[3] == 1 for key in keys]))
-    assert [3] == numbers(keys)
+    picked = together.pick(engine, 9, lambda keys: np.array([key[3] == 1 for key in keys]))
+    assert [3] == numbers(picked.keys)
 
 
 def test_one_refusal_is_that_of_the_whole_group() -> None:
