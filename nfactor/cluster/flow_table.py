@@ -31,13 +31,11 @@ from nfactor.cluster.messages import (
     PrepareFlows,
     ReadFlow,
     Workload,
-    pack_u32,
     unpack_records,
     unpack_u32,
 )
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
-from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.picking import Picking
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
@@ -46,7 +44,7 @@ from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
-from nfactor.dataplane.changes import packets_of
+from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
@@ -359,19 +357,22 @@ class FlowTable(Role, ActorTable[None]):
         """Those of the NFs, by ``NF.attribute``."""
         return self._engine.chain.pools()
 
-    @settled
-    def keys_of(self, switch: str) -> FlowKeys:
-        """Flows here whose keys that switch owns."""
-        keys = self._engine.keys()
-        mine = dict(by_owner(keys, self.view.names("switch"))).get(switch)
-        return FlowKeys(keys.array[:0] if mine is None else keys.array[mine])
+    @property
+    def chain(self) -> Chain:
+        """What it runs."""
+        return self._engine.chain
 
     @settled
-    def report(self, keys: FlowKeys) -> tuple[bytes, bytes, bytes]:
-        """Keys, epochs and packet counts of those that are still here, as they travel."""
+    def keys(self) -> FlowKeys:
+        """Flows that are here."""
+        return self._engine.keys()
+
+    @settled
+    def copy(self, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
+        """Those of them that are still here, with their epochs and states."""
         epochs, records, statuses = self._engine.copy(keys)
         here = statuses == Status.OK
-        return keys.where(here).octets(), pack_u32(epochs[here]), pack_u32(packets_of(records[here]))
+        return keys.where(here), epochs[here], records[here]
 
     @settled
     def workload(self) -> Workload:

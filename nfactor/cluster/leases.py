@@ -37,10 +37,10 @@ class Leases(Role):
         early, self._early = self._early, []
         for message, later in early:
             later.answer(self.act(message))
-        waiting = set(self.view.names("runtime"))
+        waiting = dict.fromkeys(self.view.names("runtime"))
 
         def stocked(name: str, answer: Done | None) -> None:
-            waiting.discard(name)
+            waiting.pop(name, None)
             if not waiting:
                 then()
 

@@ -220,11 +220,30 @@ class FlowSet:
     """How many packets of each the owner has had, ``uint32``."""
 
 
+@message(tag=107)
+class AliasSet:
+    """Aliases of flows (``dataplane.aliases.Told``)."""
+
+    keys: bytes
+    aliases: bytes
+    turns: bytes
+
+
+@message(tag=108)
+class ForgetAliases:
+    """Switch → switch: flows with those keys do not answer to those of yours any more. Reply: ``Done``."""
+
+    aliases: bytes
+    keys: bytes
+
+
 @message(tag=105)
 class FlowsReported:
     """Flows that a runtime has, that it has turned to others, and that it keeps for runtimes that are dead."""
 
     sets: tuple[FlowSet, ...]
+    aliases: tuple[AliasSet, ...]
+    """Of flows here or of those copies: all that are the switch's, whosever the flows are, or whose flows are."""
     following: int
     """Where the next answer is to begin; 0: this is the last."""
 

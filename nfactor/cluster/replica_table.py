@@ -13,6 +13,7 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.cluster.egress import Egress
+from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -28,7 +29,6 @@ from nfactor.cluster.recovery_messages import (
     CommitsStored,
     FinishFlows,
     FlowsClaimed,
-    FlowSet,
     ForgetReplicas,
     Recover,
     StepTaken,
@@ -194,27 +194,17 @@ class ReplicaTable(Role):
         if not takeover.finishing:
             self._claim_next(takeover)
 
-    def report(self, switch: str) -> list[FlowSet]:
+    def report(self, report: FlowReport) -> None:
         """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to
         others in their stead."""
-        switches, sets = self.view.names("switch"), []
         for name in self.view.unfinished:
-            if name not in self.view.known or self.view.known[name].kind != "runtime":
-                continue
-            keys, epochs, records = self._store.look(name)
-            for owner, places in by_owner(keys, switches):
-                if owner == switch:
-                    sets.append(self._set(name, FlowKeys(keys.array[places]), epochs[places], records[places]))
+            if name in self.view.known and self.view.known[name].kind == "runtime":
+                report.add(self.view.known[name], *self._store.look(name))
         for dead, takeover in self._takeovers.items():
-            mine = [batch for batch in takeover.batches if batch.switch == switch]
-            sets += [self._set(dead, batch.keys, batch.epochs - np.uint32(1), batch.records) for batch in mine]
-            given = [(owner, batch) for owner, batch in takeover.finishing.items() if batch.switch == switch]
-            sets += [self._set(owner, batch.keys, batch.epochs, batch.records) for owner, batch in given]
-        return sets
-
-    def _set(self, owner: str, keys: FlowKeys, epochs: Epochs, records: Records) -> FlowSet:
-        index = self.view.known[owner].index
-        return FlowSet(owner, index, keys.octets(), pack_u32(epochs), pack_u32(packets_of(records)))
+            for batch in takeover.batches:
+                report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
+            for owner, batch in takeover.finishing.items():
+                report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
 
 
 @attrs.frozen(eq=False)

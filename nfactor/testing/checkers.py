@@ -91,11 +91,12 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     at_most_once(history)
     if conditions.strict or not history.deaths:
         ends_are_ends(history, finals)
-    only_functions_drop(history)
+    only_functions_drop(history, flows_end=conditions.flows_end)
     ends_were_idle(history, conditions.idle_marks)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
-        in_order(flow, marks)
+        for way in {history.way_of.get(mark, 0) for mark in marks}:
+            in_order(flow, [mark for mark in marks if history.way_of.get(mark, 0) == way])
     outside_is_included(history, finals, chains, conditions)
     protected_survive(history, finals, conditions)
     if not history.deaths and not history.switch_deaths:
@@ -150,11 +151,14 @@ def ends_were_idle(history: History, idle_marks: int) -> None:
             )
 
 
-def only_functions_drop(history: History) -> None:
+def only_functions_drop(history: History, *, flows_end: bool) -> None:
     """(a) No packet is dropped by us: schedules fill no table and no buffer, and none comes where its flow is no
-    more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
+    more, if it was not for an alias of one that has ended. Where nodes died, there may have been no runtime for it, or
+    the one that had it was fenced."""
     dead = history.deaths or history.switch_deaths
     reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
+    if flows_end:
+        reasons.add("stale_alias")
     for reason, mark in history.dropped:
         if reason not in reasons and not reason.startswith(NAT):
             raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
@@ -172,7 +176,7 @@ def _chain_of(history: History, flow: int, final: Final) -> list[int]:
 
 
 def in_order(flow: int, marks: list[int]) -> None:
-    """(b) Packets were processed in the order in which they were sent."""
+    """(b) Packets that went in by one way were processed in the order in which they were sent."""
     for earlier, later in pairwise(marks):
         if earlier >= later:
             raise Violation(f"(b) order: flow {flow} processed packet {later} after packet {earlier}")

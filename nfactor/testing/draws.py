@@ -132,7 +132,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 3)
     schedule.gatherings = rng.choice([0, 3, 6, 10])
     schedule.keep_messages, schedule.keep_packets = rng.random() < 0.4, rng.random() < 0.7
-    schedule.switches = rng.choice([1, 1, 2]) if scenario != "nat" else 1
+    schedule.switches = rng.choice([1, 1, 2] if scenario != "nat" else [1, 2, 3])
     schedule.reluctant = rng.choice([0.0, 0.0, 0.0, 0.3, 1.0])
     schedule.flows_end = rng.random() < {"nat": 0.5, "replication": 0.4, "migration": 0.3}.get(scenario, 0.15)
     if scenario in ("recovery", "cluster", "restarts"):
@@ -194,9 +194,9 @@ def _draw_restarts(rng: Random, schedule: Schedule, names: list[str], switches: 
 
 def _draw_nat(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
-    for name in rng.sample([*names, COORDINATOR], rng.choice([0, 1, 1, 2])):
+    for name in rng.sample([*names, *switches, COORDINATOR], rng.choice([0, 1, 1, 2])):
         schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
-        if name == COORDINATOR or rng.random() < 0.5:
+        if name not in names or rng.random() < 0.5:
             schedule.restart_after_us[name] = rng.choice(_AGAIN_US)
     if rng.random() < 0.4:
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)

@@ -118,7 +118,7 @@ class HeapCluster:
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
-        self._entry_of: dict[int, int] = {}
+        self._entry_of: dict[tuple[int, int], int] = {}
         self.flow_of_key: dict[bytes, int] = {}
         self.runtimes: dict[str, Runtime] = {}
         self.switches: dict[str, Switch] = {}
@@ -265,8 +265,9 @@ class HeapCluster:
         self.history.flow_of.update(dict.fromkeys(marks, flow))
         self._put_in(flow, burst)
 
-    def _put_in(self, flow: int, burst: Burst) -> None:
-        number = self._entry_of.setdefault(flow, self.network.rng.randrange(len(self.switches)))
+    def _put_in(self, flow: int, burst: Burst, way: int = 0) -> None:
+        """The packets of a flow and a way go in at one switch."""
+        number = self._entry_of.setdefault((flow, way), self.network.rng.randrange(len(self.switches)))
         entry = address(Kind.SWITCH_OUTSIDE, number, self.switches[switch_name(number)].node.life)
         cluster_frame.readdress(burst, target=entry, source=self._outside.address)
         self._outside.send(burst)
