@@ -113,7 +113,8 @@ class Arrivals:
         except Exception:
             return False
         answer.reply(value)
-        self._node.departures.has_answered = True
+        departures = self._node.departures
+        departures.has_answered, departures.has_answered_last = True, len(self._lane.asks) == 1
         return True
 
     def _asked_plainly(self, kind: object, to: Any, key: object, number: object, body: Any) -> bool:

@@ -243,6 +243,11 @@ class Node:
 
     # ---- for peers ----
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing is taken in any more."""
+        return self.is_closed or self.cancel_scope.cancel_called
+
     def now(self) -> float:
         """The clock of everything on this node."""
         return trio.current_time()
