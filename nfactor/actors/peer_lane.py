@@ -228,8 +228,9 @@ class PeerLane:
 
     def _queue(self, payload: bytes) -> None:
         """Queue something for which somebody waits."""
-        self.out.put(payload)
-        if len(self.out.queue) >= _SEND_QUESTIONS:
+        out = self.out
+        out.put(payload)
+        if len(out.queue) >= _SEND_QUESTIONS:
             self.send_now()
         elif not self._is_marked:
             self.mark()
