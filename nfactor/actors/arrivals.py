@@ -92,7 +92,9 @@ class Arrivals:
                 self._offer(cell, run)
                 run = []
             name = None
-            if size and self._opened_plainly(array):
+            if size == _REPLY and self._replied_plainly(*array):
+                continue
+            if size == _PLAIN_ASK and self._asked_plainly(*array):
                 continue
             try:
                 self._open(envelope.checked(array))
