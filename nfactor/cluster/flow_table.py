@@ -273,13 +273,11 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
-        How many go on. Those for which there is no room end, as others did."""
+        How many go on."""
         statuses = self._take_over(claim, keys, epochs, records)
         self.give_up(claim)
-        refused = np.flatnonzero(statuses != Status.OK)
-        self.farewell(FlowKeys(keys.array[refused]), records[refused])
         self._drain()
-        return len(keys) - len(refused)
+        return int(np.count_nonzero(statuses == Status.OK))
 
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:
@@ -316,8 +314,10 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CommitsStored)
     @settled
     def stored(self, message: CommitsStored) -> None:
-        """A replica has stored and released some."""
-        self.replicator.stored(message.replica, message.sequence)
+        """A replica has stored and released some. Who is declared dead has released nothing: it may be fenced, and how
+        far it had come is known from others."""
+        if message.replica in self.view:
+            self.replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)
     @settled

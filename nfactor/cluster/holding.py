@@ -21,7 +21,9 @@ BUFFER_PACKETS_MAX = 4096
 class Holding:
     """Beside the engine of a runtime, whose table knows which flows are held."""
 
-    def __init__(self, engine: Engine, ledger: Ledger) -> None:
+    def __init__(self, engine: Engine, ledger: Ledger, *, packets_max: int | None = None) -> None:
+        """``packets_max``: ``BUFFER_PACKETS_MAX``, if it is not said."""
+        self._packets_max = BUFFER_PACKETS_MAX if packets_max is None else packets_max
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
@@ -101,7 +103,7 @@ class Holding:
 
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
-        room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
+        room = max(0, self._packets_max - self._ledger.buffered)
         self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
         burst = burst.slice(0, room)
         if len(burst):

@@ -159,8 +159,8 @@ class FinishFlows:
 
 @message(tag=93)
 class FindTurned:
-    """Runtime → switch: flows that were to come to it from one that is dead. Reply: ``FlowStatuses``, OK for those that
-    are its own in these epochs."""
+    """Runtime → switch: whether that runtime, itself or one that is dead, has these flows in these epochs. Reply:
+    ``FlowStatuses``, OK for those of which it is so."""
 
     runtime: str
     keys: bytes

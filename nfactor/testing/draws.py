@@ -12,6 +12,7 @@ from random import Random
 import attrs
 
 from nfactor.cluster.names import COORDINATOR, OUTSIDE
+from nfactor.testing.heap_cluster import FLOWS_MAX, Limits
 
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""
@@ -104,6 +105,7 @@ class Schedule:
     ports: int = 0
     """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
     block: int = 1
+    limits: Limits = attrs.Factory(Limits)
     port_loss: float = 0.0
     marker_loss: float = 0.0
     """Of frames that nodes send to each other: markers, and receipts."""
@@ -136,6 +138,12 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster", "restarts", "nat") and schedule.rounds == 1:
         schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
     schedule.bursts, schedule.migrations = schedule.bursts * schedule.rounds, schedule.migrations * schedule.rounds
+    if rng.random() < 0.15:
+        schedule.limits = Limits(
+            flows=rng.choice([1, 3, FLOWS_MAX]),
+            switch_flows=rng.choice([2, FLOWS_MAX, FLOWS_MAX]),
+            buffer_packets=rng.choice([0, 3, 4096]),
+        )
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = [f"switch-{number}" for number in range(schedule.switches)]
     _DRAWN[scenario](rng, schedule, names, switches)

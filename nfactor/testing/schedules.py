@@ -57,6 +57,7 @@ class Run:
             time_outs=outs,
             packet_step_s=STEP_S if schedule.flows_end else 0.001,
             reluctant=schedule.reluctant,
+            limits=schedule.limits,
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
@@ -314,11 +315,12 @@ class Run:
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
-            lag_packets_max=cluster.mode.every_packets + 8,
+            lag_packets_max=None if self.network.lost_messages["StoreCommit"] else cluster.mode.every_packets + 8,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
+            limited=schedule.limits.small,
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)

@@ -2,11 +2,12 @@
 
 from random import Random
 
-from nfactor.cluster.messages import Migrating, SetMigrationTarget
+from nfactor.cluster.messages import Migrating, NotifyClusterCfg, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.recovery_messages import CommitsStored
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
-from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_cluster import HeapCluster, Limits
 from nfactor.testing.rest import owners_agree
 
 
@@ -130,3 +131,35 @@ def test_what_waits_for_a_flow_that_its_switch_has_elsewhere_by_now_begins_nothi
     run(cluster, 3.0)
     owners_agree(cluster)
     assert ["fenced", "fenced"] == [reason for reason, _ in cluster.history.dropped]
+
+
+def test_a_replica_that_is_declared_dead_confirms_nothing() -> None:
+    """A recovery that is under way may hold up that of a second runtime, whose place as a replica nobody has taken yet.
+    If it lives, and wakes, what it releases is dropped by the switches; its primary let go of it all the same."""
+    cluster = cluster_of(2)
+    cluster.network.cuts.add(("runtime-1", "runtime-0"))
+    cluster.feed(0)
+    run(cluster, 0.01)
+    primary, stored = cluster.runtimes["runtime-0"], list[bool]()
+    primary.flows.replicator.when_stored(lambda: stored.append(True))
+    view = primary.liaison.view
+    others = tuple(member for member in view.members if member.name != "runtime-1")
+    primary.liaison.configure(NotifyClusterCfg(view.term + 1, others))
+    primary.flows.stored(CommitsStored("runtime-1", 1))
+    assert not stored
+
+
+def test_a_flow_for_which_its_replica_has_no_room_ends_and_is_not_claimed() -> None:
+    """It had been claimed first and then found no room: the switch had it at a runtime that knew nothing of it, in an
+    epoch in which it could never begin there."""
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"), limits=Limits(flows=2))
+    for flow in (0, 1, 2):
+        cluster.feed(flow, 2)
+        run(cluster, 0.1)
+    cluster.kill("runtime-0")
+    run(cluster, 2.0)
+    assert 2 == len(list(cluster.runtimes["runtime-1"].engine.keys()))
+    assert [2] == [ended.count for _, ended, _ in cluster.history.ends]
+    owners_agree(cluster)
+    (switch,) = cluster.switches.values()
+    assert 2 == switch.dispatcher.statistics().flows, "the third is forgotten"
