@@ -198,7 +198,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine.unpin(keys, epochs)
         else:
             self._engine.install(keys, epochs, records)
-            self._holding.came(migration, keys)
+            self._holding.came(keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
         self._drain()
@@ -233,7 +233,7 @@ class FlowTable(Role, ActorTable[None]):
         later, keys = Later(), FlowKeys.of_octets(message.keys)
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
-            statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
+            statuses = self._take_over(keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
@@ -244,10 +244,11 @@ class FlowTable(Role, ActorTable[None]):
         self._holding.are_protected(migration)
         later.answer(answer)
 
-    def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
+    def _take_over(self, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
-        self._holding.came(migration, keys)
-        self.replicator.adopt(where_ok(keys, statuses))
+        here = where_ok(keys, statuses)
+        self._holding.came(here)
+        self.replicator.adopt(here)
         return statuses
 
     @handles(CancelFlows)
@@ -265,8 +266,7 @@ class FlowTable(Role, ActorTable[None]):
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self.replicator.adopt(where_ok(keys, statuses))
+        statuses = self._take_over(keys, unpack_u32(message.epochs), records)
         self._drain()
         return FlowStatuses(statuses.tobytes())
 
@@ -274,7 +274,7 @@ class FlowTable(Role, ActorTable[None]):
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
         How many go on."""
-        statuses = self._take_over(claim, keys, epochs, records)
+        statuses = self._take_over(keys, epochs, records)
         self.give_up(claim)
         self._drain()
         return int(np.count_nonzero(statuses == Status.OK))

@@ -46,11 +46,11 @@ class Holding:
             self._flows.setdefault(number, (source, {}))[1].update(held)
         return statuses
 
-    def came(self, number: int, keys: FlowKeys) -> None:
-        """These are not waited for any more."""
-        _, held = self._flows.get(number, ("", {}))
-        for key in keys:
-            held.pop(key, None)
+    def came(self, keys: FlowKeys) -> None:
+        """These are not waited for any more, in whatever migration (or claim) they were to come."""
+        for _, held in self._flows.values():
+            for key in keys:
+                held.pop(key, None)
 
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""

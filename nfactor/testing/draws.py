@@ -45,7 +45,7 @@ class What(Enum):
     MUTE = "the same the other way: the message is handled, and whoever sent it does not hear of it"
     FADE = "nothing more comes from the sender to the receiver, and after a while the sender dies"
     SLEEP = "a runtime does nothing for a while, and hears everything later"
-    STIR = "packets come, and flows set out from the sender to the receiver"
+    STIR = "packets come, and flows set out from the sender, perhaps to the receiver"
 
 
 @attrs.frozen
@@ -116,7 +116,7 @@ SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat
 _MODES = ("strict", "strict", "strict-hold", "every=4", "none")
 _REPLICATED = ("strict", "strict", "strict-hold", "every=4")
 _SHORT_US, _DEADLY_US = (500, 5_000, 300_000), 2_500_000
-_FADING_US = (200, 1_000, 5_000)
+_FADING_US = (200, 1_000, 5_000, 30_000, 30_000)
 _AGAIN_US = (200, 3_000, 50_000, 1_500_000)
 
 
@@ -230,9 +230,13 @@ def _deaths(rng: Random, schedule: Schedule, names: list[str], number: int) -> I
     else:
         kind, before = _step(rng, (*MOVING, *STORING))
         yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER]), number, again=again)
+        if rng.random() < 0.5:
+            yield Deed(kind, before, What.STIR, round=number)
     if schedule.runtimes > 2 and rng.random() < 0.35:
-        kind, before = _step(rng, rng.choice([MENDING, MENDING, (*MOVING, *STORING)]))
+        kind, before = _step(rng, rng.choice([MENDING, (*MOVING, *STORING)]))
         yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER, *names]), number, again=again)
+    if rng.random() < 0.2:
+        yield Deed("NotifyClusterCfg", rng.randint(0, 3), What.LOSE, round=number)
     for _ in range(rng.choice([0, 1, 2])):
         yield Deed(*_step(rng, MENDING), What.STIR, round=number)
 

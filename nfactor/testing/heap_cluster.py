@@ -5,6 +5,7 @@ The roles are the ones that run on trio; only their surroundings are others. Wha
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.liaison import HEARTBEAT_S, Liaison
 from nfactor.cluster.membership import Membership
 from nfactor.cluster.messages import Member, MigrationEnded
 from nfactor.cluster.names import (
@@ -59,6 +60,7 @@ from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
+HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
 FLOWS_MAX = 64
 """Rows of each table, if nothing else is said."""
 
@@ -148,6 +150,9 @@ class HeapCluster:
             self._start_runtime(number)
         self._start_outside()
         self._start_coordinator()
+        for name in self.runtimes:  # they do not all begin at once, nor say at once that they live
+            self.network.pause(name)
+            self.network.at(rng.randrange(HEARTBEAT_US), partial(self.network.resume, name))
         self.network.run(1_000_000)
         assert self.ready, "a cluster without faults is ready within a second"
 

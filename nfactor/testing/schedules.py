@@ -144,8 +144,10 @@ class Run:
         names = [runtime.node.name for runtime in self.cluster.living()]
         if len(names) < 2:
             return
-        if source == target or source not in names or target not in names:
-            source, target = self.rng.sample(names, 2)
+        if source not in names:
+            source = self.rng.choice(names)
+        if target not in names or target == source:
+            target = self.rng.choice([name for name in names if name != source])
         order = SetMigrationTarget(target, self.rng.randint(1, 4))
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
@@ -191,7 +193,7 @@ class Run:
                 for flow in (*range(self.schedule.flows), *range(self.schedule.flows)):
                     after_us = self.rng.randrange(self.rng.choice([300, GATHERING_US]))
                     self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow))
-                self._migrate(sender, receiver)
+                self._migrate(sender, receiver if self.rng.random() < 0.5 else "")
 
     def _fade_out(self, name: str, other: str, again_us: int) -> None:
         self._kill(name, again_us)

@@ -117,16 +117,17 @@ def test_what_waits_for_a_flow_that_its_switch_has_elsewhere_by_now_begins_nothi
     target held packets from before, and when nothing more was to come, it began a second flow with them."""
     cluster = flow_with_a_replica_at("runtime-2")
 
-    def kill_both(delivery: Delivery) -> None:
-        if delivery.kind == "InstallFlows":
-            cluster.kill("runtime-0")
-            begin_again(cluster, "switch-0")
+    def kill_both() -> None:
+        cluster.kill("runtime-0")
+        begin_again(cluster, "switch-0")
 
-    def feed_when_turned(delivery: Delivery) -> None:
+    def turned(delivery: Delivery) -> None:
         if (delivery.sender, delivery.kind) == ("switch-0", "FlowStatuses"):
+            cluster.network.cuts.add(("runtime-0", "runtime-1"))
             cluster.feed(next(iter(cluster.key_of)), 2)
+            cluster.network.at(cluster.network.now_us + 5_000, kill_both)
 
-    cluster.network.before, cluster.network.behind, cluster.network.keep_messages = kill_both, feed_when_turned, False
+    cluster.network.behind = turned
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 3.0)
     owners_agree(cluster)
@@ -163,3 +164,24 @@ def test_a_flow_for_which_its_replica_has_no_room_ends_and_is_not_claimed() -> N
     owners_agree(cluster)
     (switch,) = cluster.switches.values()
     assert 2 == switch.dispatcher.statistics().flows, "the third is forgotten"
+
+
+def test_a_flow_that_came_in_the_stead_of_a_dead_source_is_not_expected_from_it_any_more() -> None:
+    """It went on, and set out for the same target once more before the recovery of its first source was over. That then
+    let go of what the target was holding for the second."""
+    cluster = flow_with_a_replica_at("runtime-2")
+
+    target, loads = cluster.runtimes["runtime-1"], list[int]()
+
+    def kill_source(delivery: Delivery) -> None:
+        if (delivery.sender, delivery.kind) == ("switch-0", "FlowStatuses"):
+            cluster.kill("runtime-0")
+
+    def look(delivery: Delivery) -> None:
+        if delivery.kind == "FinishFlows":
+            loads.append(target.flows.workload().flows)
+
+    cluster.network.before, cluster.network.behind = kill_source, look
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 2.0)
+    assert [1] == loads, "it is here, and none is to come"
