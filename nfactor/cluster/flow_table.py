@@ -254,8 +254,7 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
-        may be claiming."""
+        """The flows will not come. Who is declared dead is not believed: what is held for him we may be claiming."""
         if self._holding.source_of(message.migration) in self.view:
             self.give_up(message.migration)
             self._drain()
@@ -266,7 +265,9 @@ class FlowTable(Role, ActorTable[None]):
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._take_over(keys, unpack_u32(message.epochs), records)
+        expected, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
+        epochs = unpack_u32(message.epochs)[expected]
+        statuses[expected] = self._take_over(keys.where(expected), epochs, records[expected])
         self._drain()
         return FlowStatuses(statuses.tobytes())
 

@@ -61,6 +61,11 @@ class Holding:
         held = [flow for other, flows in self._flows.values() if other == source for flow in flows.items()]
         return FlowKeys.of(key for key, _ in held), np.array([epoch for _, epoch in held], np.uint32)
 
+    def waits_for(self, keys: FlowKeys, source: str) -> npt.NDArray[np.bool_]:
+        """Which of these are to come from that node."""
+        held = set(self.held_from(source)[0])
+        return np.array([key in held for key in keys], bool)
+
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
         sooner they would be in two migrations, and might be given back by neither."""

@@ -150,8 +150,9 @@ class FlowsClaimed:
 @message(tag=97)
 class FinishFlows:
     """Replicas → flow table of another runtime: the states that a dead runtime was about to send there. Reply:
-    ``FlowStatuses``; those that are there already are refused."""
+    ``FlowStatuses``; those that are there already, or are not to come from that one, are refused."""
 
+    dead: str
     keys: bytes
     epochs: bytes
     records: bytes

@@ -198,7 +198,7 @@ class ReplicaTable(Role):
                 batch.switch, FlowKeys(keys.array[places]), epochs[places], records[places]
             )
         for owner, given in list(takeover.finishing.items()):
-            states = FinishFlows(given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
+            states = FinishFlows(takeover.dead, given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
         if not answer.owners:
             self._claim_next(takeover)

@@ -168,6 +168,7 @@ def _draw_recovery(rng: Random, schedule: Schedule, names: list[str], switches: 
         schedule.deeds += _deaths(rng, schedule, names, number)
         for _ in range(rng.choice([0, 0, 1, 2])):
             schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING), number)
+    schedule.deeds += _doom(rng)
 
 
 def _draw_cluster(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
@@ -176,6 +177,7 @@ def _draw_cluster(rng: Random, schedule: Schedule, names: list[str], switches: l
         for _ in range(rng.choice([0, 1, 2])):
             schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING, *ENDING), number)
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
+    schedule.deeds += _doom(rng)
 
 
 def _draw_restarts(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
@@ -239,6 +241,15 @@ def _deaths(rng: Random, schedule: Schedule, names: list[str], number: int) -> I
         yield Deed("NotifyClusterCfg", rng.randint(0, 3), What.LOSE, round=number)
     for _ in range(rng.choice([0, 1, 2])):
         yield Deed(*_step(rng, MENDING), What.STIR, round=number)
+
+
+def _doom(rng: Random) -> Iterator[Deed]:
+    """Now and then a target dies when it has promised to hold flows, and its source and a switch do not hear of each
+    other for longer than it takes to miss it."""
+    if rng.random() < 0.12:
+        number = rng.randint(0, 1)
+        yield Deed("FlowStatuses", 2 * number, What.DIE_BEHIND)  # to every second question of these
+        yield Deed("RedirectFlows", number, rng.choice([What.CUT, What.MUTE]), length_us=_DEADLY_US)
 
 
 def _death(rng: Random, kind: str, before: int, who: str, number: int, *, again: float) -> Deed:

@@ -326,7 +326,7 @@ class Run:
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
-        cluster.check_over(flows_end=schedule.flows_end)
+        cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)
 
 
 def run(scenario: str, seed: int) -> None:

@@ -2,9 +2,13 @@
 
 from random import Random
 
-from nfactor.cluster.messages import Migrating, NotifyClusterCfg, SetMigrationTarget
+import numpy as np
+
+from nfactor.cluster.messages import Migrating, NotifyClusterCfg, PrepareFlows, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import LIAISON, OUTSIDE
-from nfactor.cluster.recovery_messages import CommitsStored
+from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows
+from nfactor.dataplane.engine import Status
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster, Limits
@@ -185,3 +189,15 @@ def test_a_flow_that_came_in_the_stead_of_a_dead_source_is_not_expected_from_it_
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 2.0)
     assert [1] == loads, "it is here, and none is to come"
+
+
+def test_a_state_in_the_stead_of_a_dead_source_is_not_taken_for_what_is_to_come_from_another() -> None:
+    """The flow had been lost with its source and the target of its migration, and a new one of its key was on its way
+    to that target in the same epoch. The replica of the dead source then gave the old state to it."""
+    cluster = flow_with_a_replica_at("runtime-2")
+    key, epochs = next(iter(cluster.key_of.values())), pack_u32(np.array([2], np.uint32))
+    _, records, _ = cluster.runtimes["runtime-0"].engine.copy(FlowKeys.of([key]))
+    target = cluster.runtimes["runtime-1"].flows
+    target.prepare(PrepareFlows(7, "runtime-0", key, epochs))
+    assert bytes([Status.UNKNOWN]) == target.finish(FinishFlows("runtime-2", key, epochs, records.tobytes())).statuses
+    assert bytes([Status.OK]) == target.finish(FinishFlows("runtime-0", key, epochs, records.tobytes())).statuses
