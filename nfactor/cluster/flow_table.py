@@ -195,7 +195,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine.unpin(keys, epochs)
         else:
             self._engine.install(keys, epochs, records)
-            self._holding.came(migration, keys)
+            self._holding.came(keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
         self._drain()
@@ -230,7 +230,7 @@ class FlowTable(Role, ActorTable[None]):
         later, keys = Later(), FlowKeys.of_octets(message.keys)
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
-            statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
+            statuses = self._take_over(keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
@@ -241,17 +241,17 @@ class FlowTable(Role, ActorTable[None]):
         self._holding.are_protected(migration)
         later.answer(answer)
 
-    def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
+    def _take_over(self, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
-        self._holding.came(migration, keys)
-        self.replicator.adopt(where_ok(keys, statuses))
+        here = where_ok(keys, statuses)
+        self._holding.came(here)
+        self.replicator.adopt(here)
         return statuses
 
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
-        may be claiming."""
+        """The flows will not come. Who is declared dead is not believed: what is held for him we may be claiming."""
         if self._holding.source_of(message.migration) in self.view:
             self.give_up(message.migration)
             self._drain()
@@ -262,22 +262,20 @@ class FlowTable(Role, ActorTable[None]):
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._holding.have_come(here := where_ok(keys, statuses))
-        self.replicator.adopt(here)
+        expected, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
+        epochs = unpack_u32(message.epochs)[expected]
+        statuses[expected] = self._take_over(keys.where(expected), epochs, records[expected])
         self._drain()
         return FlowStatuses(statuses.tobytes())
 
     @settled
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
-        How many go on. Those for which there is no room end, as others did."""
-        statuses = self._take_over(claim, keys, epochs, records)
+        How many go on."""
+        statuses = self._take_over(keys, epochs, records)
         self.give_up(claim)
-        refused = np.flatnonzero(statuses != Status.OK)
-        self.farewell(FlowKeys(keys.array[refused]), records[refused])
         self._drain()
-        return len(keys) - len(refused)
+        return int(np.count_nonzero(statuses == Status.OK))
 
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:
@@ -315,8 +313,10 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CommitsStored)
     @settled
     def stored(self, message: CommitsStored) -> None:
-        """A replica has stored and released some."""
-        self.replicator.stored(message.replica, message.sequence)
+        """A replica has stored and released some. Who is declared dead has released nothing: it may be fenced, and how
+        far it had come is known from others."""
+        if message.replica in self.view:
+            self.replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)
     @settled

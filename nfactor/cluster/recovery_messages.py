@@ -153,8 +153,9 @@ class FlowsClaimed:
 @message(tag=97)
 class FinishFlows:
     """Replicas → flow table of another runtime: the states that a dead runtime was about to send there. Reply:
-    ``FlowStatuses``; those that are there already are refused."""
+    ``FlowStatuses``; those that are there already, or are not to come from that one, are refused."""
 
+    dead: str
     keys: bytes
     epochs: bytes
     records: bytes
@@ -162,8 +163,8 @@ class FinishFlows:
 
 @message(tag=93)
 class FindTurned:
-    """Runtime → switch: flows that were to come to it from one that is dead. Reply: ``FlowStatuses``, OK for those that
-    are its own in these epochs."""
+    """Runtime → switch: whether that runtime, itself or one that is dead, has these flows in these epochs. Reply:
+    ``FlowStatuses``, OK for those of which it is so."""
 
     runtime: str
     keys: bytes

@@ -20,6 +20,7 @@ from nfactor.cluster.messages import (
     Done,
     FlowStatuses,
     pack_u32,
+    unpack_statuses,
     unpack_u32,
 )
 from nfactor.cluster.names import FLOWS, LIAISON
@@ -27,6 +28,7 @@ from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
+    FindTurned,
     FinishFlows,
     FlowsClaimed,
     ForgetReplicas,
@@ -149,7 +151,7 @@ class ReplicaTable(Role):
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
-        the flows are held first."""
+        the flows are held first; those for which there is no room are only asked about, in an epoch that gets none."""
         if not takeover.batches:
             del self._takeovers[takeover.dead]
             for later in takeover.over:
@@ -158,10 +160,25 @@ class ReplicaTable(Role):
         batch = takeover.batches[0]
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
-        self._flows.expect(claim, node, keys, batch.epochs)
+        full = self._flows.expect(claim, node, keys, batch.epochs) == Status.FULL
         packets = pack_u32(packets_of(batch.records))
-        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(batch.epochs), packets)
+        epochs = np.where(full, np.uint32(0), batch.epochs)
+        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(epochs), packets)
         self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim))
+        if full.any():
+            self._ask_who_ends(takeover.dead, batch.switch, keys.where(full), batch.epochs[full], batch.records[full])
+
+    def _ask_who_ends(self, dead: str, switch: str, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
+        """Flows for which there is no room end, as others did, if they are still the dead one's as they are here. The
+        switch lets go of them as of all that nobody has claimed."""
+
+        def end(answer: FlowStatuses | None) -> None:
+            assert answer is not None, "switches do not leave"
+            ends = unpack_statuses(answer.statuses) == Status.OK
+            self._flows.farewell(keys.where(ends), records[ends])
+
+        question = FindTurned(dead, keys.octets(), pack_u32(epochs - np.uint32(1)))
+        self.ask(switch, LIAISON, question, FlowStatuses, end)
 
     def _claimed(self, takeover: "_Takeover", claim: int, answer: FlowsClaimed | None) -> None:
         """Become the primary of what is ours now. What the dead runtime was about to give to another that lives is
@@ -181,7 +198,7 @@ class ReplicaTable(Role):
                 batch.switch, FlowKeys(keys.array[places]), epochs[places], records[places]
             )
         for owner, given in list(takeover.finishing.items()):
-            states = FinishFlows(given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
+            states = FinishFlows(takeover.dead, given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
         if not answer.owners:
             self._claim_next(takeover)

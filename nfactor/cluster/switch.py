@@ -83,8 +83,10 @@ class VirtualSwitch(Role):
         next_hop: bytes,
         observed: bool,
         again: Member | None = None,
+        orphans_max: int = ORPHANS_PACKETS_MAX,
     ) -> None:
         """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
+        self._orphans_max = orphans_max
         self._dispatcher = dispatcher
         self._outside = outside
         self._inside = inside
@@ -163,7 +165,7 @@ class VirtualSwitch(Role):
 
     def _wait(self, packets: Burst) -> None:
         """Their flows have no runtime now, and will have one in a moment."""
-        room = max(0, ORPHANS_PACKETS_MAX - self._ledger.buffered)
+        room = max(0, self._orphans_max - self._ledger.buffered)
         self._ledger.drop("orphan_buffer_full", packets.slice(room, len(packets)))
         packets = packets.slice(0, room)
         if len(packets):
@@ -334,8 +336,9 @@ class VirtualSwitch(Role):
 
     @handles(FindTurned)
     def find_turned(self, message: FindTurned) -> FlowStatuses:
-        """Flows that were turned to a runtime by one that died before it had sent them."""
-        keys, runtime = FlowKeys.of_octets(message.keys), self._runtimes.get(message.runtime, -1)
+        """Of flows that were turned to a runtime by one that died before it had sent them, or that a dead one had."""
+        keys = FlowKeys.of_octets(message.keys)
+        runtime = next((index for index, name in self._names.items() if name == message.runtime), -1)
         return FlowStatuses(self._dispatcher.turned(keys, unpack_u32(message.epochs), runtime).tobytes())
 
     @handles(RecoveryOver)
