@@ -53,7 +53,7 @@ class Expiry:
 
     def _propose(self, keys: FlowKeys, counts: Counts) -> None:
         for switch, places in by_owner(keys, self._view.names("switch")):
-            mine = FlowKeys(keys.array[places])
+            mine = keys.at(places)
             self._found.setdefault(switch, {}).update(zip(mine, counts[places].tolist(), strict=True))
         for switch in list(self._found):
             self._ask_next(switch)

@@ -279,7 +279,7 @@ class FlowTable(Role, ActorTable[None]):
         statuses = self._take_over(claim, keys, epochs, records)
         self.give_up(claim)
         refused = np.flatnonzero(statuses != Status.OK)
-        self.farewell(FlowKeys(keys.array[refused]), records[refused])
+        self.farewell(keys.at(refused), records[refused])
         self._drain()
         return len(keys) - len(refused)
 
@@ -360,7 +360,7 @@ class FlowTable(Role, ActorTable[None]):
         """Flows here whose keys that switch owns."""
         keys = self._engine.keys()
         mine = dict(by_owner(keys, self.view.names("switch"))).get(switch)
-        return FlowKeys(keys.array[:0] if mine is None else keys.array[mine])
+        return keys[:0] if mine is None else keys.at(mine)
 
     @settled
     def report(self, keys: FlowKeys) -> tuple[bytes, bytes, bytes]:

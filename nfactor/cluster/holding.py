@@ -49,7 +49,7 @@ class Holding:
     def came(self, number: int, keys: FlowKeys) -> None:
         """These are not waited for any more."""
         source, held = self._flows.get(number, ("", NO_KEYS))
-        if len(keys) == len(held) and (keys.array == held.array).all():  # as nearly always
+        if keys == held:  # as nearly always
             held = NO_KEYS
         elif len(held):
             held = held.where(places_of(held, keys) < 0)

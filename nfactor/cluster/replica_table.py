@@ -5,7 +5,7 @@ by the egress, with a receipt behind them that tells the switch how far this pri
 records go to the outside; and when those are known to have arrived, the primary may forget the commit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import attrs
@@ -22,7 +22,7 @@ from nfactor.cluster.messages import (
     unpack_u32,
 )
 from nfactor.cluster.names import FLOWS, LIAISON
-from nfactor.cluster.ownership import by_owner
+from nfactor.cluster.ownership import Places, by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
@@ -140,7 +140,7 @@ class ReplicaTable(Role):
         batches = [
             _Batch(switch, FlowKeys(keys.array[some]), epochs[some] + np.uint32(1), records[some])
             for switch, places in by_owner(keys, self.view.names("switch"))
-            for some in np.split(places, range(RECOVERY_BATCH_FLOWS_MAX, len(places), RECOVERY_BATCH_FLOWS_MAX))
+            for some in _batches(places)
         ]
         takeover = self._takeovers[message.node] = _Takeover(message.node, [later], batches)
         self._claim_next(takeover)
@@ -176,9 +176,7 @@ class ReplicaTable(Role):
         takeover.finishing = {}
         for owner in dict.fromkeys(answer.owners):
             places = elsewhere[owners == owner]
-            takeover.finishing[owner] = _Batch(
-                batch.switch, FlowKeys(keys.array[places]), epochs[places], records[places]
-            )
+            takeover.finishing[owner] = _Batch(batch.switch, keys.at(places), epochs[places], records[places])
         for owner, given in list(takeover.finishing.items()):
             states = FinishFlows(given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
@@ -203,7 +201,7 @@ class ReplicaTable(Role):
             keys, epochs, records = self._store.look(name)
             for owner, places in by_owner(keys, switches):
                 if owner == switch:
-                    sets.append(self._set(name, FlowKeys(keys.array[places]), epochs[places], records[places]))
+                    sets.append(self._set(name, keys.at(places), epochs[places], records[places]))
         for dead, takeover in self._takeovers.items():
             mine = [batch for batch in takeover.batches if batch.switch == switch]
             sets += [self._set(dead, batch.keys, batch.epochs - np.uint32(1), batch.records) for batch in mine]
@@ -214,6 +212,14 @@ class ReplicaTable(Role):
     def _set(self, owner: str, keys: FlowKeys, epochs: Epochs, records: Records) -> FlowSet:
         index = self.view.known[owner].index
         return FlowSet(owner, index, keys.octets(), pack_u32(epochs), pack_u32(packets_of(records)))
+
+
+def _batches(places: Places) -> Iterator[Places | slice]:
+    """Places, in order, of so many flows at once; as a slice where they are neighbours, of which nothing is copied."""
+    for start in range(0, len(places), RECOVERY_BATCH_FLOWS_MAX):
+        some = places[start : start + RECOVERY_BATCH_FLOWS_MAX]
+        first, last = int(some[0]), int(some[-1])
+        yield slice(first, last + 1) if last - first + 1 == len(some) else some
 
 
 @attrs.frozen(eq=False)

@@ -155,7 +155,11 @@ class FlowKeys(Sequence[bytes]):
 
     def where(self, wanted: npt.NDArray[np.bool_]) -> "FlowKeys":
         """Those keys."""
-        return self if wanted.all() else FlowKeys(self.array[wanted])
+        return self if wanted.all() else self.at(np.flatnonzero(wanted))
+
+    def at(self, places: npt.NDArray[np.intp]) -> "FlowKeys":
+        """Those at these places, copied. (To index rows of octets takes numpy ten times as long.)"""
+        return FlowKeys(self.array.take(places, axis=0))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -172,6 +176,8 @@ class FlowKeys(Sequence[bytes]):
         return iter(keys_list(self.array))
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, FlowKeys):
+            return np.array_equal(self.array.view(np.uint64), other.array.view(np.uint64))
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]

@@ -311,7 +311,7 @@ class MigrationSource:
         return found
 
     def _at(self, places: Places) -> FlowKeys:
-        return FlowKeys(self._set_out.array[places])
+        return self._set_out.at(places)
 
 
 _NOWHERE: Final[Places] = np.zeros(0, np.intp)
