@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check rest format format-check lint types layers docs examples bench nightly clean
+.PHONY: help demo test coverage check rest format format-check lint types layers docs examples bench nightly clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -20,7 +20,10 @@ help: ## list the commands
 demo: $(STAMP) ## set up everything and run the demo: a real capture, live migration, and the accounting
 	$(BIN)/nfactor demo
 
-test: $(STAMP) ## set up everything and run all tests, with coverage
+test: $(STAMP) ## set up everything and run all tests, in as many processes as there are cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+coverage: $(STAMP) ## all tests in one process, and which lines they do not run
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage report | tail -n 60
 
@@ -60,7 +63,7 @@ nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand ra
 	  $(BIN)/python tests/fuzz/burst_loop.py -max_total_time=600
 	$(BIN)/nfactor simulate all --seeds 0:20000
 	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 NFACTOR_MODEL=large NFACTOR_MUTANTS=all \
-	  NFACTOR_STEPS=1 $(BIN)/python -m pytest
+	  NFACTOR_STEPS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 clean: ## remove what the commands made, the virtual environment included
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -87,7 +87,7 @@ class Agent(Role):
         self._engine = self._flows._engine
 
     def _give_up(self, flows: int) -> tuple[FlowKeys, Any, Any]:
-        keys, epochs = self._flows.pick(flows)
+        keys, epochs, _ = self._flows.pick(flows)
         self._flows._leaving -= len(keys)
         records, _ = self._engine.depart(keys)
         return keys, epochs + np.uint32(1), records

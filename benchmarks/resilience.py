@@ -129,7 +129,7 @@ class Replica:
         self._reporter.completed = self._completed
         self._egress = Egress(Wire(), self._ledger, self._reporter)  # type: ignore[arg-type]
 
-    def _completed(self, primary: str, sequence: int) -> None:
+    def _completed(self, primary: bytes, sequence: int) -> None:
         self.answers.append(MESSAGES.encode(CommitsStored(self._ledger.node, sequence)))
 
     def take(self, octets: bytes) -> None:
@@ -145,7 +145,7 @@ class Replica:
                 self._egress.receipt(switch, message.address, message.sequence)
         self._egress.drops(message.reasons, message.counts, message.marks)
         self._egress.records(list(message.emitted))
-        self._reporter.complete(message.primary, message.sequence)
+        self._reporter.complete(message.address, message.sequence)
 
 
 class Pair:

@@ -31,21 +31,34 @@ class Arrivals:
         self._node = lane.node
         self.questions: dict[int, RemoteAsker] = {}
         """Questions of this peer that are not answered."""
-        self.is_alone = False
-        """What is being opened came by itself: its answer has nothing to travel with."""
+        self.alone_at: float | None = None
+        """When what is being opened came, if it came by itself: then its answer has nothing to travel with."""
         self.received = 0
         """Messages for actors here."""
         self.late_replies = 0
         self.questions_withdrawn = 0
         self.undecodable = 0
 
-    def open(self, payload: bytes) -> None:
+    def open(self, payload: bytes, now: float) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
-        self.is_alone = len(arrays) == 1
-        self._open_all(arrays)
-        self.is_alone = False
+        if len(arrays) == 1:
+            self.alone_at = now
+            if not self._opened_plainly(arrays[0]):
+                self._open_all(arrays)
+            self.alone_at = None
+        else:
+            self._open_all(arrays)
         self.undecodable += not is_whole
+
+    def _opened_plainly(self, array: Any) -> bool:
+        """It was an answer or a question, as most are; False: the longer way says what it is."""
+        if type(array) is not list or not self._node.is_plain:
+            return False
+        size = len(array)
+        if size == _REPLY:
+            return self._replied_plainly(*array)
+        return size == _PLAIN_ASK and self._asked_plainly(*array)
 
     def _open_all(self, arrays: list[Any]) -> None:
         """Take what a message of the link holds. What is plain, and that is the most, takes the shorter way; tells to
@@ -79,9 +92,7 @@ class Arrivals:
                 self._offer(cell, run)
                 run = []
             name = None
-            if size == _REPLY and self._replied_plainly(*array):
-                continue
-            if size == _PLAIN_ASK and self._asked_plainly(*array):
+            if size and self._opened_plainly(array):
                 continue
             try:
                 self._open(envelope.checked(array))

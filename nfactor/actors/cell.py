@@ -15,7 +15,7 @@ import trio
 
 from nfactor.actors.actor import Actor, Context
 from nfactor.actors.calls import CALL, Call
-from nfactor.actors.life import Life
+from nfactor.actors.life import CLOSED, EXITED, RUNNING, STARTING, Life
 from nfactor.actors.mailbox import Asker, Entry, Item, Mailbox, entry_of
 from nfactor.actors.options import Options
 from nfactor.actors.parking import Signal
@@ -75,7 +75,7 @@ class Cell(Context):
         self.supervisor = supervisor
         self.options = options
         self.mailbox: Mailbox | None = None
-        self.life = Life.EXITED
+        self.life = EXITED
         self.life_number = 0
         self.actor: Actor | None = None
         self.has_own_task = False
@@ -105,13 +105,13 @@ class Cell(Context):
         return Ref(self.node.name, self.name, None, self.node)
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
-        if self.life not in (Life.STARTING, Life.RUNNING):
+        if self.life not in (STARTING, RUNNING):
             raise CallerError(f"{self.ref!r} is not running: it cannot start a task")
         self._start_task(async_fn, args)
 
     def stop(self) -> None:
         self.stop_asked = True
-        if not self.in_handler and self.life is Life.RUNNING:
+        if not self.in_handler and self.life is RUNNING:
             self.exit(self.life_number, None)
 
     def watch(self, ref: Ref[Any]) -> None:
@@ -129,7 +129,7 @@ class Cell(Context):
         return self._timer(seconds, message, to or self.ref, seconds)
 
     def _timer(self, seconds: float, message: object, to: Ref[Any], every_s: float | None) -> Timer:
-        if self.life not in (Life.STARTING, Life.RUNNING):
+        if self.life not in (STARTING, RUNNING):
             raise CallerError(f"{self.ref!r} is not running: it cannot set a timer")
 
         def send() -> None:
@@ -158,7 +158,7 @@ class Cell(Context):
 
     def offer_all(self, messages: list[object], system: bool) -> int:
         """Put as many messages in the mailbox as there is room for, the first ones; how many it were."""
-        if self.life is Life.CLOSED:
+        if self.life is CLOSED:
             return 0
         taken = self.make_mailbox().offer_all(messages, system)
         if taken and not self.is_ready:
@@ -188,7 +188,7 @@ class Cell(Context):
 
     def schedule(self) -> None:
         """There are messages: they are to be handled."""
-        if self.life is not Life.RUNNING:
+        if self.life is not RUNNING:
             return
         self.is_ready = True
         if not self.has_own_task:
@@ -203,7 +203,7 @@ class Cell(Context):
     @property
     def is_idle(self) -> bool:
         """Its handlers may be called here and now, by whoever has a message for it."""
-        return self.life is Life.RUNNING and not (self.is_ready or self.in_handler or self.has_own_task)
+        return self.life is RUNNING and not (self.is_ready or self.in_handler or self.has_own_task)
 
     def turn(self, messages_max: int) -> int:
         """Handle some messages; called by the pump when the cell is ready. How many were handled."""
@@ -215,7 +215,7 @@ class Cell(Context):
 
     def rest(self) -> None:
         """Its task is to end, if it is idle; the next message starts another."""
-        if self.life is Life.RUNNING and not self.is_ready and not self.in_handler:
+        if self.life is RUNNING and not self.is_ready and not self.in_handler:
             self.rare.serving = None
             self.rare.wake.set()
 
@@ -264,13 +264,13 @@ class Cell(Context):
     @property
     def has_started(self) -> bool:
         """Its first start is over."""
-        return self.life_number > 1 or (self.life_number == 1 and self.life is not Life.STARTING)
+        return self.life_number > 1 or (self.life_number == 1 and self.life is not STARTING)
 
     async def begin(self) -> None:
         """Make a new actor and start it; raises what its factory or ``started`` or a first task raises."""
         assert self._rare is None or not self._rare.tasks, "the last life has not ended"
         self.life_number += 1
-        self.life = Life.STARTING
+        self.life = STARTING
         self.stop_asked = self._failed = False
         rare = self.rare
         rare.start_error = None
@@ -282,13 +282,13 @@ class Cell(Context):
             rare.start_scope = None
             if rare.start_error is not None:
                 raise rare.start_error
-            if self.life is not Life.STARTING:
+            if self.life is not STARTING:
                 raise ActorDead(f"{self.ref!r} was stopped before it had started")
             if not (rare.tasks or rare.timers or rare.errors):
                 self._rare = None  # few need it again
         except BaseException:
-            if self.life is Life.STARTING:
-                self.life = Life.EXITED
+            if self.life is STARTING:
+                self.life = EXITED
             raise
         self._run(actor)
 
@@ -313,7 +313,7 @@ class Cell(Context):
 
     def _run(self, actor: Actor) -> None:
         self.actor = actor
-        self.life = Life.RUNNING
+        self.life = RUNNING
         self.has_own_task = len(actor.plain_functions) < len(actor.handlers)
         if self.mailbox is not None and len(self.mailbox):
             self.schedule()
@@ -324,13 +324,13 @@ class Cell(Context):
         """This life is over; None: as it was asked to."""
         if error is not None:
             self.node.onlookers.actor_failed(self.name, error)
-        if life_number == self.life_number and self.life is Life.STARTING:
+        if life_number == self.life_number and self.life is STARTING:
             rare = self.rare
             rare.start_error = rare.start_error or error
             if rare.start_scope is not None:
                 rare.start_scope.cancel()
-        elif life_number == self.life_number and self.life is Life.RUNNING:
-            self.life = Life.EXITED
+        elif life_number == self.life_number and self.life is RUNNING:
+            self.life = EXITED
             self._failed = error is not None
             self.supervisor.exited(self, life_number, error)
         elif error is not None:
@@ -338,7 +338,7 @@ class Cell(Context):
 
     def _interrupt(self, life: Life) -> None:
         rare = self._rare
-        if self.life is Life.STARTING and rare is not None and rare.start_scope is not None:
+        if self.life is STARTING and rare is not None and rare.start_scope is not None:
             rare.start_scope.cancel()
         self.life = life
         if rare is not None:
@@ -350,7 +350,7 @@ class Cell(Context):
 
     def is_life(self, life_number: int) -> bool:
         """The life that a report speaks of is the present one."""
-        return self.life_number == life_number and self.life is Life.EXITED
+        return self.life_number == life_number and self.life is EXITED
 
     @property
     def ends_at_once(self) -> bool:
@@ -362,8 +362,8 @@ class Cell(Context):
 
     async def end(self) -> list[Exception]:
         """End this life: tasks are cancelled, then ``stopping`` runs. The exceptions that were raised on the way."""
-        if self.life is not Life.CLOSED:
-            self._interrupt(Life.EXITED)
+        if self.life is not CLOSED:
+            self._interrupt(EXITED)
         rare = self.rare
         while rare.tasks:
             await rare.idle.wait()
@@ -379,9 +379,9 @@ class Cell(Context):
 
     def close(self) -> None:
         """The end of the cell: the name is free, what waits is not handled. Idempotent."""
-        if self.life is Life.CLOSED:
+        if self.life is CLOSED:
             return
-        self._interrupt(Life.CLOSED)
+        self._interrupt(CLOSED)
         self.node.forget(self, "failed" if self._failed else "stopped")
         for item in () if self.mailbox is None else self.mailbox.drain():
             error = ActorDead(f"{self.ref!r} stopped before it had handled the message")

@@ -13,7 +13,7 @@ from nfactor.actors import tracing
 from nfactor.actors.actor import Handler
 from nfactor.actors.calls import CALL, Call
 from nfactor.actors.cell import Cell
-from nfactor.actors.life import Life
+from nfactor.actors.life import RUNNING
 from nfactor.actors.mailbox import Asker, Entry, Lane, Mailbox, entry_of
 from nfactor.actors.message import is_system
 from nfactor.actors.table import ActorTable
@@ -48,7 +48,7 @@ def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool
     except Exception as error:
         _raised(cell, error, [Entry(message, None, asker)])
     cell.in_handler = False
-    if cell.stop_asked and cell.life is Life.RUNNING:
+    if cell.stop_asked and cell.life is RUNNING:
         cell.exit(cell.life_number, None)
     return True
 
@@ -86,7 +86,7 @@ def handle_some(node: "Node", cell: Cell, messages_max: int) -> int:
     functions: Functions = {} if node.onlookers.see_messages else actor.plain_functions
     user, handled, life_number = mailbox.user, 0, cell.life_number
     cell.in_handler = True
-    while handled < messages_max and cell.life is Life.RUNNING:
+    while handled < messages_max and cell.life is RUNNING:
         if mailbox.system is not None and mailbox.system.items:
             handled += 1 + _handle(node, cell, entry_of(mailbox.system.next()), user)
         elif not user.items:
@@ -95,7 +95,7 @@ def handle_some(node: "Node", cell: Cell, messages_max: int) -> int:
             handled += _handle_run(cell, mailbox, functions, messages_max - handled)
         else:
             handled += 1 + _handle(node, cell, entry_of(user.next()), user)
-        if cell.stop_asked and cell.life is Life.RUNNING:
+        if cell.stop_asked and cell.life is RUNNING:
             cell.exit(life_number, None)
     cell.in_handler = False
     mailbox.handled += handled
@@ -108,7 +108,7 @@ def _handle_run(cell: Cell, mailbox: Mailbox, functions: Functions, messages_max
     """Plain messages for plain handlers, as long as nothing else comes in between; the first one is known to be such.
     How many it were."""
     items, actor, life_number = mailbox.user.items, cell.actor, cell.life_number
-    popleft, running, handled = items.popleft, Life.RUNNING, 0
+    popleft, handled = items.popleft, 0
     kind: type | None = None
     function: Callable[..., object] | None = None
     try:
@@ -123,7 +123,7 @@ def _handle_run(cell: Cell, mailbox: Mailbox, functions: Functions, messages_max
             handled += 1
             function(actor, item)
             system = mailbox.system
-            if cell.stop_asked or cell.life is not running or (system is not None and system.items):
+            if cell.stop_asked or cell.life is not RUNNING or (system is not None and system.items):
                 break
     except Exception as error:
         cell.exit(life_number, error)
@@ -187,7 +187,7 @@ async def serve(cell: Cell, serving: object) -> None:
     """The task of a cell that has async handlers, as long as it is the one that ``serving`` names."""
     node, mailbox, rare = cell.node, cell.make_mailbox(), cell.rare
     handled = 0
-    while cell.life is Life.RUNNING and rare.serving is serving:
+    while cell.life is RUNNING and rare.serving is serving:
         item = mailbox.take()
         if item is None:
             cell.is_ready = False
@@ -203,7 +203,7 @@ async def serve(cell: Cell, serving: object) -> None:
             await _handle_async(node, cell, entry_of(item), mailbox.user)
         finally:
             cell.in_handler = False
-        if cell.stop_asked and cell.life is Life.RUNNING:
+        if cell.stop_asked and cell.life is RUNNING:
             cell.exit(cell.life_number, None)
         handled += 1
         if handled >= SERVE_MESSAGES_MAX:

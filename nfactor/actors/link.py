@@ -43,7 +43,7 @@ from nfactor.actors.frame import (
 from nfactor.actors.inbox import Inbox
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import InFlight, LinkLimits, Outbox, together
-from nfactor.actors.session import STEPS, Effect, Ended, Source, State
+from nfactor.actors.session import CLOSED, OPEN, OPENING, STEPS, Effect, Ended, Source, State
 from nfactor.errors import CallerError
 
 _INCARNATION_MAX = 0xFFFFFFFF
@@ -66,7 +66,7 @@ class Link:
         self._limits = limits or LinkLimits()
         self._local = Identity(incarnation, 0)
         self._peer = NOBODY
-        self._state = State.CLOSED
+        self._state = CLOSED
         segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
@@ -99,7 +99,7 @@ class Link:
     @property
     def session(self) -> tuple[Identity, Identity] | None:
         """The session that the link is in: never the same one twice."""
-        return self._session if self._state is State.OPEN else None
+        return self._session if self._state is OPEN else None
 
     @property
     def has_room(self) -> bool:
@@ -154,7 +154,7 @@ class Link:
         """Take a message as ``send`` does, and give the datagram that ``poll`` would: what most messages need, in one
         step. None: it was not taken, use both."""
         outbox, inbox = self._outbox, self._inbox
-        if self._state is not State.OPEN or not self._peer_knows or inbox.has_gap:
+        if self._state is not OPEN or not self._peer_knows or inbox.has_gap:
             return None
         if len(payload) > self._limits.message_octets_max:
             return None
@@ -171,16 +171,12 @@ class Link:
         if not self._outbox.pending:
             self._progress_at = now
         self._outbox.put(payload)
-        if self._state is State.CLOSED:
-            self._state = State.OPENING
+        if self._state is CLOSED:
+            self._state = OPENING
             self._hello_at = now
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
-        lone = parse_lone(self._head_in, datagram) if self._state is State.OPEN else None
-        if lone is not None:
-            self._receive_lone(*lone, now)
-            return
         try:
             frame = parse(datagram)
         except FrameError as error:
@@ -198,29 +194,33 @@ class Link:
             source = Source.NEWER if frame.source > self._peer else Source.OLDER
         effects, state = STEPS[self._state, source, frame.target == self._local]
         self._step(frame, effects, state, now)
-        if self._state is State.OPEN and Effect.TAKE in effects and not frame.opening:
+        if self._state is OPEN and Effect.TAKE in effects and not frame.opening:
             self._peer_knows = True
 
-    def _receive_lone(self, seq: int, ack: int, octets: bytes, now: float) -> None:
-        """The same for the frame that most are."""
-        outbox, inbox = self._outbox, self._inbox
+    def receive_at_once(self, datagram: bytes, now: float) -> bytes | None:
+        """Take a datagram as ``receive`` does, and give the message that ``take`` would: what most datagrams are, in
+        one step. None: it was not taken, use both."""
+        lone = parse_lone(self._head_in, datagram) if self._state is OPEN and not self._arrived else None
+        if lone is None:
+            return None
+        seq, ack, octets = lone
+        if not self._inbox.receive_next(seq, octets):
+            return None
+        outbox = self._outbox
         self._peer_knows, self._heard_at = True, now
         if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
             self._progress_at = now
-        if not inbox.receive_next(seq, octets):
-            self._take_segments(expand(seq, inbox.expected), [(False, octets)], now)
-            return
         self._owe_acknowledgement(now)
         self._counts["delivered"] += 1
-        self._arrived.append(octets)
+        return octets
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
         none here, the peer has to be told."""
-        if self._state is State.OPEN and frame.tag == self._head_in[-TAG_OCTETS:]:
+        if self._state is OPEN and frame.tag == self._head_in[-TAG_OCTETS:]:
             self._peer_knows = True
             self._take_frame(frame, now)
-        elif self._state is State.OPEN:
+        elif self._state is OPEN:
             self._counts["stale"] += 1
         else:
             self._owes_frame = True
@@ -244,9 +244,9 @@ class Link:
     def note_incarnation(self, incarnation: int) -> None:
         """Another lane has learnt that the peer has started again."""
         if incarnation > self._peer.incarnation:
-            if self._state is State.OPEN:
+            if self._state is OPEN:
                 self._end("restarted")
-                self._state = State.CLOSED
+                self._state = CLOSED
             self._peer = Identity(incarnation, 0)
 
     @property
@@ -280,14 +280,14 @@ class Link:
 
     def _give_up(self, reason: str) -> None:
         self._end(reason)
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             # The peer may still be in the session; only a new identity makes certain that nothing of it counts.
             self._local = Identity(self._local.incarnation, self._local.epoch + 1)
         self._outbox.round_trip.progress()
-        self._state = State.CLOSED
+        self._state = CLOSED
 
     def _take_frame(self, frame: Frame, now: float) -> None:
-        assert self._state is State.OPEN
+        assert self._state is OPEN
         self._heard_at = now
         if self._outbox.acknowledge(expand(frame.ack, self._outbox.base), frame.sack, now):
             self._progress_at = now
@@ -331,20 +331,20 @@ class Link:
     def is_due(self) -> bool:
         """``poll`` has something to do at once, or there is no session yet and ``next_time`` has to say."""
         outbox, state = self._outbox, self._state
-        if self._owes_frame or state is State.OPENING:
+        if self._owes_frame or state is OPENING:
             return True
-        return bool(outbox.lost or outbox.queue) and outbox.sendable and state is State.OPEN
+        return bool(outbox.lost or outbox.queue) and outbox.sendable and state is OPEN
 
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
-        outbox, is_open = self._outbox, self._state is State.OPEN
+        outbox, is_open = self._outbox, self._state is OPEN
         if self._owes_frame or (is_open and (outbox.lost or outbox.queue) and outbox.sendable):
             return 0.0
         time = self._ack_at
         if outbox.flight or outbox.queue:
             silent_at = self._progress_at + self._limits.give_up_s
             time = silent_at if time is None or silent_at < time else time
-            next_at = outbox.resend_at if is_open else self._hello_at if self._state is State.OPENING else None
+            next_at = outbox.resend_at if is_open else self._hello_at if self._state is OPENING else None
         elif is_open and (self.expects_answer or self._limits.keep_alive):
             next_at = self._heard_at + self._limits.probe_after_s
         else:
@@ -354,15 +354,15 @@ class Link:
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""
         if self._outbox.pending and now >= self._progress_at + self._limits.give_up_s:
-            self._give_up("silent" if self._state is State.OPEN else "unreachable")
-        if self._state is State.OPEN:
+            self._give_up("silent" if self._state is OPEN else "unreachable")
+        if self._state is OPEN:
             self._probe(now)
             segments = self._outbox.due(now)
             segments.extend(self._outbox.cut(now))
             if segments:
                 self._owes_frame, self._ack_at = False, None
                 return [self._frame(run) for run in together(segments, self._mtu)]
-        elif self._state is State.OPENING and now >= self._hello_at:
+        elif self._state is OPENING and now >= self._hello_at:
             self._hello_at = now + self._outbox.round_trip.time_out
             self._outbox.round_trip.timed_out()
             self._owes_frame = True
@@ -381,7 +381,7 @@ class Link:
             self._put(b"", now)
 
     def _frame(self, run: list[InFlight]) -> bytes:
-        is_open = self._state is State.OPEN
+        is_open = self._state is OPEN
         is_tagged = is_open and self._peer_knows
         return build(
             Frame(

@@ -75,13 +75,15 @@ class RoundTrip:
 
     def sample(self, seconds: float) -> None:
         """A segment that was sent once has been acknowledged after so long."""
-        if self.smoothed is None:
-            self.smoothed, self._deviation = seconds, seconds / 2
+        smoothed, deviation = self.smoothed, self._deviation
+        if smoothed is None:
+            smoothed, deviation = seconds, seconds / 2
         else:
-            off = seconds - self.smoothed
-            self._deviation += ((off if off > 0 else -off) - self._deviation) / 4
-            self.smoothed += off / 8
-        self._note_base(self.smoothed + 4 * self._deviation)
+            off = seconds - smoothed
+            deviation += ((off if off > 0 else -off) - deviation) / 4
+            smoothed += off / 8
+        self.smoothed, self._deviation = smoothed, deviation
+        self._note_base(smoothed + 4 * deviation)
 
     def progress(self) -> None:
         """Something was acknowledged: time-outs are short again."""
@@ -259,6 +261,9 @@ class Outbox:
 
     def acknowledge(self, ack: int, sack: int, now: float) -> bool:
         """The peer waits for segment ``ack`` and has those of ``sack``; True if that is news."""
+        if ack == self.base + 1 <= self.next_seq and not sack:
+            self._acknowledge_next(now)
+            return True
         if not self.base <= ack <= self.next_seq:
             return False
         progress = ack > self.base
@@ -278,6 +283,18 @@ class Outbox:
             self.round_trip.progress()
             self.resend_at = now + self.round_trip.time_out if self.flight else None
         return progress
+
+    def _acknowledge_next(self, now: float) -> None:
+        """The same of one segment alone: what most acknowledgements are, where a question waits for its answer."""
+        segment, round_trip = self.flight.pop(self.base), self.round_trip
+        self.base += 1
+        if not segment.more and segment.payload:
+            self.acknowledged += 1
+        if segment.sends == 1 and not segment.arrived:
+            seconds = now - segment.sent_at
+            round_trip.sample(max(0.0, seconds))
+        round_trip.progress()
+        self.resend_at = now + round_trip.time_out if self.flight else None
 
     def _mark(self, ack: int, sack: int) -> InFlight | None:
         """Note what has arrived beyond a gap, and what is lost for certain; the newest that arrived."""

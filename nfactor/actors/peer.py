@@ -81,6 +81,8 @@ class Peer:
         """Take a datagram that came from this peer; what is to be sent then is marked."""
         number = lane_of(datagram)
         lane = self._lanes[number if number < len(self._lanes) else 0]  # whose link counts what is malformed
+        if lane.receive_at_once(datagram, now):
+            return
         lane.receive(datagram, now)
         incarnation = lane.link.peer_incarnation
         if incarnation > self._incarnation:

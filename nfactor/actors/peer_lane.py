@@ -209,16 +209,15 @@ class PeerLane:
         self._asked += 1
         if len(self.asks) > 1:
             self._queue(payload)
-        elif not self._send_alone(payload):  # nobody has anything to send along, but the link is not ready
+        elif not self._send_alone(payload, node.now()):  # nobody has anything to send along, but the link is not ready
             out.put(payload)
             self.send_now()
         return number
 
-    def _send_alone(self, payload: bytes) -> bool:
+    def _send_alone(self, payload: bytes, now: float) -> bool:
         """Send something at once, past the queue; False: something waits there, or the link cannot."""
         if self.out.queue:
             return False
-        now = self.node.now()
         datagram = self.link.send_at_once(payload, now)
         if datagram is None:
             return False
@@ -251,7 +250,8 @@ class PeerLane:
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
         self.out.end_run()
-        if not (self.arrivals.is_alone and self._send_alone(payload)):
+        alone_at = self.arrivals.alone_at
+        if alone_at is None or not self._send_alone(payload, alone_at):
             self.node.departures.is_urgent = True
             self._queue(payload)
         return True
@@ -303,8 +303,21 @@ class PeerLane:
         link.receive(datagram, now)
         self._sessions_ended()
         for payload in link.take():
-            self.arrivals.open(payload)
+            self.arrivals.open(payload, now)
+        self._has_received(now)
+
+    def receive_at_once(self, datagram: bytes, now: float) -> bool:
+        """The same in one step, for what most datagrams are; False: it was not taken."""
+        message = self.link.receive_at_once(datagram, now)
+        if message is None:
+            return False
+        self.arrivals.open(message, now)
+        self._has_received(now)
+        return True
+
+    def _has_received(self, now: float) -> None:
         if not self._is_marked:
+            link = self.link
             if link.is_due or (self.out.queue and link.has_window):
                 self.mark()
             elif self.due_at > now + self._soonest_s:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.envelope import tell_prefix
-from nfactor.actors.life import Life
+from nfactor.actors.life import CLOSED
 from nfactor.actors.runs import Route
 from nfactor.actors.tracing import CURRENT
 from nfactor.errors import CallerError, MailboxFull, ProtocolError
@@ -89,7 +89,7 @@ class Ref(Generic[Accepts]):
                 route.lanes[getattr(message, "__message_system__", False)].tell_plain(route, self, message)
         elif self.key is not None:
             node.tell_nowait(self, message)
-        elif route.life is Life.CLOSED:  # type: ignore[union-attr]
+        elif route.life is CLOSED:  # type: ignore[union-attr]
             self._route = None
             node.tell_nowait(self, message)
         elif not route.offer(message, getattr(message, "__message_system__", False)):  # type: ignore[union-attr]

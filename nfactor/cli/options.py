@@ -42,6 +42,10 @@ class ReplayOptions:
     switches: int = 1
     migrate_every: int = 0
     replication: Mode = attrs.Factory(Mode)
+    domains: tuple[str, ...] = ()
+    """Failure domains of the runtimes, in order."""
+    launch: bool = False
+    """Runtimes are started where there is none to replicate to."""
     kill_runtime_at: int = 0
     five_tuple: bool = False
     engine: EngineKind = "auto"
@@ -133,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     modes += "follow within K packets (%(default)s)"
     replay.add_argument("--replication", default="none", metavar="none|strict|strict-hold|every=K", help=modes)
+    domains = "failure domains of the runtimes, in order: flows are replicated to another one where there is one"
+    replay.add_argument("--domains", default="", metavar="NAME,NAME...", help=domains)
+    launch = "start another runtime where only one is left to replicate to"
+    replay.add_argument("--launch", action="store_true", help=launch)
     kill = "after N input packets, crash the runtime that has the most flows; needs two runtimes"
     replay.add_argument("--kill-runtime-at", default="0", metavar="N", help=kill)
     replay.add_argument("--flow-key", default="auto", metavar="auto|five-tuple", help="what a flow is (%(default)s)")
@@ -206,7 +214,7 @@ def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _scenarios() -> tuple[str, ...]:
-    from nfactor.testing.schedules import SCENARIOS
+    from nfactor.testing.draws import SCENARIOS
 
     return SCENARIOS
 
@@ -259,6 +267,8 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
         switches=_number("--switches", said.switches, 1, SWITCHES_MAX),
         migrate_every=_number("--migrate-every", said.migrate_every, 0, 1 << 62),
         replication=Mode.parse(said.replication),
+        domains=_domains(said.domains),
+        launch=said.launch,
         kill_runtime_at=_number("--kill-runtime-at", said.kill_runtime_at, 0, 1 << 62),
         five_tuple=said.flow_key == "five-tuple",
         engine=said.engine,
@@ -277,11 +287,20 @@ def _replay_options(said: argparse.Namespace, words: Sequence[str]) -> ReplayOpt
     return options
 
 
+def _domains(text: str) -> tuple[str, ...]:
+    domains = tuple(name.strip() for name in text.split(",")) if text else ()
+    if not all(domains):
+        raise CallerError(f"--domains {text}: names with commas in between")
+    return domains
+
+
 def _check_runtimes(options: ReplayOptions) -> None:
     """There must be as many as what is asked for leaves at least one other."""
+    if options.domains and len(options.domains) != options.runtimes:
+        raise CallerError(f"--domains names {len(options.domains)} failure domains of --runtimes {options.runtimes}")
     if options.kill_runtime_at and options.runtimes < 2:
         raise CallerError("--kill-runtime-at needs at least --runtimes 2: nobody would be left")
-    needed = 3 if options.kill_runtime_at else 2
+    needed = 1 if options.launch else 3 if options.kill_runtime_at else 2
     if options.replication.kind is Kind.STRICT_HOLD and options.runtimes < needed:
         raise CallerError(
             f"--replication strict-hold needs at least --runtimes {needed} here: packets would wait "

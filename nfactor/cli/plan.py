@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from nfactor.cli.options import ReplayOptions
-from nfactor.cluster.launcher import ClusterPlan
 from nfactor.cluster.membership import DEAD_AFTER_S
+from nfactor.cluster.plan import ClusterPlan
 from nfactor.compiled.engines import open_engine, open_owners
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
@@ -41,6 +41,8 @@ def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterP
         owners=lambda: open_owners(options.engine, classifier(), flows_max=options.flows_max),
         records=tuple(cls for function in make_chain().functions for cls in function.records),
         replication=options.replication,
+        domains=options.domains,
+        launches=options.launch,
         threaded=options.threaded,
         dead_after_s=BUSY_DEAD_AFTER_S if patient else DEAD_AFTER_S,
     )

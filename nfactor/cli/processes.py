@@ -11,18 +11,22 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import trio
 
 from nfactor.actors import incarnation_now
 from nfactor.backends.base import Port, Transport
 from nfactor.backends.zmq import AddressBook, ZmqNetwork, ZmqPeer
 from nfactor.cluster.addresses import Kind, address, outside_of
-from nfactor.cluster.launcher import ClusterPlan, Life, World, members
-from nfactor.cluster.names import COORDINATOR, OUTSIDE
+from nfactor.cluster.launcher import Life
+from nfactor.cluster.names import COORDINATOR, OUTSIDE, runtime_name
+from nfactor.cluster.plan import ClusterPlan, World, members
 from nfactor.errors import NfactorError
 
 BURSTS_MAX = 8192
 """Bursts that wait at either end of a connection: more than a window of packets, should each be a burst of its own."""
+LAUNCHED_MAX = 16
+"""Runtimes that have a place in the address book though they are not there at the beginning."""
 READY = b"ready\n"
 """What a child says when it can be talked to."""
 END_WITHIN_S = 5.0
@@ -36,6 +40,8 @@ class NodeFailed(NfactorError):
 def address_book(folder: Path, plan: ClusterPlan) -> AddressBook:
     """Where everybody is."""
     everyone = members(plan)
+    if plan.launches:
+        everyone += members(attrs.evolve(plan, runtimes=plan.runtimes + LAUNCHED_MAX, switches=0))[plan.runtimes :]
     names = [OUTSIDE, COORDINATOR, *(member.name for member in everyone)]
     inside = [member.address for member in everyone]
     outside = [outside_of(member.address) for member in everyone if member.kind == "switch"]
@@ -47,7 +53,7 @@ def address_book(folder: Path, plan: ClusterPlan) -> AddressBook:
 
 
 class ProcessWorld:
-    """A ``nfactor.cluster.launcher.World`` for the nodes of one process."""
+    """A ``nfactor.cluster.plan.World`` for the nodes of one process."""
 
     def __init__(self, network: ZmqNetwork) -> None:
         self._network = network
@@ -110,9 +116,19 @@ class Processes:
         """See ``Launcher``."""
         await nursery.start(self._run, COORDINATOR)
 
-    async def _run(self, name: str, *, task_status: trio.TaskStatus[ProcessLife]) -> None:
-        """One child, from its start until the nursery is cancelled."""
-        command = [sys.executable, "-m", "nfactor.cli.node_process", str(self._folder), name, *self._words]
+    async def start_runtime(
+        self, nursery: trio.Nursery, world: World, plan: ClusterPlan, index: int, domain: str
+    ) -> Life:
+        """See ``Launcher``. Raises ``NodeFailed`` where ``LAUNCHED_MAX`` have been launched."""
+        if index >= plan.runtimes + LAUNCHED_MAX:
+            raise NodeFailed(f"{runtime_name(index)} would be one more than {LAUNCHED_MAX} that were launched")
+        life: ProcessLife = await nursery.start(self._run, runtime_name(index), domain)
+        return life
+
+    async def _run(self, name: str, domain: str = "", *, task_status: trio.TaskStatus[ProcessLife]) -> None:
+        """One child, from its start until the nursery is cancelled. ``domain`` is the failure domain of one that is
+        launched."""
+        command = [sys.executable, "-m", "nfactor.cli.node_process", str(self._folder), name, domain, *self._words]
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
         life = ProcessLife(process)
         try:

@@ -26,8 +26,9 @@ from nfactor.cli.report import Rows, row_sections, sections, write_report
 from nfactor.cli.summary import print_summary
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import replay as cluster_replay
-from nfactor.cluster.launcher import ClusterPlan, open_cluster
+from nfactor.cluster.launcher import open_cluster
 from nfactor.cluster.outside import Event
+from nfactor.cluster.plan import ClusterPlan
 from nfactor.cluster.replay import Outcome, Pace
 from nfactor.dataplane.chain import Chain
 from nfactor.errors import CallerError

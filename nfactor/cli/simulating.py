@@ -19,7 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nfactor.cli.options import SimulateOptions
 from nfactor.errors import NfactorError
 from nfactor.testing.checkers import Violation
-from nfactor.testing.schedules import Run, draw
+from nfactor.testing.draws import draw
+from nfactor.testing.schedules import Run
 from nfactor.testing.trace import follow
 
 SEEDS_PER_TASK = 20

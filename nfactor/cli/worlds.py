@@ -16,7 +16,7 @@ CONTROL_LATENCY_S = 30e-6
 
 
 class MemoryWorld:
-    """A ``nfactor.cluster.launcher.World`` on one memory network."""
+    """A ``nfactor.cluster.plan.World`` on one memory network."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self.network = network

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
+from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.fence import Fence
-from nfactor.cluster.holding import Holding, split
+from nfactor.cluster.holding import Holding, split, where_ok
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -37,6 +38,7 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
 from nfactor.cluster.ownership import by_owner
+from nfactor.cluster.picking import Picking
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replication_clock import ReplicationClock
@@ -47,6 +49,7 @@ from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.dataplane.nf import Pool
+from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -82,6 +85,7 @@ class FlowTable(Role, ActorTable[None]):
         self._gate = Gate()
         self._fence = Fence(ledger)
         self._holding = Holding(engine, ledger)
+        self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
         self._records = 0
@@ -100,15 +104,13 @@ class FlowTable(Role, ActorTable[None]):
             room=self._gate.look,
         )
         self.intake = Intake(
-            self._port,
-            self._engine,
-            admit=self._fence.only,
-            arrived=self._fence.count,
-            processed=self._processed,
-            marker=self._marker_arrived,
-            threaded=self._threaded,
-        )
+            self._port, self._engine, admit=self._fence.only, arrived=self._fence.count, processed=self._processed,
+            marker=self._marker_arrived, threaded=self._threaded,
+        )  # fmt: skip
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
+        self._bereft = Bereft(
+            self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
+        )
         self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
@@ -160,15 +162,11 @@ class FlowTable(Role, ActorTable[None]):
     # ---------------------------------------------------------------- flows that leave
 
     @settled
-    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
-        """Pin flows for a migration."""
-        keys, epochs = self._engine.pick(flows_max)
-        early = self._holding.has_just_come(keys)
-        if early.any():
-            self._engine.unpin(keys.where(early))
-            keys, epochs = keys.where(~early), epochs[~early]
+    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs, Groups | None]:
+        """Pin flows for a migration; which of them belong together, if any may."""
+        keys, epochs, groups = self._picking.pick(flows_max)
         self._leaving += len(keys)
-        return keys, epochs
+        return keys, epochs, groups
 
     @settled
     def keep(self, keys: FlowKeys) -> None:
@@ -236,7 +234,7 @@ class FlowTable(Role, ActorTable[None]):
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
-            self._holding.have_just_come(message.migration, _where_ok(keys, statuses))
+            self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
             self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
         return later
@@ -248,7 +246,7 @@ class FlowTable(Role, ActorTable[None]):
     def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
         self._holding.came(migration, keys)
-        self.replicator.adopt(_where_ok(keys, statuses))
+        self.replicator.adopt(where_ok(keys, statuses))
         return statuses
 
     @handles(CancelFlows)
@@ -267,7 +265,7 @@ class FlowTable(Role, ActorTable[None]):
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
         statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._holding.have_come(here := _where_ok(keys, statuses))
+        self._holding.have_come(here := where_ok(keys, statuses))
         self.replicator.adopt(here)
         self._drain()
         return FlowStatuses(statuses.tobytes())
@@ -311,7 +309,8 @@ class FlowTable(Role, ActorTable[None]):
     def set_replicas(self, message: SetReplicas) -> Done:
         """Where the flows of this runtime are replicated from now on."""
         if message.term >= self.view.term:
-            self.replicator.set_replicas(message.replicas, watermarks(message, self._ledger.node))
+            came = watermarks(message, self._port.address)
+            self.replicator.set_replicas(message.replicas, came, apart=message.apart)
             self._clock.replicas_changed()
         return Done()
 
@@ -323,23 +322,28 @@ class FlowTable(Role, ActorTable[None]):
 
     @handles(RecoveryOver)
     @settled
-    def recovery_over(self, message: RecoveryOver) -> StepTaken:
+    def recovery_over(self, message: RecoveryOver) -> Later:
         """Flows that a dead source was about to send will not come any more."""
-        self._holding.give_up_from(message.node)
+        later = Later()
+        self._bereft.begin_anew(self.host.node, message.node, partial(self._nothing_comes, message.node, later))
+        return later
+
+    @settled
+    def _nothing_comes(self, source: str, later: Later) -> None:
+        self._holding.give_up_from(source)
         self._drain()
-        self.view.finish(message.node)
-        return StepTaken()
+        self.view.finish(source)
+        later.answer(StepTaken())
 
     # ---------------------------------------------------------------- flows that end
 
     def _end(self, keys: FlowKeys, packets: Counts | None = None) -> None:
-        """End flows here and at their replicas, and let NFs say what they have to. ``packets`` as in
-        ``Engine.expire``."""
+        """End flows here and at their replicas, and let NFs say what they have to (``packets``: ``Engine.expire``)."""
         self.intake.settle()
         statuses = self._engine.expire(keys, packets)
         emitted = self._engine.take_emitted()
         self._records += len(emitted)
-        self.replicator.ended(_where_ok(keys, statuses), emitted)
+        self.replicator.ended(where_ok(keys, statuses), emitted)
 
     @handles(EndFlows)
     @settled
@@ -371,9 +375,8 @@ class FlowTable(Role, ActorTable[None]):
 
     @settled
     def workload(self) -> Workload:
-        """The load as it will be when the migrations under way have ended: without the flows that leave, with those
-        that come. Otherwise two migrations in quick succession would both act on what the first has already
-        changed."""
+        """The load as it will be when the migrations under way have ended, or two in quick succession would both act on
+        what the first has already changed."""
         statistics = self._engine.statistics()
         return Workload(statistics.flows - self._leaving + self._holding.flows, statistics.packets)
 
@@ -385,7 +388,7 @@ class FlowTable(Role, ActorTable[None]):
         return self._ledger.counters(
             nf_errors=statistics.nf_errors,
             nf_error_sample=statistics.nf_error_sample,
-            nf_counters=self._engine.chain.counters(),
+            nf_counters=self._engine.chain.counters() | self._picking.counters(),
             protection=self.replicator.protection(),
         )
 
@@ -394,7 +397,3 @@ class FlowTable(Role, ActorTable[None]):
     def read(self, key: bytes, message: ReadFlow) -> FlowRecord:
         """One flow actor's state."""
         return FlowRecord(self._engine.read(key) or b"")
-
-
-def _where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:
-    return keys.where(statuses == Status.OK)

@@ -6,6 +6,7 @@ wait, in order, in one bounded buffer for all flows of the runtime.
 
 from collections.abc import Iterator
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +19,29 @@ from nfactor.packet.flow_key import FlowKeys, places_of
 BUFFER_PACKETS_MAX = 4096
 """Packets of coming flows that a runtime keeps until their states are here (DESIGN section 7)."""
 
+_NO_EPOCHS: Epochs = np.zeros(0, np.uint32)
+
+
+@attrs.frozen(eq=False)
+class _Coming:
+    """Who will send states, and of which flows they are not here, with the epochs that these will have."""
+
+    source: str
+    keys: FlowKeys
+    epochs: Epochs
+
+    def and_others(self, others: "_Coming") -> "_Coming":
+        """More, from the same source."""
+        keys = FlowKeys(np.concatenate((self.keys.array, others.keys.array)))
+        return _Coming(self.source, keys, np.concatenate((self.epochs, others.epochs)))
+
+    def without(self, keys: FlowKeys) -> "_Coming":
+        """Those of them that are not among these."""
+        if keys == self.keys:  # as nearly always
+            return _Coming(self.source, NO_KEYS, _NO_EPOCHS)
+        left = places_of(self.keys, keys) < 0
+        return _Coming(self.source, self.keys.where(left), self.epochs[left])
+
 
 class Holding:
     """Beside the engine of a runtime, whose table knows which flows are held."""
@@ -26,35 +50,30 @@ class Holding:
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
-        self._flows: dict[int, tuple[str, FlowKeys]] = {}
-        """By migration or claim, who will send the states, and of which flows they are not here."""
+        self._flows: dict[int, _Coming] = {}
+        """By migration or claim."""
         self._just_come: dict[int, FlowKeys] = {}
         """By migration whose source has not been answered, the flows that came."""
 
     @property
     def flows(self) -> int:
         """How many are held."""
-        return sum(len(keys) for _, keys in self._flows.values())
+        return sum(len(coming.keys) for coming in self._flows.values())
 
     def expect(self, number: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """These will come in that migration (or claim), from there."""
         statuses = self._engine.hold(keys, epochs)
-        first, held = self._flows.get(number, (source, NO_KEYS))
-        coming = keys.where(statuses == Status.OK)
-        if len(held):
-            coming = FlowKeys(np.concatenate((held.array, coming.array)))
-        self._flows[number] = first, coming
+        there = statuses == Status.OK
+        if there.any():
+            before, coming = self._flows.get(number), _Coming(source, keys.where(there), epochs[there])
+            self._flows[number] = coming if before is None else before.and_others(coming)
         return statuses
 
     def came(self, number: int, keys: FlowKeys) -> None:
         """These are not waited for any more."""
-        source, held = self._flows.get(number, ("", NO_KEYS))
-        if keys == held:  # as nearly always
-            held = NO_KEYS
-        elif len(held):
-            held = held.where(places_of(held, keys) < 0)
-        if number in self._flows:
-            self._flows[number] = source, held
+        coming = self._flows.get(number)
+        if coming is not None:
+            self._flows[number] = coming.without(keys)
 
     def have_come(self, keys: FlowKeys) -> None:
         """The same, whoever was to send them: another did."""
@@ -63,7 +82,13 @@ class Holding:
 
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
-        return self._flows.get(number, ("", NO_KEYS))[0]
+        return self._flows[number].source if number in self._flows else ""
+
+    def held_from(self, source: str) -> tuple[FlowKeys, Epochs]:
+        """What is to come from that node, and in which epochs."""
+        held = [coming for coming in self._flows.values() if coming.source == source]
+        every = [NO_KEYS.array, *(coming.keys.array for coming in held)]
+        return FlowKeys(np.concatenate(every)), np.concatenate([_NO_EPOCHS, *(coming.epochs for coming in held)])
 
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
@@ -83,14 +108,28 @@ class Holding:
 
     def give_up(self, number: int) -> None:
         """What has not come in that migration (or claim) will not."""
-        _, held = self._flows.pop(number, ("", NO_KEYS))
-        if len(held):
-            self._engine.release(held)
+        coming = self._flows.pop(number, None)
+        if coming is not None and len(coming.keys):
+            self._engine.release(coming.keys)
 
     def give_up_from(self, source: str) -> None:
         """Nothing more will come from that node."""
-        for number in [number for number, (other, _) in self._flows.items() if other == source]:
+        for number in [number for number, coming in self._flows.items() if coming.source == source]:
             self.give_up(number)
+
+    def lose(self, keys: FlowKeys) -> None:
+        """These, which are held, are neither here nor coming: what waits for them came from a switch that has begun
+        again since, and knows better now."""
+        lost, follows = set(keys), self._engine.follows
+        self._engine.follows = True
+        for burst in list(self.take()):
+            self._engine.process(burst)  # all of it is held: this says only whose it is
+            whose = self._engine.changes.keys_of(self._engine.touched)
+            gone, rest = split(burst, np.array([key in lost for key in whose], bool))
+            self._ledger.drop("fenced", gone)
+            self.keep(rest)
+        self._engine.follows = follows
+        self._engine.release(keys)
 
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
@@ -107,6 +146,11 @@ class Holding:
         for burst in waiting:
             self._ledger.buffer(-len(burst))
             yield burst
+
+
+def where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:
+    """The keys of which that is the status."""
+    return keys.where(statuses == Status.OK)
 
 
 def split(burst: Burst, held: npt.NDArray[np.bool_]) -> tuple[Burst, Burst]:

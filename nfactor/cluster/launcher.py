@@ -12,7 +12,6 @@ import attrs
 import trio
 
 from nfactor.actors import LinkLimits, Node, Supervisor, open_node, open_supervisor
-from nfactor.backends.base import Port, Transport
 from nfactor.cluster.addresses import Kind, address, outside_of
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
@@ -21,7 +20,7 @@ from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
-from nfactor.cluster.membership import DEAD_AFTER_S, Membership
+from nfactor.cluster.membership import Membership
 from nfactor.cluster.messages import Member, PollWorkload, Workload
 from nfactor.cluster.names import (
     COLLECTOR,
@@ -37,69 +36,19 @@ from nfactor.cluster.names import (
     switch_name,
 )
 from nfactor.cluster.outside import Collector, NodeKilled, Outside, Sink
+from nfactor.cluster.plan import ClusterPlan, World, members, runtime_member, switch_member
 from nfactor.cluster.pools import Pools
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import Engine
-from nfactor.dataplane.owners import Owners
 from nfactor.dataplane.state import schema_of
-from nfactor.protocols.replication import Mode
 
 LINK_LIMITS = LinkLimits(credit_max=8192, queue_max=16_384)
 """More than the protocols ever have under way to one actor: they have bounds of their own, and must not be refused."""
 REPLICAS_MAILBOX_MAX = 65_536
 """Commits of all primaries together that wait for a replica; each primary bounds its own (``replicator``)."""
-
-
-class World(Protocol):
-    """Where nodes get their wires from: one of the three worlds of DESIGN section 1."""
-
-    def transport(self, node: str) -> Transport:
-        """A new transport for that node."""
-
-    def port(self, node: str, address: bytes) -> Port:
-        """A new port of that node."""
-
-    def incarnation(self, node: str) -> int:
-        """A number that is higher for each life of the node."""
-
-    def cut(self, node: str) -> None:
-        """From now on nothing leaves that node, and nothing reaches it."""
-
-
-@attrs.frozen
-class ClusterPlan:
-    """What to start. The factories are called once per node, so that nodes share nothing."""
-
-    runtimes: int
-    engine: Callable[[], Engine]
-    owners: Callable[[], Owners]
-    """The flow table of a virtual switch."""
-    records: tuple[type, ...]
-    """Every record class that NFs of the chain emit."""
-    replication: Mode = attrs.Factory(Mode)
-    dead_after_s: float = DEAD_AFTER_S
-    lease_journal: list[Any] = attrs.Factory(list)
-    """Who holds which numbers of pools; it outlives a coordinator that begins again in the same process."""
-    switches: int = 1
-    threaded: bool = False
-    """Engines run in worker threads: on real clocks alone, as a virtual one would not wait for them."""
-
-
-def members(plan: ClusterPlan) -> tuple[Member, ...]:
-    """The view of the cluster that the coordinator gives to every node."""
-    return (
-        *(_member(Kind.SWITCH_INSIDE, index, 1) for index in range(plan.switches)),
-        *(_member(Kind.RUNTIME, index, 1) for index in range(plan.runtimes)),
-    )
-
-
-def _member(kind: Kind, index: int, life: int) -> Member:
-    if kind is Kind.RUNTIME:
-        return Member(runtime_name(index), "runtime", address(kind, index, life), index)
-    return Member(switch_name(index), "switch", address(kind, index, life), index)
 
 
 @asynccontextmanager
@@ -159,11 +108,18 @@ async def _live(life: LocalLife, started: _Started, run: _Run) -> None:
 
 
 async def run_runtime(
-    world: World, plan: ClusterPlan, index: int, number: int = 1, *, task_status: _Started = trio.TASK_STATUS_IGNORED
+    world: World,
+    plan: ClusterPlan,
+    index: int,
+    number: int = 1,
+    domain: str | None = None,
+    *,
+    task_status: _Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """A runtime: its liaison, the table of its flow actors, and the table of flows for which it is the replica. In a
-    later life than the first (``number``) it joins a cluster that is there."""
-    member = _member(Kind.RUNTIME, index, number)
+    later life than the first (``number``), or if the plan does not have it, it joins a cluster that is there.
+    ``domain``: its failure domain, if not the plan's."""
+    member = runtime_member(index, number, plan.domain(index) if domain is None else domain)
     name, engine = member.name, plan.engine()
     port = world.port(name, member.address)
 
@@ -173,7 +129,7 @@ async def run_runtime(
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        liaison = Liaison(member, flows, replicas, view, joins=number > 1)
+        liaison = Liaison(member, flows, replicas, view, joins=number > 1 or index >= plan.runtimes)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
         await supervisor.start(lambda: Pools(flows, view), name=POOLS)
@@ -187,7 +143,7 @@ async def run_switch(
 ) -> None:
     """A virtual switch, between the outside and the runtimes. In a later life than the first it asks the runtimes which
     flows they have."""
-    member = _member(Kind.SWITCH_INSIDE, index, number)
+    member = switch_member(index, number)
     name = member.name
     outside, inside = world.port(name, outside_of(member.address)), world.port(name, member.address)
 
@@ -223,6 +179,7 @@ async def run_coordinator(
             observed=True,
             ready=lambda: leases.stock(ready.set),
             again=number > 1,
+            launches=plan.launches,
         )
         await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
         await supervisor.start(lambda: leases, name=LEASES)
@@ -251,6 +208,11 @@ class Launcher(Protocol):
     async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
         """The coordinator. Return when every node knows the cluster."""
 
+    async def start_runtime(
+        self, nursery: trio.Nursery, world: World, plan: ClusterPlan, index: int, domain: str
+    ) -> Life:
+        """One more runtime, which will ask to join."""
+
 
 class Here:
     """A ``Launcher`` for this very process, which can end and restart any node."""
@@ -258,6 +220,8 @@ class Here:
     def __init__(self) -> None:
         self.lives: dict[str, LocalLife] = {}
         """The present or last life of every node, by name."""
+        self._domains: dict[str, str] = {}
+        """Of runtimes."""
         self._start: Callable[[str, int], Awaitable[LocalLife]] | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -266,11 +230,12 @@ class Here:
 
         async def start(name: str, number: int) -> LocalLife:
             kind, _, index = name.partition("-")
-            run = {"switch": run_switch, "runtime": run_runtime}.get(kind)
-            if run is None:
-                life: LocalLife = await nursery.start(run_coordinator, world, plan, number)
+            if kind == "runtime":
+                life = await self.start_runtime(nursery, world, plan, int(index), None, number)
+            elif kind == "switch":
+                life = await nursery.start(run_switch, world, plan, int(index), number)
             else:
-                life = await nursery.start(run, world, plan, int(index), number)
+                life = await nursery.start(run_coordinator, world, plan, number)
             self.lives[name] = life
             return life
 
@@ -278,6 +243,22 @@ class Here:
         for index in range(plan.switches):
             await start(switch_name(index), 1)
         return {runtime_name(index): await start(runtime_name(index), 1) for index in range(plan.runtimes)}
+
+    async def start_runtime(
+        self,
+        nursery: trio.Nursery,
+        world: World,
+        plan: ClusterPlan,
+        index: int,
+        domain: str | None,
+        number: int = 1,
+    ) -> LocalLife:
+        """See ``Launcher``; and any life of a runtime, in the failure domain that it was in."""
+        name = runtime_name(index)
+        self._domains.setdefault(name, plan.domain(index) if domain is None else domain)
+        life: LocalLife = await nursery.start(run_runtime, world, plan, index, number, self._domains[name])
+        self.lives[name] = life
+        return life
 
     async def start_coordinator(self, nursery: trio.Nursery, world: World, plan: ClusterPlan) -> None:
         """See ``Launcher``."""
@@ -301,7 +282,8 @@ class Cluster:
     members: tuple[Member, ...]
     """Who was in it at the beginning."""
     lives: dict[str, Any]
-    """The runtimes that live, by name: a ``Life`` of whatever kind the launcher makes."""
+    """The runtimes that live, by name, and those that are about to join: a ``Life`` of whatever kind the launcher
+    makes."""
     collector: Collector
     """What asks from outside, and outlives the end of sessions."""
 
@@ -339,11 +321,22 @@ async def open_cluster(
         port = world.port(OUTSIDE, address(Kind.OUTSIDE, 0))
         outside = Outside(port, members(plan), sink, window_packets_max=window_packets_max, remember=remember)
         schemas = {record_name(cls): schema_of(cls) for cls in plan.records}
-        lives = await start.start_nodes(nursery, world, plan)
+        lives = dict(await start.start_nodes(nursery, world, plan))
+        launched: set[int] = set()
+
+        async def launch(index: int, domain: str) -> None:
+            lives[runtime_name(index)] = await start.start_runtime(nursery, world, plan, index, domain)
+
+        def launch_once(index: int, domain: str) -> None:
+            if index not in launched:
+                launched.add(index)
+                nursery.start_soon(launch, index, domain)
+
+        outside.launch = launch_once
         async with _open(world, OUTSIDE) as node, _supervised(node) as supervisor:
             collector = Collector(outside, schemas)
             await supervisor.start(lambda: collector, name=COLLECTOR)
             nursery.start_soon(outside.run)
             await start.start_coordinator(nursery, world, plan)
-            yield Cluster(node, outside, members(plan), dict(lives), collector)
+            yield Cluster(node, outside, members(plan), lives, collector)
         nursery.cancel_scope.cancel()

@@ -215,12 +215,12 @@ class Liaison(Role):
         """Set out with flows for another runtime; answers as soon as they are picked."""
         if message.target not in self.view or message.target == self.host.node:
             return Migrating(0)
-        keys, epochs = self._flows.pick(min(message.flows, self._batch_flows_max))
+        keys, epochs, groups = self._flows.pick(min(message.flows, self._batch_flows_max))
         if not len(keys):
             return Migrating(0)
         self._count += 1
         number = (self._own.index + 1) << 32 | self._count
-        machine = MigrationSource(keys, epochs, dict(by_owner(keys, self.view.names("switch"))))
+        machine = MigrationSource(keys, epochs, dict(by_owner(keys, self.view.names("switch"))), groups)
         migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
         self._carry_out(migration, machine.start())
         return Migrating(len(keys), number)

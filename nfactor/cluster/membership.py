@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from nfactor.actors import handles
+from nfactor.cluster.launching import Launching
 from nfactor.cluster.liaison import HEARTBEAT_S
 from nfactor.cluster.messages import Done, Member, NotifyClusterCfg, ReadView, Released, ViewTaken
 from nfactor.cluster.names import COLLECTOR, FLOWS, LIAISON, OUTSIDE, REPLICAS
@@ -58,16 +59,20 @@ class Membership(Role):
         observed: bool,
         ready: Callable[[], None] = lambda: None,
         again: bool = False,
+        launches: bool = False,
     ) -> None:
+        """``launches``: the outside can start runtimes; it is asked to where there is none to replicate to."""
         self._members = members
-        self._all = [member.name for member in members]
-        """Everybody who ever was in it, in the order of joining."""
+        self._all = {member.name: member.domain for member in members}
+        """Everybody who ever was in it, in the order of joining, and in which failure domain."""
         self.view = view
         self._replicated = replicated
         self._dead_after_s = dead_after_s
         self._observed = observed
         self._ready = ready
         self._again = again
+        self._launches = launches
+        self._launching: Launching | None = None
         self._heard: dict[str, float] = {}
         self._inquiries: dict[str, list[bool]] = {}
         """Runtimes that are suspected, and what witnesses said so far."""
@@ -90,6 +95,8 @@ class Membership(Role):
 
     def begin(self) -> None:
         """Tell everybody the first view, and the runtimes their replicas; then watch."""
+        if self._launches:
+            self._launching = Launching(self.ask, self.host, self._launch_where_needed)
         if self._again:
             Survey(self.ask, self._members, self._dead_after_s, self.host, observed=self._observed, then=self._take_up)
         else:
@@ -103,8 +110,8 @@ class Membership(Role):
 
     def _take_members(self, members: tuple[Member, ...], unfinished: Collection[str]) -> None:
         self._members = members
-        everybody = [*(member.name for member in members), *unfinished]
-        self._all += [name for name in everybody if name not in self._all]
+        self._all |= {name: self._all.get(name, "") for name in unfinished}
+        self._all |= {member.name: member.domain for member in members}
         now = self.host.now()
         self._heard = dict.fromkeys(self._all, now)
         self._watch()
@@ -114,6 +121,7 @@ class Membership(Role):
         self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
         for name in sorted(unfinished):
             self._start_recovery(name)
+        self._launch_where_needed()
 
     @handles(Join)
     def wants_in(self, message: Join) -> Later:
@@ -145,8 +153,7 @@ class Membership(Role):
     def _admit(self, member: Member, later: Later) -> None:
         others = tuple(known for known in self._members if known.name != member.name)
         self._members = tuple(sorted((*others, member), key=lambda known: (known.kind != "switch", known.index)))
-        if member.name not in self._all:
-            self._all.append(member.name)
+        self._all[member.name] = member.domain
         self._heard[member.name] = self.host.now()
         self._take_view()
         admission = Recovery(0, "")
@@ -199,6 +206,13 @@ class Membership(Role):
         self._unfenced.add(name)
         self._take_view()  # questions to it end with that, and steps of other recoveries
         self._start_recovery(name)
+        self._launch_where_needed()
+
+    def _launch_where_needed(self) -> None:
+        if self._launching is not None and self._replicated:
+            runtimes = [member for member in self._members if member.kind == "runtime"]
+            domains = {name: domain for name, domain in self._all.items() if name.startswith("runtime")}
+            self._launching.look(runtimes, domains)
 
     def _start_recovery(self, name: str) -> None:
         self._recoveries += 1
@@ -305,9 +319,10 @@ class Membership(Role):
     def _replicas_of(self, runtime: str) -> SetReplicas:
         """All other runtimes in turn, each runtime beginning with another. One that is dead and may still release
         something is a replica until it is known how far it came."""
-        runtimes = sorted({*self._names("runtime"), *self._unfenced}, key=self._all.index)
+        runtimes = sorted({*self._names("runtime"), *self._unfenced}, key=[*self._all].index)
         place = runtimes.index(runtime)
         replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
+        apart = tuple(name for name in replicas if self._all[name] != self._all[runtime])
         outcomes = self._packets.get(OUTSIDE, ())
         packets = [told for node, released in self._packets.items() if node != OUTSIDE for told in released]
-        return SetReplicas(self.view.term, replicas, tuple(packets), outcomes)
+        return SetReplicas(self.view.term, replicas, apart, tuple(packets), outcomes)

@@ -24,6 +24,8 @@ class Member:
     """MAC of the port through which runtimes and switches reach it."""
     index: int
     """Its number among its kind."""
+    domain: str = ""
+    """What it may fail together with (a host, a rack): replicas are chosen in others where there are any."""
 
 
 @message(tag=11, system=True)
@@ -49,7 +51,8 @@ class Released:
     """A watermark: what a replica that is dead had released of a primary's commits, as far as the teller has seen."""
 
     replica: str
-    primary: str
+    primary: bytes
+    """Its address, which is another in each of its lives: commits of each are counted anew."""
     sequence: int
     """The last commit of which something came."""
     switch: bytes = b""

@@ -78,8 +78,8 @@ class Outcomes:
     marks: bytes
     """Little-endian ``uint64``."""
     records: tuple[EmittedRecords, ...]
-    commits: dict[str, int]
-    """By primary, the last commit that this completes; none where no replica stands between."""
+    commits: dict[bytes, int]
+    """By primary (its address), the last commit that this completes; none where no replica stands between."""
 
 
 @message(tag=64)

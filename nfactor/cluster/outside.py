@@ -7,7 +7,7 @@ and at the end it knows that nothing is left. What a dead node held it learns by
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -20,7 +20,7 @@ from nfactor.cluster.addresses import outside_of
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, Member, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.outcome_messages import Outcomes
-from nfactor.cluster.recovery_messages import KnownState, NodeRecovered, ReadState
+from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.state import Schema
@@ -94,6 +94,8 @@ class Outside:
         """Nodes that were killed and whose losses are not known yet."""
         self._open: set[int] | None = set() if remember else None
         self._paused = False
+        self.launch: Callable[[int, str], None] = lambda index, domain: None
+        """Starts the runtime of that number, in that failure domain, unless it has."""
         self.records: Counter[str] = Counter()
         """Records received, by node."""
 
@@ -226,8 +228,8 @@ class Collector(Role):
         self._outside = outside
         self._schemas = schemas
         self.view = View()
-        self._told: dict[tuple[str, str], int] = {}
-        """By replica and primary: the last commit whose outcomes were told."""
+        self._told: dict[tuple[str, bytes], int] = {}
+        """By replica and primary (its address): the last commit whose outcomes were told."""
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
@@ -266,12 +268,18 @@ class Collector(Role):
         self._outside.happened(message)
         return Done()
 
+    @handles(LaunchRuntime)
+    def launch(self, message: LaunchRuntime) -> Done:
+        """The membership wants another runtime."""
+        self._outside.launch(message.index, message.domain)
+        return Done()
+
     @handles(NodeRecovered)
     def node_recovered(self, message: NodeRecovered) -> Done:
         """The membership tells it."""
         self.view.finish(message.node)
-        for names in [names for names in self._told if names[0] == message.node]:
-            del self._told[names]  # its next life counts anew
+        for names in [names for names in self._told if names[0] == message.node or self.view.at(names[1]) is None]:
+            del self._told[names]  # its next life counts anew, and nobody asks after commits of the dead
         self._outside.node_recovered(message)
         return Done()
 

@@ -17,6 +17,9 @@ class SetReplicas:
     term: int
     replicas: tuple[str, ...]
     """In the order in which they are to be taken; empty: there is no other runtime."""
+    apart: tuple[str, ...]
+    """Those of them that are in other failure domains than it: whatever has no replica gets one of these, where there
+    are any."""
     packets: tuple[Released, ...] = ()
     """Of replicas that died: the commits whose packets the switches have seen."""
     outcomes: tuple[Released, ...] = ()
@@ -157,6 +160,16 @@ class FinishFlows:
     records: bytes
 
 
+@message(tag=93)
+class FindTurned:
+    """Runtime → switch: flows that were to come to it from one that is dead. Reply: ``FlowStatuses``, OK for those that
+    are its own in these epochs."""
+
+    runtime: str
+    keys: bytes
+    epochs: bytes
+
+
 # ---------------------------------------------------------------- nodes that come back
 
 
@@ -214,6 +227,15 @@ class FlowsReported:
     sets: tuple[FlowSet, ...]
     following: int
     """Where the next answer is to begin; 0: this is the last."""
+
+
+@message(tag=106, system=True)
+class LaunchRuntime:
+    """Membership → outside, which has the means: start the runtime of that number, in that failure domain, unless it
+    has been started. It will ask to ``Join``. Reply: ``Done``, at once."""
+
+    index: int
+    domain: str
 
 
 @message(tag=94, system=True)

@@ -30,9 +30,8 @@ class Relay:
         self._next_hop = next_hop
         self._learn = learn
         self._known: dict[bytes, str] = {}
-        self._names: dict[bytes, str] = {}
-        self._released: dict[tuple[str, str], int] = {}
-        """By replica and primary: the last commit whose packets came, as the last receipt says."""
+        self._released: dict[tuple[str, bytes], int] = {}
+        """By replica and primary (its address): the last commit whose packets came, as the last receipt says."""
         self._loose: dict[str, deque[Marks]] = {}
         """By replica: marks of packets that came after its last receipt."""
         self.fenced = 0
@@ -41,7 +40,6 @@ class Relay:
     def admit(self, runtimes: Mapping[bytes, str]) -> None:
         """Runtimes by address: frames of others are dropped from now on."""
         self._known = dict(runtimes)
-        self._names.update(runtimes)
 
     def released_by(self, replicas: Iterable[str], switch: bytes) -> tuple[Released, ...]:
         """How far replicas that are dead had come with whose commits, and which packets of the next ones came.
@@ -49,15 +47,16 @@ class Relay:
         told = []
         for replica in sorted(replicas):
             marks = np.concatenate([np.zeros(0, np.uint64), *self._loose.get(replica, ())])
-            told.append(Released(replica, "", 0, switch, marks.astype("<u8").tobytes()))
+            told.append(Released(replica, b"", 0, switch, marks.astype("<u8").tobytes()))
             mine = sorted(names for names in self._released if names[0] == replica)
             told += [Released(*names, self._released[names], switch, b"") for names in mine]
         return tuple(told)
 
     def forget(self, replica: str) -> None:
-        """Its recovery is over: its next life counts anew."""
+        """Its recovery is over: its next life counts anew. Nor does anybody ask after the commits of primaries that are
+        not there any more."""
         self._loose.pop(replica, None)
-        for names in [names for names in self._released if names[0] == replica]:
+        for names in [names for names in self._released if names[0] == replica or names[1] not in self._known]:
             del self._released[names]
 
     def pass_on(self, burst: Burst) -> None:
@@ -96,8 +95,8 @@ class Relay:
     def _note(self, runtime: str, sequences: Mapping[bytes, int]) -> None:
         """A receipt stands behind all packets of which it speaks."""
         for primary, sequence in sequences.items():
-            if primary in self._names:
-                self._released[runtime, self._names[primary]] = sequence
+            if primary in self._known:
+                self._released[runtime, primary] = sequence
         self._loose.pop(runtime, None)
 
     def _keep_loose(self, runtime: str, burst: Burst) -> None:

@@ -66,8 +66,8 @@ class ReplicaTable(Role):
         self._flows = flows
         self.view = view
         self._store = ReplicaStore(copies)
-        self._done: dict[str, int] = {}
-        """By primary, the last commit of which everything is told."""
+        self._done: dict[bytes, int] = {}
+        """By primary (its address: its next life counts anew), the last commit of which everything is told."""
         self.gaps = 0
         """Commits that came before an earlier one, and were ignored."""
         self._claims = 0
@@ -95,7 +95,7 @@ class ReplicaTable(Role):
             self.gaps += 1  # one before it was lost with a session of the link, and will come again, and this one too
             return
         if sequence < following:
-            self._confirm(primary)  # the confirmation may have been lost
+            self._confirm(message.address)  # the confirmation may have been lost
             return
         self._store.store(primary, sequence, message.changes, FlowKeys.of_octets(message.ended))
         burst = unpack_burst(message.packets)
@@ -107,17 +107,18 @@ class ReplicaTable(Role):
                 self._egress.receipt(switch, message.address, sequence)
         self._egress.drops(message.reasons, message.counts, message.marks)
         self._egress.records(list(message.emitted))
-        self._reporter.complete(primary, sequence)
+        self._reporter.complete(message.address, sequence)
 
-    def _completed(self, primary: str, sequence: int) -> None:
+    def _completed(self, primary: bytes, sequence: int) -> None:
         """All that the primary's commits up to this one held has left: it may forget them."""
-        if primary in self.view:
+        if self.view.at(primary) is not None:
             self._done[primary] = sequence
             self._confirm(primary)
 
-    def _confirm(self, primary: str) -> None:
-        if primary in self._done:
-            self.host.tell(primary, FLOWS, CommitsStored(self.host.node, self._done[primary]))
+    def _confirm(self, primary: bytes) -> None:
+        name = self.view.at(primary)
+        if name is not None and primary in self._done:
+            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary]))
 
     @handles(ForgetReplicas)
     def forget(self, message: ForgetReplicas) -> Done:
@@ -136,7 +137,7 @@ class ReplicaTable(Role):
             earlier.over.append(later)  # a coordinator that has begun again asks anew
             return later
         keys, epochs, records = self._store.take(message.node)
-        self._done.pop(message.node, None)
+        self._done = {primary: last for primary, last in self._done.items() if self.view.at(primary) is not None}
         batches = [
             _Batch(switch, FlowKeys(keys.array[some]), epochs[some] + np.uint32(1), records[some])
             for switch, places in by_owner(keys, self.view.names("switch"))

@@ -8,6 +8,7 @@ rows and buckets in arrays, and the engine says what has changed in them as octe
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.exposure import Exposure
+from nfactor.cluster.lag import Lag
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
@@ -22,7 +24,7 @@ from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
 from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
+from nfactor.packet.burst import Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
@@ -80,9 +82,7 @@ class Replicator:
         """Flows that are to go to another replica."""
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
-        self._lagging: list[Rows] = []
-        """Flows whose state at the replica lags behind, under ``every``."""
-        self._lag = 0
+        self._lag = Lag(mode.every_packets)
         self._unstored = 0
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
@@ -102,7 +102,8 @@ class Replicator:
         emitted."""
         if not self._mode.strict:
             if self._mode.kind is Kind.EVERY:
-                self._follow(rows)
+                if self._lag.add(rows):
+                    self.catch_up()
                 if not self._deal.replicas:
                     self._exposure.count(_going(codes))
             self._egress.at_once(self._engine.reasons, burst, codes, emitted)
@@ -176,21 +177,11 @@ class Replicator:
         self._exposure.count(_going(commit.codes))
         self._egress.at_once(self._engine.reasons, commit.burst, commit.codes, commit.emitted)
 
-    def _follow(self, rows: Rows) -> None:
-        """Under ``every``: send states once enough packets have changed them."""
-        self._lagging.append(rows)
-        self._lag += len(rows)
-        if self._lag >= self._mode.every_packets:
-            self.catch_up()
-
     def catch_up(self) -> None:
-        """Send every state that lags behind."""
-        lagging, self._lagging, self._lag = self._lagging, [], 0
-        if not (lagging and self._deal.replicas):
-            return
-        rows = lagging[0] if len(lagging) == 1 else np.concatenate(lagging)
-        for start in range(0, len(rows), BURST_PACKETS_MAX):
-            self._follow_up(rows[start : start + BURST_PACKETS_MAX])
+        """Send every state that lags behind, under ``every``."""
+        for rows in self._lag.take():
+            if self._deal.replicas:
+                self._follow_up(rows)
 
     def _follow_up(self, rows: Rows) -> None:
         """Send what has changed in those rows."""
@@ -240,21 +231,21 @@ class Replicator:
             self._departed[migration] = keys, epochs_of(records)
 
     def moved(self, migration: int, keys: FlowKeys) -> None:
-        """They arrived, or came back, and are protected where they are now. A bucket leaves no replica that lives, so
-        they are where their buckets are, or nowhere."""
+        """They are protected where they are now. Copies of them are where their buckets are, which leave no replica."""
         departed, epochs = self._departed.pop(migration, (NO_KEYS, np.zeros(0, np.uint32)))
         places = places_of(keys, departed)
         gone = np.zeros(len(departed), bool)
         gone[places[places >= 0]] = True
         if not gone.all():
             self._departed[migration] = departed.where(~gone), epochs[~gone]
-        if not (self._deal.replicas and gone.any()):
-            return
-        departed, epochs = departed.where(gone), epochs[gone]
-        holders = self._deal.holders(buckets_of(departed.array))
-        for number in np.unique(holders).tolist():
+        if gone.any():  # behind what was sent there and lost, and comes again: it may hold copies of them
+            self._outstanding.when_done(partial(self._forget_there, departed.where(gone), epochs[gone]))
+
+    def _forget_there(self, keys: FlowKeys, epochs: Epochs) -> None:
+        holders = self._deal.holders(buckets_of(keys.array))
+        for number in np.unique(holders[holders >= 0]).tolist():
             those = holders == number
-            message = ForgetReplicas(self._ledger.node, departed.where(those).octets(), pack_u32(epochs[those]))
+            message = ForgetReplicas(self._ledger.node, keys.where(those).octets(), pack_u32(epochs[those]))
             self._forget(self._deal.name(number), message)
 
     def when_stored(self, then: Callable[[], None]) -> None:
@@ -278,14 +269,17 @@ class Replicator:
         self._unstored -= len(commit.burst)
         self._outstanding.done(commit.piece)
 
-    def set_replicas(self, replicas: Sequence[str], released: dict[str, Watermark]) -> None:
-        """Replicate to these from now on. ``released`` says how far those came that are not among them any more."""
+    def set_replicas(
+        self, replicas: Sequence[str], released: dict[str, Watermark], *, apart: Sequence[str] = ()
+    ) -> None:
+        """Replicate to these from now on, what is new to those ``apart`` if there are any. ``released`` says how far
+        those came that are not among them any more."""
         for replica in replicas:
             self._channels.setdefault(replica, Channel())
         left: list[Commit] = []
         for replica in [replica for replica in self._channels if replica not in replicas]:
             left += self._lose(replica, released.get(replica, Watermark()))
-        dealt = self._deal.change(replicas)
+        dealt = self._deal.change(replicas, apart)
         if self._deal.replicas:
             self._move(dealt, [*self._taken_home(), *left])
             if self._exposure.goes_on and not self._without_copies:
@@ -372,8 +366,7 @@ class Replicator:
         """Flows here whose state a replica is known to have."""
         if not self._deal.replicas:
             return []
-        waiting = [commit.whole for channel in self._channels.values() for commit in channel]
-        unprotected = set(joined([self._changes.unasked(), *waiting]))
+        unprotected = set(self._unstored_keys())
         return [key for key in list(self._engine.keys()) if key not in unprotected]
 
     def unprotected_flows(self) -> int:
@@ -381,8 +374,11 @@ class Replicator:
         whole in a commit that is not known to be stored."""
         if not self._deal.replicas:
             return self._engine.statistics().flows
+        return int(self._changes.here(self._unstored_keys()).sum())
+
+    def _unstored_keys(self) -> FlowKeys:
         waiting = [commit.whole for channel in self._channels.values() for commit in channel]
-        return int(self._changes.here(joined([self._changes.unasked(), *waiting])).sum())
+        return joined([self._changes.unasked(), *waiting])
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""

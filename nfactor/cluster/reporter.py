@@ -49,10 +49,10 @@ class Reporter:
     def __init__(self, ledger: Ledger, *, observed: bool) -> None:
         self._ledger = ledger
         self._observed = observed
-        self.completed: Callable[[str, int], None] = lambda primary, sequence: None
-        """Called with a primary and a number when the outcomes of its commits up to that number have been told."""
+        self.completed: Callable[[bytes, int], None] = lambda primary, sequence: None
+        """Called with a primary's address and a number: the outcomes of its commits up to that number are told."""
         self._ask: Callable[..., None] | None = None
-        self._pieces: deque[EmittedRecords | tuple[str, int]] = deque()
+        self._pieces: deque[EmittedRecords | tuple[bytes, int]] = deque()
         """Records and ends of commits, in order."""
         self._fates: list[tuple[str, Marks]] = []
         self._busy = False
@@ -67,7 +67,7 @@ class Reporter:
         if self._observed:
             self._pieces += pieces
 
-    def complete(self, primary: str, sequence: int) -> None:
+    def complete(self, primary: bytes, sequence: int) -> None:
         """Whatever was handed in so far completes that commit."""
         self._pieces.append((primary, sequence))
         self.wake()
@@ -100,7 +100,7 @@ class Reporter:
         """The next message. All fates go with the first: a commit is not complete before its fates are told."""
         fates, self._fates = self._fates, []
         records: list[EmittedRecords] = []
-        commits: dict[str, int] = {}
+        commits: dict[bytes, int] = {}
         while self._pieces and len(records) < PIECES_PER_MESSAGE_MAX:
             piece = self._pieces.popleft()
             if isinstance(piece, EmittedRecords):

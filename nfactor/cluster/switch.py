@@ -37,6 +37,7 @@ from nfactor.cluster.pump import pump
 from nfactor.cluster.rebuild import Rebuild
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
+    FindTurned,
     FlowsClaimed,
     FlowsReported,
     Heartbeat,
@@ -61,7 +62,7 @@ from nfactor.packet.flow_key import FlowKeys
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
-ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ExpireFlows, RecoveryOver)
+ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ExpireFlows, FindTurned, RecoveryOver)
 """Questions that need the table."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
@@ -333,6 +334,12 @@ class VirtualSwitch(Role):
         )
         self._spread_orphans()
         return FlowsClaimed(statuses.tobytes(), tuple(self._names[owner] for owner in owners))
+
+    @handles(FindTurned)
+    def find_turned(self, message: FindTurned) -> FlowStatuses:
+        """Flows that were turned to a runtime by one that died before it had sent them."""
+        keys, runtime = FlowKeys.of_octets(message.keys), self._runtimes.get(message.runtime, -1)
+        return FlowStatuses(self._dispatcher.turned(keys, unpack_u32(message.epochs), runtime).tobytes())
 
     @handles(RecoveryOver)
     def recovery_over(self, message: RecoveryOver) -> StepTaken:

@@ -46,6 +46,10 @@ class View:
         """Whether that is the life of the node that is in the cluster."""
         return node in self._names and self.known[node].address == address
 
+    def at(self, address: bytes) -> str | None:
+        """Who has that address in the present view, if anybody has."""
+        return next((member.name for member in self.members if member.address == address), None)
+
     def finish(self, node: str) -> None:
         """The recovery of that node is over."""
         self.unfinished.pop(node, None)
@@ -70,8 +74,8 @@ class View:
         return [member.name for member in self.members if member.kind == kind]
 
 
-def watermarks(message: SetReplicas, primary: str) -> dict[str, Watermark]:
-    """How far each dead replica came with this primary's commits."""
+def watermarks(message: SetReplicas, primary: bytes) -> dict[str, Watermark]:
+    """How far each dead replica came with the commits of the primary at this address."""
     found: dict[str, Watermark] = {}
     for told in message.packets:
         watermark = found.setdefault(told.replica, Watermark())

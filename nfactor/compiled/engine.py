@@ -224,6 +224,22 @@ class CompiledEngine(Engine):
         count = self._code.pick(self._cx, _at(keys), _at(epochs), most)
         return FlowKeys(keys[:count]), epochs[:count]
 
+    def pin(self, keys: Keys) -> tuple[Epochs, Statuses]:
+        """See ``Engine.pin``."""
+        every, epochs, statuses = keys_array(keys), np.zeros(len(keys), np.uint32), np.zeros(len(keys), np.uint8)
+        self._code.pin(self._cx, _at(every), _at(epochs), _at(statuses), len(keys))
+        return epochs, statuses
+
+    def belonging(self) -> tuple[FlowKeys, npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+        """See ``Engine.belonging``."""
+        keys, bonds = self.keys(), self._chain.bonds
+        count = len(keys)
+        values, phases = np.zeros((len(bonds), count), np.uint64), np.zeros(count, np.uint8)
+        self._code.phases(self._cx, _at(phases), count)
+        for number, bond in enumerate(bonds):
+            self._code.field(self._cx, bond.offset, bond.octets, _at(values[number]), count)
+        return keys, values.T, phases == flow_row.ACTIVE
+
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.unpin``."""
         every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)

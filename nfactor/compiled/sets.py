@@ -113,6 +113,45 @@ def pick(cx: int, keys: int, epochs: int, flows_max: int) -> int:
 
 
 @entry
+def pin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
+    """Pin these."""
+    for place in range(count):
+        row = row_of(cx, keys, place, count)
+        if row >= 0:
+            st_32(epochs + 4 * place, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _ACTIVE:
+            st_8(statuses + place, _UNKNOWN)
+            continue
+        st_8(row_at(cx, row) + ROW_PHASE, _LEAVING)
+
+
+@entry
+def phases(cx: int, answers: int, flows_max: int) -> int:
+    """The phases of the flows that process packets, oldest first; how many."""
+    count, row = 0, ld_i64(cx + OLDEST)
+    while row != NO_ROW and count < flows_max:
+        phase = ld_u8(row_at(cx, row) + ROW_PHASE)
+        if phase < _HELD:
+            st_8(answers + count, phase)
+            count += 1
+        row = ld_u32(cold_at(cx, row) + COLD_NEWER)
+    return count
+
+
+@entry
+def field(cx: int, offset: int, octets: int, values: int, flows_max: int) -> int:
+    """A field of the states of the same flows, as words: so many octets, so far behind where the states begin."""
+    count, row = 0, ld_i64(cx + OLDEST)
+    while row != NO_ROW and count < flows_max:
+        address = row_at(cx, row)
+        if ld_u8(address + ROW_PHASE) < _HELD:
+            copy_octets(values + 8 * count, address + ROW_STATES + offset, octets)
+            count += 1
+        row = ld_u32(cold_at(cx, row) + COLD_NEWER)
+    return count
+
+
+@entry
 def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     """LEAVING flows stay, with these epochs if the address is not 0."""
     for place in range(count):

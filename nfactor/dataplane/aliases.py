@@ -17,9 +17,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.changes import initiators_of
-from nfactor.dataplane.engine import REPLY, Engine, Status
-from nfactor.dataplane.nf import Alias
+from nfactor.dataplane.engine import REPLY, Engine, Records, Status
+from nfactor.dataplane.nf import Alias, Flow
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys, places_of
@@ -48,6 +49,28 @@ def teach(engine: Engine, burst: Burst, codes: npt.NDArray[np.uint8], emitted: E
         if statuses[place] == Status.OK
     }
     return cluster_frame.with_labels(burst, labels), rest
+
+
+@attrs.frozen
+class Told:
+    """Aliases of some flows: ``keys[n]`` answers to ``aliases[n]``, turned round by that if ``turns[n]`` is 1."""
+
+    keys: FlowKeys
+    aliases: FlowKeys
+    turns: npt.NDArray[np.uint8]
+
+
+def told_by(chain: Chain, keys: FlowKeys, records: Records) -> Told:
+    """What the states of flows say of their aliases."""
+    found: list[tuple[bytes, bytes, int]] = []
+    functions = [function for function in chain.functions if Alias in function.records]
+    if functions:
+        for key, record, initiator in zip(keys, records, initiators_of(records).tolist(), strict=True):
+            states = dict(zip(chain.functions, chain.unpack(record.tobytes())[1], strict=True))
+            flow = Flow(key, initiator)
+            found += [(key, *alias) for function in functions for alias in function.aliases(flow, states[function])]
+    flows, aliases, turns = zip(*found, strict=True) if found else ((), (), ())
+    return Told(FlowKeys.of(flows), FlowKeys.of(aliases), np.array(turns, np.uint8))
 
 
 class Entry(Protocol):

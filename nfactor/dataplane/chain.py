@@ -11,7 +11,7 @@ import attrs
 
 from nfactor.dataplane.nf import NF, Alias
 from nfactor.dataplane.shared import Counter, Pool
-from nfactor.dataplane.state import Schema, i64, schema_of, state, u8, u32
+from nfactor.dataplane.state import Scalar, Schema, i64, schema_of, state, u8, u32
 from nfactor.errors import CallerError
 
 
@@ -36,6 +36,18 @@ HEADER = schema_of(FlowHeader)
 
 
 @attrs.frozen
+class Bond:
+    """Where an NF's state says which flows belong together (``NF.together``)."""
+
+    place: int
+    """Of the NF in the chain."""
+    field: str
+    offset: int
+    """In a flow's states, from the first NF's on."""
+    octets: int
+
+
+@attrs.frozen
 class Chain:
     """An ordered service chain. Build it with ``Chain.of``; raises ``CallerError`` for what is no NF or no schema."""
 
@@ -46,6 +58,8 @@ class Chain:
     """Octets of a flow's whole record, the engine's header included."""
     reasons: tuple[tuple[str, ...], ...]
     """Per NF, the drop reasons by verdict, counted from ``DROP``."""
+    bonds: tuple[Bond, ...] = ()
+    """What makes flows belong together."""
 
     @classmethod
     def of(cls, functions: Sequence[NF]) -> "Chain":
@@ -65,6 +79,7 @@ class Chain:
             schemas,
             HEADER.size + sum(schema.size for schema in schemas if schema is not None),
             tuple((f.name, *(f"{f.name}_{reason}" for reason in f.drop_reasons)) for f in functions),
+            tuple(_bonds(functions, schemas)),
         )
 
     @property
@@ -113,3 +128,15 @@ class Chain:
                 states.append(schema.unpack(record, offset))
                 offset += schema.size
         return header, states
+
+
+def _bonds(functions: Sequence[NF], schemas: Sequence[Schema | None]) -> Iterator[Bond]:
+    offset = 0
+    for place, (function, schema) in enumerate(zip(functions, schemas, strict=True)):
+        if function.together:
+            field = None if schema is None else schema.field(function.together)
+            kind = None if field is None else field.kind
+            if field is None or not isinstance(kind, Scalar) or kind.signed or kind.real:
+                raise CallerError(f"{function.name}.together: {function.together!r} is no unsigned field of its State")
+            yield Bond(place, field.name, offset + field.offset, kind.octets)
+        offset += 0 if schema is None else schema.size

@@ -148,6 +148,15 @@ class Engine(ABC):
         """Up to that many ACTIVE flows for a migration, youngest first, and their epochs; pins them (LEAVING)."""
 
     @abstractmethod
+    def pin(self, keys: Keys) -> tuple[Epochs, Statuses]:
+        """Pin these. UNKNOWN: not ACTIVE."""
+
+    @abstractmethod
+    def belonging(self) -> tuple[FlowKeys, npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+        """Of all flows that process packets, oldest first: their keys; what each ``Bond`` of the chain says of them,
+        ``uint64[n, bonds]``; and whether they are ACTIVE."""
+
+    @abstractmethod
     def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """LEAVING flows stay after all, with these epochs if any are given."""
 

@@ -56,6 +56,10 @@ class Row:
         self.last_ns, self.packets, self.initiator = last_ns, header.packets, header.initiator
         self.closing, self.dirty = header.closing, WHOLE
 
+    def leave(self) -> None:
+        """The flow is to leave."""
+        self.phase = LEAVING
+
     def stay(self, epoch: int) -> None:
         """The flow does not leave after all."""
         self.phase, self.epoch = ACTIVE, epoch

@@ -20,6 +20,7 @@ An NF never sees another flow's state, a clock or a socket: what it may know is 
 flows can be moved and recovered without asking it.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 from nfactor.dataplane.memory import Table as Table, numbers as numbers, text as text
@@ -41,6 +42,7 @@ from nfactor.dataplane.state import (
     u64 as u64,
 )
 from nfactor.packet.fields import Packet as Packet
+from nfactor.packet.flow_key import with_end as with_end
 
 FORWARD: Final = 0
 """Verdict: hand the packet to the next NF, and out of the chain after the last."""
@@ -65,7 +67,8 @@ class Alias:
     """Emitted with a packet whose addresses the NF has rewritten: what answers it belongs to the same flow.
 
     ``pkt.emit(nf.Alias(direction=pkt.direction))`` with each such packet until something has come back, for the word
-    travels with the packet. An NF that does so names ``nf.Alias`` in its ``records``."""
+    travels with the packet. An NF that does so names ``nf.Alias`` in its ``records``, and says the same by its method
+    ``aliases``."""
 
     direction: u8
     """That of the packet."""
@@ -99,6 +102,10 @@ class NF:
     """Names for ``drop(0)``, ``drop(1)`` …, which are counted as ``NAME_REASON``."""
     records: ClassVar[tuple[type, ...]] = ()
     """The ``@record`` classes that it emits."""
+    together: ClassVar[str] = ""
+    """The field of ``State``, an unsigned number, that says which flows belong together: those in which it is the same,
+    and not 0, migrate as one (the subflows of an MPTCP connection by its token, FTP's data by its control
+    connection)."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -118,6 +125,11 @@ class NF:
         An exception drops the packet as ``nf_error`` and leaves the rest of the burst alone.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process_pkt(pkt, fs)")
+
+    def aliases(self, flow: Flow, fs: Any) -> Iterable[tuple[bytes, int]]:
+        """Other keys that the flow answers to, as ``with_end`` makes them: all that an ``Alias`` has told so far. Asked
+        where a switch has lost its memory; it is never compiled."""
+        return ()
 
     def flow_expires(self, flow: Flow, fs: Any) -> None:
         """The flow has ended or was idle for too long (or the system closes down); ``flow.emit`` may be used."""

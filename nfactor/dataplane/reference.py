@@ -7,7 +7,6 @@ turned into lists once per burst) is fast without being hard to read.
 
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,7 @@ from nfactor.dataplane.engine import (
     NF_ERROR,
     TABLE_FULL,
     Counts,
-    Engine,
     EngineStatistics,
-    Epochs,
     Keys,
     Records,
     Status,
@@ -36,6 +33,7 @@ from nfactor.dataplane.engine import (
 )
 from nfactor.dataplane.flow_row import COUNT_MASK, FIN, RST, ProcessPkt, Row
 from nfactor.dataplane.reference_changes import ReferenceChanges
+from nfactor.dataplane.reference_sets import ReferenceSets
 from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
@@ -44,7 +42,7 @@ from nfactor.packet.flow_key import FlowKeys
 from nfactor.packet.headers import parse
 
 
-class ReferenceEngine(Engine):
+class ReferenceEngine(ReferenceSets):
     """See ``Engine``; ``classifier`` decides what a flow is."""
 
     def __init__(
@@ -191,100 +189,7 @@ class ReferenceEngine(Engine):
             self._error_sample = "".join(traceback.format_exception(error))
         return NF_ERROR
 
-    # ---------------------------------------------------------------- sets of flows
-
-    def pick(self, flows_max: int) -> tuple[FlowKeys, Epochs]:
-        """See ``Engine.pick``."""
-        picked: list[Row] = []
-        for row in reversed(self._rows.values()):
-            if len(picked) == flows_max:
-                break
-            if row.phase == flow_row.ACTIVE:
-                row.phase = flow_row.LEAVING
-                picked.append(row)
-        return FlowKeys.of(row.key for row in picked), np.array([row.epoch for row in picked], np.uint32)
-
-    def unpin(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
-        """See ``Engine.unpin``."""
-        new = {} if epochs is None else dict(zip(keys, epochs.tolist(), strict=True))
-        return self._each(keys, flow_row.LEAVING, lambda row: row.stay(new.get(row.key, row.epoch)))
-
-    def depart(self, keys: Keys) -> tuple[Records, Statuses]:
-        """See ``Engine.depart``."""
-        records = np.zeros((len(keys), self.record_size), np.uint8)
-        statuses = np.zeros(len(keys), np.uint8)
-        for index, key in enumerate(keys):
-            row = self._rows.get(key)
-            if row is None or row.phase != flow_row.LEAVING:
-                statuses[index] = Status.UNKNOWN
-                continue
-            records[index] = np.frombuffer(self._pack(row), np.uint8)
-            self._deallocate(row)
-            row.phase, row.steps = flow_row.GONE, ()
-            self._active -= 1
-        return records, statuses
-
-    def _deallocate(self, row: Row) -> None:
-        for function, fs in zip(self._chain.functions, row.states(), strict=True):
-            try:
-                function.deallocate_fs(fs)
-            except Exception as error:
-                self._nf_error(function.process_pkt, error)
-
-    def hold(self, keys: Keys, epochs: Epochs) -> Statuses:
-        """See ``Engine.hold``."""
-        statuses = np.zeros(len(keys), np.uint8)
-        for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
-            row = self._rows.get(key)
-            if row is None:
-                if len(self._rows) >= self._flows_max:
-                    statuses[index] = Status.FULL
-                    continue
-                self._rows[key] = Row(key, epoch, flow_row.HELD)
-            elif row.phase != flow_row.GONE:
-                statuses[index] = Status.EXISTS
-            elif row.epoch >= epoch:
-                statuses[index] = Status.STALE
-            else:
-                self._rows[key] = Row(self._rows.pop(key).key, epoch, flow_row.HELD)  # now the newest of all
-        return statuses
-
-    def install(self, keys: Keys, epochs: Epochs, records: Records) -> Statuses:
-        """See ``Engine.install``."""
-        statuses = np.zeros(len(keys), np.uint8)
-        for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
-            row = self._rows.get(key)
-            if row is None or row.phase != flow_row.HELD:
-                statuses[index] = Status.UNKNOWN
-            elif epoch < row.epoch:
-                statuses[index] = Status.STALE
-            else:
-                self._unpack(row, records[index].tobytes())
-                row.epoch, row.phase = epoch, flow_row.ACTIVE
-                self._active += 1
-        return statuses
-
-    def release(self, keys: Keys) -> Statuses:
-        """See ``Engine.release``."""
-        return self._each(keys, flow_row.HELD, self._remove)
-
-    def forget(self, keys: Keys) -> Statuses:
-        """See ``Engine.forget``."""
-        return self._each(keys, flow_row.GONE, self._remove)
-
-    def _each(self, keys: Keys, phase: int, action: Callable[[Row], None]) -> Statuses:
-        """Do ``action`` for every key whose row is in that phase; UNKNOWN for the others."""
-        statuses = np.zeros(len(keys), np.uint8)
-        for index, key in enumerate(keys):
-            row = self._rows.get(key)
-            if row is None or row.phase != phase:
-                statuses[index] = Status.UNKNOWN
-            else:
-                action(row)
-        return statuses
-
-    def _remove(self, row: Row) -> None:
-        del self._rows[row.key]
+    # ---------------------------------------------------------------- states
 
     def _pack(self, row: Row) -> bytes:
         return self._chain.pack(row.header(self._age(row.last_ns)), row.states())
@@ -343,17 +248,6 @@ class ReferenceEngine(Engine):
             self._unpack(row, record.tobytes())
             self._say_farewell(row)
 
-    def copy(self, keys: Keys) -> tuple[Epochs, Records, Statuses]:
-        """See ``Engine.copy``."""
-        records, statuses = np.zeros((len(keys), self.record_size), np.uint8), np.zeros(len(keys), np.uint8)
-        epochs = np.zeros(len(keys), np.uint32)
-        for index, row in enumerate(map(self._rows.get, keys)):
-            if row is None or row.phase >= flow_row.HELD:
-                statuses[index] = Status.UNKNOWN
-            else:
-                epochs[index], records[index] = row.epoch, np.frombuffer(self._pack(row), np.uint8)
-        return epochs, records, statuses
-
     def _end(self, row: Row) -> None:
         self._say_farewell(row)
         self._remove(row)
@@ -369,10 +263,6 @@ class ReferenceEngine(Engine):
                 self._nf_error(function.process_pkt, error)
         self._emitted += [(row.key, record) for record in flow.records]
         self._expired += 1
-
-    def keys(self) -> FlowKeys:
-        """See ``Engine.keys``."""
-        return FlowKeys.of(row.key for row in self._rows.values() if row.phase <= flow_row.LEAVING)
 
     def take_emitted(self) -> list[tuple[bytes, Any]]:
         """See ``Engine.take_emitted``."""

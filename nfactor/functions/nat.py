@@ -131,6 +131,12 @@ class Nat(nf.NF):
             return nf.drop(2)
         return self._outwards(pkt, fs) if pkt.direction == fs.out else self._inwards(pkt, fs)
 
+    def aliases(self, flow: nf.Flow, fs: NatState) -> Iterable[tuple[bytes, int]]:
+        """The key of its packets outside."""
+        if not fs.number:
+            return ()
+        return [nf.with_end(flow.key, fs.out ^ flow.initiator, fs.outside.to_bytes(4, "big"), fs.outside_port)]
+
     def flow_expires(self, flow: nf.Flow, fs: NatState) -> None:
         """The port may be another flow's."""
         if fs.number:

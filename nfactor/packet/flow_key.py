@@ -83,6 +83,17 @@ def key_of(packet: Packet, vlan: int, inner_vlan: int, vni: int, kind: int) -> t
     return _KEY.pack(b, a, b_port, a_port, protocol, version, vlan, inner_vlan, vni, kind), 1
 
 
+def with_end(key: bytes, end: int, address: bytes, port: int) -> tuple[bytes, int]:
+    """The key with another address and port at one of its ends (0: ``a``, 1: ``b``); and 1 if that turns it round, so
+    that what went from ``a`` to ``b`` goes from ``b`` to ``a``, else 0."""
+    *ends, a_port, b_port, protocol, version, vlan, inner_vlan, vni, kind = _KEY.unpack(key)
+    ends = [(ends[0], a_port), (ends[1], b_port)]
+    ends[end] = address.ljust(16, b"\0"), port
+    turn = int(ends[0] > ends[1])
+    (a, a_port), (b, b_port) = ends[turn], ends[1 - turn]
+    return _KEY.pack(a, b, a_port, b_port, protocol, version, vlan, inner_vlan, vni, kind), turn
+
+
 def _mac_addresses(packet: Packet) -> tuple[bytes, bytes]:
     """Source and target address of an Ethernet frame; empty for other links and for stumps."""
     start = packet.start

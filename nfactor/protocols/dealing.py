@@ -1,7 +1,8 @@
 """Which replica a flow has: its bucket's, and the buckets are dealt to the replicas in turn.
 
 Nothing is remembered of a flow. When a replica dies, its buckets are dealt anew among the others; one that joins gets
-its share of the buckets that have no replica then, and no other: a bucket never leaves a replica that lives.
+its share of the buckets that have no replica then, and no other: a bucket never leaves a replica that lives. Replicas
+that do not fail together with the primary come before all others.
 """
 
 from collections.abc import Sequence
@@ -40,12 +41,15 @@ class Deal:
         found: Numbers = self._holders[buckets]
         return found
 
-    def change(self, replicas: Sequence[str]) -> Mask:
-        """There are these now: deal what has none of them. Which buckets have been dealt, or have lost theirs."""
+    def change(self, replicas: Sequence[str], apart: Sequence[str] = ()) -> Mask:
+        """There are these now: deal what has none of them, to those ``apart`` if there are any. Which buckets have been
+        dealt, or have lost theirs."""
         self._names += [name for name in replicas if name not in self._names]
         self.replicas = tuple(replicas)
         numbers = np.array([self._names.index(name) for name in replicas], np.int16)
         without = ~np.isin(self._holders, numbers)
+        if apart:
+            numbers = np.array([self._names.index(name) for name in apart], np.int16)
         turns = np.arange(np.count_nonzero(without)) % max(1, len(numbers))
         self._holders[without] = numbers[turns] if len(numbers) else NOBODY
         return without

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane.engine import Epochs, Status, Statuses
+from nfactor.dataplane.together import Groups, as_one
 from nfactor.errors import ProtocolError
 from nfactor.packet.flow_key import FlowKeys
 
@@ -161,9 +162,11 @@ Effect = Prepare | Redirect | Install | Keep | Cancel | Bury | Claim | Return
 
 class MigrationSource:
     """One set on its way. Feed it events, carry out the effects that it returns, in order. ``owners`` says for each
-    switch where in ``keys`` those are that it owns."""
+    switch where in ``keys`` those are that it owns; ``groups`` which of them go together or not at all."""
 
-    def __init__(self, keys: FlowKeys, epochs: Epochs, owners: Mapping[str, Places]) -> None:
+    def __init__(
+        self, keys: FlowKeys, epochs: Epochs, owners: Mapping[str, Places], groups: Groups | None = None
+    ) -> None:
         assert len(keys) == len(epochs), "one epoch per key"
         assert len(keys) > 0, "an empty set does not migrate"
         assert len(keys) == sum(map(len, owners.values())), "each key has an owner"
@@ -174,6 +177,7 @@ class MigrationSource:
         self._in = np.ones(len(keys), bool)
         """Which are still in: fewer after each step that refused some."""
         self._owners = owners
+        self._groups = groups
         self._asked: dict[str, Places] = {}
         """By switch that has not answered: what it was asked about."""
         self._unmarked: set[str] = set()
@@ -209,12 +213,15 @@ class MigrationSource:
         return [Prepare(self._set_out, self.epochs)]
 
     def prepared(self, statuses: Statuses) -> list[Effect]:
-        """The target answered step 1."""
+        """The target answered step 1. What it holds of a group of which it refused another flow, it lets go of when
+        the states of the rest come."""
+        holds = bool((statuses == Status.OK).any())
+        if self._groups is not None:
+            statuses = as_one(statuses, self._groups)
         refused = self._narrow(np.arange(len(self._set_out)), statuses)
         self._step(Event.PREPARED if self._in.any() else Event.REFUSED)
-        # Where the target holds nothing there is nothing to cancel either.
         if not self._in.any():
-            return _keep(self._at(refused))
+            return [*_keep(self._at(refused)), *([Cancel()] if holds else [])]
         redirects = self._ask_switches(Redirect)
         self._unmarked = set(self._asked)
         return [*_keep(self._at(refused)), *redirects]

@@ -37,8 +37,10 @@ class Conditions:
     """Packets on their way may be lost: by the ports, or with the node that had sent them."""
     flows_end: bool = False
     """Flows may end of idleness, and their keys begin anew."""
+    idle_marks: int = 0
+    """So many packets of others come before a flow ends."""
     overlapping: bool = False
-    """A second runtime died before the first was recovered: what both had is lost."""
+    """A second runtime died before the first was made good for: what both had is lost."""
 
 
 @attrs.frozen
@@ -90,6 +92,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     if conditions.strict or not history.deaths:
         ends_are_ends(history, finals)
     only_functions_drop(history)
+    ends_were_idle(history, conditions.idle_marks)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
         in_order(flow, marks)
@@ -124,13 +127,27 @@ def at_most_once(history: History) -> None:
 def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
     """(c) The end of a flow is told once, and only of one that is over. (Where states lag behind, a crash takes back an
     end as it does packets.)"""
-    told = Counter(ended.born for _, ended in history.ends)
+    told = Counter(ended.born for _, ended, _ in history.ends)
     for born, count in told.items():
         if count > 1:
             raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
     for flow, final in finals.items():
         if final.born in told:
             raise Violation(f"(c) at most once: the end of flow {flow} was told, and it goes on at {final.node}")
+
+
+def ends_were_idle(history: History, idle_marks: int) -> None:
+    """(f) What ends has had no packet for so many marks, which are the packets' clock."""
+    last: dict[tuple[int, int], int] = {}
+    for entry in history.processed:
+        last[entry.born, entry.count] = entry.mark
+    for node, ended, until in history.ends:
+        mark = last.get((ended.born, ended.count), 0)
+        if until - mark < idle_marks:
+            raise Violation(
+                f"(f) transparency: {node} ended the flow born with packet {ended.born} before packet {until + 1}, "
+                f"and it had had packet {mark}"
+            )
 
 
 def only_functions_drop(history: History) -> None:
@@ -169,7 +186,7 @@ def outside_is_included(
     what came out, within the bound; so may a second death what came out before it."""
     if not conditions.strict and history.deaths:
         return
-    spared_us = max((death.time_us for death in history.deaths), default=0) + ON_THE_WAY_US
+    spared_us = max((death.time_us for death in history.deaths if death.overlaps), default=0) + ON_THE_WAY_US
     for came, what in _seen_outside(history):
         flow = history.flow_of[came.mark]
         final = finals.get(flow)

@@ -17,6 +17,7 @@ import numpy as np
 
 from nfactor.backends.base import Port, PortStatistics
 from nfactor.cluster.codec import MESSAGES
+from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class HeapPort(Port):
 
 
 class HeapNetwork:
-    """``before`` is called before each message is handled, ``arrived`` before each burst is (from where, to where), and
-    ``after`` behind each event that a node handled."""
+    """``before`` is called before each message is handled, ``behind`` when it has been, ``arrived`` before each burst
+    is (from where, to where), and ``after`` behind each event that a node handled."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -138,7 +139,7 @@ class HeapNetwork:
         self._sessions: defaultdict[frozenset[str], int] = defaultdict(int)
         self.cuts: set[tuple[str, str]] = set()
         """Ways from node to node on which messages are lost."""
-        self.port_loss = 0.0
+        self.port_loss = self.marker_loss = 0.0
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
@@ -147,6 +148,7 @@ class HeapNetwork:
         self.in_flight = 0
         """Packets on their way between ports."""
         self.before: Callable[[Delivery], None] = lambda delivery: None
+        self.behind: Callable[[Delivery], None] = lambda delivery: None
         self.arrived: Callable[[str, str, Burst], None] = lambda sender, receiver, burst: None
         self.after: Callable[[HeapNode], None] = lambda node: None
 
@@ -173,7 +175,8 @@ class HeapNetwork:
             node.backlog.append(action)
         elif node.alive:
             action()
-            node.settle()
+            if node.alive:  # it may have died of what it did
+                node.settle()
             self.after(node)
 
     # ---------------------------------------------------------------- faults
@@ -210,21 +213,33 @@ class HeapNetwork:
         target = self.nodes.get(receiver)
 
         def arrive() -> None:
-            if target is None or self._sessions[pair] != session or way in self.cuts:
+            if target is None or not self._passes(way, session):
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
-                self.run_on(target, lambda: self._handle(way, target, actor, octets))
+                self.run_on(target, lambda: self._handle(way, session, target, actor, octets))
 
         self.at(arrives, arrive)
 
-    def _handle(self, way: tuple[str, str], node: HeapNode, actor: str, octets: bytes) -> None:
+    def _handle(self, way: tuple[str, str], session: int, node: HeapNode, actor: str, octets: bytes) -> None:
         message: Any = MESSAGES.decode(octets)
         body = getattr(message, "body", None)
         inner = message if body is None else MESSAGES.decode(body)
-        self.before(Delivery(self.delivered, *way, type(inner).__name__))
+        delivery = Delivery(self.delivered, *way, type(inner).__name__)
+        self.before(delivery)
         self.delivered += 1
-        sent = self.keep_messages or self.nodes[way[0]].alive  # ``before`` may have been the death of its sender
-        if sent and node.alive and actor in node.roles:
+        if node.paused:
+            node.backlog.append(lambda: self._act(node, actor, message))
+            return
+        # ``before`` may have been the death of its sender, or the end of the session
+        if (self.keep_messages or self.nodes[way[0]].alive) and self._passes(way, session):
+            self._act(node, actor, message)
+        self.behind(delivery)
+
+    def _passes(self, way: tuple[str, str], session: int) -> bool:
+        return self._sessions[frozenset(way)] == session and way not in self.cuts
+
+    def _act(self, node: HeapNode, actor: str, message: Any) -> None:
+        if node.alive and actor in node.roles:
             node.roles[actor].act(message)
 
     # ---------------------------------------------------------------- packets
@@ -236,8 +251,10 @@ class HeapNetwork:
             self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type]
 
     def _carry_to(self, port: HeapPort, address: bytes, burst: Burst) -> None:
-        if self.port_loss:
-            kept = np.array([self.rng.random() >= self.port_loss for _ in range(len(burst))], bool)
+        if self.port_loss or self.marker_loss:
+            loss = np.full(len(burst), self.port_loss)
+            loss[cluster_frame.marker_indices(burst)] = max(self.port_loss, self.marker_loss)
+            kept = np.array([self.rng.random() >= probability for probability in loss.tolist()], bool)
             self._lose(burst.select(np.flatnonzero(~kept)))
             burst = burst.select(np.flatnonzero(kept))
         target, way = self.ports.get(address), (port.address, address)

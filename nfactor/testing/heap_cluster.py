@@ -3,8 +3,9 @@
 The roles are the ones that run on trio; only their surroundings are others. What the cluster did is in its ``history``.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
-from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
@@ -35,6 +35,7 @@ from nfactor.cluster.names import (
 )
 from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.outside import Collector
+from nfactor.cluster.plan import runtime_member, switch_member
 from nfactor.cluster.pools import Pools
 from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replica_table import ReplicaTable
@@ -58,9 +59,12 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
+from nfactor.testing.reluctant import ReluctantFlowTable
 
 FLOWS_MAX = 64
 """Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
+LAUNCH_US = 20_000
+"""So long it takes to start a runtime."""
 
 
 @attrs.frozen
@@ -70,7 +74,7 @@ class Runtime:
     number: int
     node: HeapNode
     engine: ReferenceEngine
-    flows: FlowTable
+    flows: ReluctantFlowTable
     replicas: ReplicaTable
     liaison: Liaison
     ledger: Ledger
@@ -99,11 +103,18 @@ class HeapCluster:
         switches: int = 1,
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
+        reluctant: float = 0.0,
+        domains: Sequence[str] = (),
+        launches: bool = False,
     ) -> None:
+        """``domains``: failure domains of the runtimes, in order; all are in one if there are none. ``launches``: one
+        that the coordinator asks for begins ``LAUNCH_US`` later."""
         self.network = HeapNetwork(rng)
         self.history = History()
         self.mode = mode
         self._time_outs = time_outs
+        self._reluctant = reluctant
+        """The part of flows that a target of a migration refuses."""
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
@@ -117,9 +128,11 @@ class HeapCluster:
         self.recovered: list[NodeRecovered] = []
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
+        self.domains = {number: (*domains, "")[min(number, len(domains))] for number in range(runtimes)}
+        self._launches = launches
         self._members = (
-            *(Member(switch_name(n), "switch", address(Kind.SWITCH_INSIDE, n), n) for n in range(switches)),
-            *(Member(runtime_name(n), "runtime", address(Kind.RUNTIME, n), n) for n in range(runtimes)),
+            *(switch_member(n, 1) for n in range(switches)),
+            *(runtime_member(n, 1, self.domains[n]) for n in range(runtimes)),
         )
         for number in range(switches):
             self._start_switch(number)
@@ -164,7 +177,7 @@ class HeapCluster:
         dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
         outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number, node.life))
         inside = self._port(node, address(Kind.SWITCH_INSIDE, number, node.life))
-        next_hop, member = address(Kind.OUTSIDE, 0), Member(name, "switch", inside.address, number)
+        next_hop, member = address(Kind.OUTSIDE, 0), switch_member(number, node.life)
         again = member if node.life > 1 else None
         role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=next_hop, observed=True, again=again)
         outside.take, inside.take = role.packets_in, role.packets_out
@@ -187,10 +200,10 @@ class HeapCluster:
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        flows = FlowTable(engine, port, ledger, egress, self.mode, view)
+        flows = ReluctantFlowTable(self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        own = Member(name, "runtime", port.address, number)
-        liaison = Liaison(own, flows, replicas, view, joins=node.life > 1)
+        own = runtime_member(number, node.life, self.domains[number])
+        liaison = Liaison(own, flows, replicas, view, joins=self.ready)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:
@@ -215,6 +228,7 @@ class HeapCluster:
             observed=True,
             ready=lambda: leases.stock(ready),
             again=again,
+            launches=self._launches,
         )
         self._join(node, **{COORDINATOR: coordinator, MEMBERSHIP: membership, LEASES: leases})
         self.membership, self.coordinator = membership, coordinator
@@ -267,6 +281,12 @@ class HeapCluster:
         for mark, frame in zip(burst.marks.tolist(), burst.frames(), strict=True):
             self.history.out.append(Came(self.network.now_us, mark, *read_tail(frame)))
 
+    def launch(self, index: int, domain: str) -> None:
+        """See ``Outside``."""
+        if index not in self.domains:
+            self.domains[index] = domain
+            self.network.at(self.network.now_us + LAUNCH_US, partial(self._start_runtime, index))
+
     def take_view(self, members: Sequence[Member]) -> None:
         """See ``Outside``: packets go to the present life of a switch, as soon as there is one."""
 
@@ -280,7 +300,7 @@ class HeapCluster:
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
         if isinstance(record, Ended):
-            self.history.ends.append((node, record))
+            self.history.ends.append((node, record, self._last_mark))
         else:
             self.history.records.append((node, record))
 
@@ -325,7 +345,17 @@ class HeapCluster:
         released: dict[int, int] = {}
         for came in self.history.out:
             released[came.born] = max(released.get(came.born, 0), came.count)
-        return Death(runtime.node.name, self.network.now_us, protected, released)
+        return Death(runtime.node.name, self.network.now_us, protected, released, self._mends(runtime))
+
+    def _mends(self, dying: Runtime) -> bool:
+        """Whether a death is not made good for: its recovery is not over, or flows have not another replica yet. Those
+        in the same failure domain as who is dying now are one with this one."""
+        domain = self.domains[dying.number] if len({*self.domains.values()}) > 1 else None
+        others = {name for name, runtime in self.runtimes.items() if self.domains[runtime.number] != domain}
+        recovered = Counter(event.node for event in self.recovered if event.node in others)
+        died = Counter(death.node for death in self.history.deaths if death.node in others)
+        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in self.living())
+        return died.total() > 0 and (unprotected or died != recovered)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""

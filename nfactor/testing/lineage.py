@@ -92,6 +92,8 @@ class Death:
     """Flows that it called protected, by flow number: birth and number of packets of the state it had."""
     released: dict[int, int]
     """Packets of each birth that had come out by then: the highest number."""
+    overlaps: bool
+    """An earlier one had not been made good for."""
 
 
 @attrs.define
@@ -103,8 +105,8 @@ class History:
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
-    ends: list[tuple[str, Ended]] = attrs.Factory(list)
-    """What flows said at their ends, and where."""
+    ends: list[tuple[str, Ended, int]] = attrs.Factory(list)
+    """What flows said at their ends, where, and the last mark that had gone in when it was told."""
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
     told_by: Counter[str] = attrs.Factory(Counter)

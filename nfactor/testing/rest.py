@@ -1,5 +1,11 @@
 """Judges of a cluster at rest: the counts of its nodes agree with each other, and no flow is tied to anything."""
 
+from functools import partial
+
+import numpy as np
+
+from nfactor.dataplane.engine import Status
+from nfactor.dataplane.owners import owner_number
 from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import FLOWS_MAX, HeapCluster, Runtime, Switch
 
@@ -28,23 +34,55 @@ def neighbours_agree(cluster: HeapCluster) -> None:
 
 def migrations_are_counted(cluster: HeapCluster, *, all_move: bool) -> None:
     """(a) What the coordinator was told of migrations is what the switches did. For runs in which nobody died: there is
-    no reason then why any flow that set out should stay, if it does not end (``all_move``)."""
+    no reason then why any flow that set out should stay, if it does not end (``all_move``), but that its target does
+    not want it."""
     told = sum(event.flows for event in cluster.history.ended)
     done = sum(switch.dispatcher.statistics().redirected for switch in cluster.switches.values())
     if told != done:
         raise Violation(f"(a) conservation: {told} flows moved, as the coordinator was told; switches moved {done}")
     stayed = sum(event.failed for event in cluster.history.ended)
-    if all_move and stayed:
-        raise Violation(f"(i) liveness: {stayed} flows set out, and did not move")
+    refused = sum(runtime.flows.refused for runtime in cluster.runtimes.values())
+    if all_move and stayed != refused:
+        raise Violation(
+            f"(i) liveness: {stayed} flows set out and did not move, {refused} of them as they were refused"
+        )
 
 
 def copies_are_of_flows(cluster: HeapCluster) -> None:
-    """(h) Replicas have one copy of each flow where it is now, and none of where it was. For runs in which nobody died
-    and no session ended: what forgets a copy is told once."""
-    copies = sum(runtime.replicas.copies for runtime in cluster.runtimes.values())
-    flows = sum(runtime.engine.statistics().flows for runtime in cluster.runtimes.values())
+    """(h) Replicas have one copy of each flow where it is now, and none of where it was."""
+    if len(cluster.living()) < 2:
+        return
+    copies = sum(runtime.replicas.copies for runtime in cluster.living())
+    flows = sum(runtime.engine.statistics().flows for runtime in cluster.living())
     if cluster.mode.replicates and copies != flows:
         raise Violation(f"(h) protection: there are {flows} flows and {copies} copies of flows")
+
+
+def owners_agree(cluster: HeapCluster) -> None:
+    """(d) Each flow that a runtime has is its own at the switch that owns the key, in no later epoch: else nobody could
+    move or claim it. (An earlier one may be: the key's next life had begun here when the switch had just forgotten the
+    first.)"""
+    switches = [cluster.switches[name] for name in sorted(cluster.switches)]
+    for runtime in cluster.living():
+        keys = runtime.engine.keys()
+        epochs, _, _ = runtime.engine.copy(keys)
+        for key, epoch in zip(keys, epochs.tolist(), strict=True):
+            switch = switches[owner_number(key, len(switches))]
+            every = np.arange(1, epoch + 1, dtype=np.uint32)
+            if (switch.dispatcher.turned([key] * epoch, every, runtime.number) != Status.OK).all():
+                raise Violation(
+                    f"(d) one owner: {runtime.node.name} has flow {cluster.flow_of_key[key]} in epoch {epoch}, and "
+                    f"{switch.node.name} has it elsewhere, or in a later one"
+                )
+
+
+def commits_are_confirmed(cluster: HeapCluster) -> None:
+    """(i) Whatever went to replicas is known to be stored."""
+    for runtime in cluster.living():
+        stored: list[str] = []
+        runtime.flows.replicator.when_stored(partial(stored.append, runtime.node.name))
+        if not stored:
+            raise Violation(f"(i) liveness: {runtime.node.name} waits for ever for a commit to be confirmed")
 
 
 def flows_are_free(cluster: HeapCluster) -> None:

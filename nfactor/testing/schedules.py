@@ -1,7 +1,8 @@
-"""Schedules of faults, drawn from a seed or listed one by one, and the judgement of each run.
+"""Runs of schedules of faults, and their judgement.
 
 A run has three parts: traffic with migrations and faults in it; quiet, in which faults have stopped; and a probe for
-each flow, which has to come out. Everything is drawn from the seed, so that a seed is a whole run.
+each flow, which has to come out. Everything is drawn from the seed (``nfactor.testing.draws``), so that a seed is a
+whole run.
 """
 
 from collections import Counter
@@ -10,149 +11,34 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import attrs
-
 from nfactor.cluster.messages import Migrating, SetMigrationTarget
-from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
+from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.checkers import Conditions, Final, Violation, check
+from nfactor.testing.draws import DEADLY_US, GATHERING_US, RECEIVER, ROUND_US, SENDER, Deed, Schedule, What, draw
 from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.nat_cluster import NatCluster
-from nfactor.testing.rest import copies_are_of_flows, flows_are_free, migrations_are_counted, neighbours_agree
+from nfactor.testing.rest import (
+    commits_are_confirmed,
+    copies_are_of_flows,
+    flows_are_free,
+    migrations_are_counted,
+    neighbours_agree,
+    owners_agree,
+)
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
 section 7)."""
-KILL_WITHIN_DELIVERIES = 160
-"""A node that is to die does so before one of so many messages."""
-SENDER, RECEIVER = "sender", "receiver"
-STEPS = (
-    *("PrepareFlows", "RedirectFlows", "InstallFlows", "FlowsInstalled", "FlowStatuses", "ForgetReplicas"),
-    *("StoreCommit", "CommitsStored", "Outcomes", "SetReplicas", "ClaimFlows", "FlowsClaimed", "TakeBack", "StepTaken"),
-)
-"""Messages at which it matters most who dies: before another hears of a step, or before it does itself."""
-DEADLY_US = 1_000_000
-"""Who is silent for longer than this may be declared dead."""
-TRAFFIC_US = 30_000
-LONG_TRAFFIC_US = 2_500_000
-
-
-@attrs.define
-class Schedule:
-    """What a run is made of. Times are from the beginning of the traffic, in microseconds."""
-
-    scenario: str
-    seed: int
-    runtimes: int = 3
-    switches: int = 1
-    mode: str = "strict"
-    flows: int = 4
-    bursts: int = 40
-    migrations: int = 4
-    traffic_us: int = TRAFFIC_US
-    """For so long there is traffic: shorter than it takes to see that somebody is dead, or longer than all that follows
-    from it."""
-    keep_messages: bool = True
-    keep_packets: bool = True
-    """Whether what a node had sent when it died arrives."""
-    flows_end: bool = False
-    kill_at: list[tuple[int, str]] = attrs.Factory(list)
-    """Deliveries of messages (counted from the beginning of the traffic) before which a node dies."""
-    kill_in: list[tuple[str, int, str]] = attrs.Factory(list)
-    """Steps in the middle of which a runtime dies: the kind of a message, how many of them go before, and whether it is
-    their SENDER or RECEIVER."""
-    pauses: list[tuple[int, str, int]] = attrs.Factory(list)
-    """When, who, for how long."""
-    broken: list[tuple[int, str, str]] = attrs.Factory(list)
-    """When a session between two nodes ends."""
-    cuts: list[tuple[int, str, str, int]] = attrs.Factory(list)
-    """When nothing from one node reaches another, and for how long."""
-    restart_after_us: dict[str, int] = attrs.Factory(dict)
-    """Who of those that are killed begins again, and how long after."""
-    ports: int = 0
-    """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
-    block: int = 1
-    port_loss: float = 0.0
-    skew_s: float = 0.0
-
-
-SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat")
-
-
-def draw(scenario: str, seed: int) -> Schedule:
-    """The schedule of a seed."""
-    rng = Random(f"{scenario} {seed}")
-    schedule = Schedule(scenario, seed)
-    schedule.runtimes = rng.choice([2, 3, 3, 4])
-    schedule.flows, schedule.bursts = rng.randint(2, 6), rng.randint(25, 60)
-    modes = {
-        "migration": ["none"],
-        "replication": ["strict", "strict", "strict-hold", "every=4"],
-        "recovery": ["strict", "strict", "strict-hold", "every=4", "none"],
-        "cluster": ["strict", "strict", "strict-hold", "every=4", "none"],
-        "restarts": ["strict", "strict", "strict-hold", "every=4", "none"],
-        "nat": ["strict", "strict", "strict-hold", "every=4", "none"],
-    }
-    schedule.mode = rng.choice(modes[scenario])
-    schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 2)
-    schedule.keep_messages, schedule.keep_packets = rng.random() < 0.5, rng.random() < 0.7
-    names = [f"runtime-{number}" for number in range(schedule.runtimes)]
-    switches = ["switch-0"]
-    if scenario in ("cluster", "restarts"):
-        schedule.switches = rng.choice([1, 1, 2])
-        switches = [f"switch-{number}" for number in range(schedule.switches)]
-    if scenario in ("recovery", "cluster", "restarts"):
-        schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
-    if scenario in ("recovery", "cluster"):
-        deaths = rng.choice([1, 1, 2]) if schedule.runtimes > 2 else 1
-        for name in rng.sample(names, deaths):
-            if rng.random() < 0.3:
-                schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
-            else:
-                schedule.kill_in.append((rng.choice(STEPS), rng.randint(0, 7), rng.choice([SENDER, RECEIVER])))
-    if scenario == "restarts":
-        for name in rng.sample([*names, *switches, *switches, COORDINATOR, COORDINATOR], rng.choice([1, 1, 2, 3])):
-            schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
-            if not name.startswith("runtime") or rng.random() < 0.7:
-                schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
-    if scenario in ("migration", "replication", "cluster"):
-        _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
-    schedule.flows_end = rng.random() < 0.15
-    if scenario == "nat":
-        _draw_nat(rng, schedule, names)
-    return schedule
-
-
-def _draw_nat(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
-    schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
-    schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
-    schedule.flows_end = rng.random() < 0.5
-    for name in rng.sample([*runtimes, COORDINATOR], rng.choice([0, 1, 1, 2])):
-        schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
-        if name == COORDINATOR or rng.random() < 0.5:
-            schedule.restart_after_us[name] = rng.choice([200, 3_000, 50_000, 1_500_000])
-    if rng.random() < 0.4:
-        _draw_disturbances(rng, schedule, [*runtimes, "switch-0", COORDINATOR, OUTSIDE], runtimes)
-
-
-def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], runtimes: list[str]) -> None:
-    for _ in range(rng.randint(0, 3)):
-        a, b = rng.sample(everybody, 2)
-        schedule.broken.append((rng.randrange(schedule.traffic_us), a, b))
-    for _ in range(rng.randint(0, 2)):
-        length = rng.choice([500, 5_000, 300_000])
-        a, b = rng.sample(everybody, 2)
-        schedule.cuts.append((rng.randrange(schedule.traffic_us), a, b, length))
-    for _ in range(rng.randint(0, 2)):
-        length = rng.choice(
-            [500, 5_000, 300_000, 2_500_000] if schedule.scenario in ("cluster", "nat") else [500, 5_000, 300_000]
-        )
-        schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
-    if rng.random() < 0.3:
-        schedule.port_loss = rng.choice([0.005, 0.05, 0.2])
-    schedule.skew_s = rng.choice([0.0, 0.0, 3600.0])
+STRIKING_US = 2_500_000
+"""From its beginning on, deeds may strike for so long: while the first death is made good for, too."""
+IDLE_S, STEP_S = 2.0, 0.2
+"""Where flows end, they do so after so much time by the clock of the packets, and from packet to packet it is so much
+later."""
+AGAIN_US = 3_000
+"""A switch, or the coordinator, begins again so long after a death that was to be final."""
 
 
 class Run:
@@ -161,7 +47,7 @@ class Run:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.rng = Random(f"run {schedule.scenario} {schedule.seed}")
-        outs = TimeOuts(udp_idle_s=2.0) if schedule.flows_end else TimeOuts(never=True)
+        outs = TimeOuts(udp_idle_s=IDLE_S) if schedule.flows_end else TimeOuts(never=True)
         make = partial(NatCluster, ports=schedule.ports, block=schedule.block) if schedule.ports else HeapCluster
         self.cluster = make(
             self.rng,
@@ -169,26 +55,43 @@ class Run:
             switches=schedule.switches,
             mode=Mode.parse(schedule.mode),
             time_outs=outs,
-            packet_step_s=0.2 if schedule.flows_end else 0.001,
+            packet_step_s=STEP_S if schedule.flows_end else 0.001,
+            reluctant=schedule.reluctant,
+            domains=schedule.domains,
+            launches=schedule.launches,
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
-        self.network.before = self._before
+        self.network.before, self.network.behind = self._before, self._behind
         self.network.after = self._after
         self.first = self.network.delivered
         """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._seen: dict[str, tuple[int, ...]] = {}
         """Of each runtime, how much there was in its table when it was last looked at."""
-        self._killing = True
-        self._steps: Counter[tuple[str, int, str]] = Counter()
+        self._striking = True
+        self._steps: Counter[str] = Counter()
+        """Messages of each kind so far."""
+        self._deeds: dict[str, list[Deed]] = {}
+        """Those whose round has begun, by kind."""
+        self._before_round: dict[int, Counter[str]] = {}
+        """Messages of each kind before each round."""
+        self._behind_it: list[Deed] = []
+        """What is to be done when the message that is being handled has been."""
+        self._disturbed_us = 0
+        """Until then faults go on."""
 
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
         self._plan()
-        self.network.run(self._start_us + self.schedule.traffic_us)
-        self._stop_faults()
+        last_us = self._start_us + (self.schedule.rounds - 1) * ROUND_US
+        self.network.run(last_us + self.schedule.traffic_us)
+        self.network.port_loss = self.network.marker_loss = 0.0
+        if self.schedule.deeds and self.schedule.traffic_us < STRIKING_US:
+            self.network.run(last_us + STRIKING_US)
+        self._striking = False
         self._wait(QUIET_S)
+        self._check_quiet()
         if self._serves:
             self._probe()
         self._check_quiet()
@@ -203,48 +106,118 @@ class Run:
             for runtime in self.cluster.runtimes.values():
                 runtime.node.skew_s = self.rng.uniform(0, schedule.skew_s)
         for _ in range(schedule.bursts):
-            flow = self.rng.randrange(schedule.flows)
-            at(self.rng.randrange(schedule.traffic_us), partial(self.cluster.feed, flow, self.rng.choice([1, 1, 2, 4])))
+            at(self._moment(), partial(self.cluster.feed, self._any_flow(), self.rng.choice([1, 1, 2, 4])))
         for _ in range(schedule.migrations):
-            at(self.rng.randrange(schedule.traffic_us), self._migrate)
+            at(self._moment(), self._migrate)
         for when, a, b in schedule.broken:
             at(when, partial(self.network.end_session, a, b))
         for when, a, b, length in schedule.cuts:
             at(when, partial(self.network.cuts.add, (a, b)))
             at(when + length, partial(self.network.cuts.discard, (a, b)))
         for when, name, length in schedule.pauses:
-            at(when, partial(self.cluster.pause, name, deadly=length > DEADLY_US))
-            at(when + length, partial(self.network.resume, name))
-        if schedule.port_loss:
-            at(0, partial(setattr, self.network, "port_loss", schedule.port_loss))
+            at(when, partial(self._sleep, name, length))
+        for number in range(schedule.rounds):
+            at(number * ROUND_US, partial(self._begin_round, number))
+        self.network.port_loss, self.network.marker_loss = schedule.port_loss, schedule.marker_loss
 
     def _at(self, offset_us: int, action: Callable[[], Any]) -> None:
         self.network.at(self._start_us + offset_us, action)
 
-    def _migrate(self) -> None:
+    def _begin_round(self, number: int) -> None:
+        self._before_round[number] = self._steps.copy()
+        for deed in self.schedule.deeds:
+            if deed.round == number:
+                self._deeds.setdefault(deed.kind, []).append(deed)
+
+    def _moment(self) -> int:
+        """When something is to happen: in some round, at any time or at a gathering."""
+        some, length_us = self.schedule.gatherings, self.schedule.traffic_us
+        begins = self.rng.randrange(self.schedule.rounds) * ROUND_US
+        if not some:
+            return begins + self.rng.randrange(length_us)
+        gathers = self.rng.randrange(some) * length_us // some
+        return begins + gathers + self.rng.randrange(min(GATHERING_US, length_us // some))
+
+    def _any_flow(self) -> int:
+        return self.rng.randrange(self.schedule.flows)
+
+    def _migrate(self, source: str = "", target: str = "") -> None:
         names = [runtime.node.name for runtime in self.cluster.living()]
         if len(names) < 2:
             return
-        source, target = self.rng.sample(names, 2)
+        if source == target or source not in names or target not in names:
+            source, target = self.rng.sample(names, 2)
         order = SetMigrationTarget(target, self.rng.randint(1, 4))
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
     def _before(self, delivery: Delivery) -> None:
-        if not self._killing:
+        if not self._striking:
             return
         for at, name in self.schedule.kill_at:
-            if delivery.number - self.first == at and self.network.nodes[name].alive:
-                self.cluster.kill(name)
-                if name in self.schedule.restart_after_us:
-                    when = self.network.now_us + self.schedule.restart_after_us[name]
-                    self.network.at(when, partial(self.cluster.restart, name))
-        for step in self.schedule.kill_in:
-            kind, before, who = step
-            name = delivery.sender if who == SENDER else delivery.receiver
-            if kind == delivery.kind and name in self.cluster.runtimes:
-                self._steps[step] += 1
-                if self._steps[step] == before + 1:
-                    self.cluster.kill(name)
+            if delivery.number - self.first == at:
+                self._kill(name, self.schedule.restart_after_us.get(name, 0))
+        self._steps[delivery.kind] += 1
+        for deed in self._deeds.get(delivery.kind, []):
+            if deed.before == self._steps[delivery.kind] - self._before_round[deed.round][delivery.kind] - 1:
+                if deed.what is What.DIE_BEHIND:
+                    self._behind_it.append(deed)
+                else:
+                    self._do(deed, delivery)
+
+    def _behind(self, delivery: Delivery) -> None:
+        deeds, self._behind_it = self._behind_it, []
+        for deed in deeds:
+            self._do(deed, delivery)
+
+    def _do(self, deed: Deed, delivery: Delivery) -> None:
+        sender, receiver = delivery.sender, delivery.receiver
+        name = {SENDER: sender, RECEIVER: receiver}.get(deed.who, deed.who)
+        match deed.what:
+            case What.DIE | What.DIE_BEHIND:
+                self._kill(name, deed.again_us)
+            case What.LOSE:
+                self.network.end_session(sender, receiver)
+            case What.CUT:
+                self.network.cuts.add((sender, receiver))
+                self._end_later(deed.length_us, partial(self.network.cuts.discard, (sender, receiver)))
+            case What.MUTE:
+                self.network.cuts.add((receiver, sender))
+                self._end_later(deed.length_us, partial(self.network.cuts.discard, (receiver, sender)))
+            case What.FADE:
+                self.network.cuts.add((sender, receiver))
+                self._end_later(deed.length_us, partial(self._fade_out, sender, receiver, deed.again_us))
+            case What.SLEEP:
+                self._sleep(name, deed.length_us)
+            case What.STIR:
+                for flow in (*range(self.schedule.flows), *range(self.schedule.flows)):
+                    after_us = self.rng.randrange(self.rng.choice([300, GATHERING_US]))
+                    self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow))
+                self._migrate(sender, receiver)
+
+    def _fade_out(self, name: str, other: str, again_us: int) -> None:
+        self._kill(name, again_us)
+        self.network.cuts.discard((name, other))
+
+    def _end_later(self, after_us: int, action: Callable[[], Any]) -> None:
+        """A fault that has begun goes on for so long."""
+        end_us = self.network.now_us + after_us
+        self._disturbed_us = max(self._disturbed_us, end_us)
+        self.network.at(end_us, action)
+
+    def _kill(self, name: str, again_us: int) -> None:
+        if name == OUTSIDE or not self.network.nodes[name].alive:
+            return
+        self.cluster.kill(name)
+        if not again_us and name not in self.cluster.runtimes:
+            again_us = AGAIN_US
+        if again_us:
+            self._end_later(again_us, partial(self.cluster.restart, name))
+
+    def _sleep(self, name: str, length_us: int) -> None:
+        node = self.network.nodes[name]
+        if name in self.cluster.runtimes and not node.paused:
+            self.cluster.pause(name, deadly=length_us > DEADLY_US)
+            self._end_later(length_us, partial(self.network.resume, name))
 
     def _after(self, node: HeapNode) -> None:
         """(a) and (d), after every event."""
@@ -273,21 +246,14 @@ class Run:
                     raise Violation(f"(d) one owner: flow {flow} is at {owners[life]} and at {runtime.node.name}")
                 owners[life] = runtime.node.name
 
-    def _stop_faults(self) -> None:
-        self.network.port_loss = 0.0
-        self._killing = False
-
     @property
     def _serves(self) -> bool:
         """Whether packets are to pass: where nothing may leave without a replica, there has to be one."""
         return self.cluster.mode.kind is not Kind.STRICT_HOLD or len(self.cluster.living()) > 1
 
     def _wait(self, seconds: float) -> None:
-        cuts = [when + length for when, _, _, length in self.schedule.cuts]
-        pauses = [when + length for when, _, length in self.schedule.pauses]
-        restarts = [self.schedule.traffic_us + after for after in self.schedule.restart_after_us.values()]
-        longest = max(cuts + pauses + restarts, default=0)
-        quiet_from = max(self.network.now_us, self._start_us + longest)
+        cuts = [self._start_us + when + length for when, _, _, length in self.schedule.cuts]
+        quiet_from = max(self.network.now_us, self._disturbed_us, *cuts)
         self.network.run(quiet_from + round(seconds * 1e6))
 
     # ---------------------------------------------------------------- judgement
@@ -320,6 +286,8 @@ class Run:
                 raise Violation(f"(i) liveness: {unprotected} flows of {name} are never protected again")
             if runtime.engine.statistics().rows != runtime.engine.statistics().flows:
                 raise Violation(f"(i) liveness: {name} still waits for flows, or remembers some that left")
+        if self._serves:
+            commits_are_confirmed(cluster)
         for switch in cluster.switches.values():
             if switch.ledger.buffered:
                 raise Violation(f"(i) liveness: {switch.ledger.buffered} packets wait at {switch.node.name} for ever")
@@ -330,8 +298,8 @@ class Run:
             neighbours_agree(self.cluster)
         if not (history.deaths or history.switch_deaths or history.restarts):
             migrations_are_counted(self.cluster, all_move=not self.schedule.flows_end)
-            if not (self.schedule.broken or self.schedule.cuts):
-                copies_are_of_flows(self.cluster)
+        copies_are_of_flows(self.cluster)
+        owners_agree(self.cluster)
         if self._serves:  # else flows that have just arrived wait until they have a replica
             flows_are_free(self.cluster)
 
@@ -352,7 +320,8 @@ class Run:
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
-            overlapping=len(deaths) > 1,
+            idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
+            overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
         cluster.check_over(flows_end=schedule.flows_end)

@@ -125,5 +125,10 @@ class Schedule:
             self.at(self.now + delay, lambda datagram=datagram: self._arrive(target, datagram))  # type: ignore[misc]
 
     def _arrive(self, end: int, datagram: bytes) -> None:
-        self.links[end].receive(datagram, self.now)
+        link = self.links[end]
+        message = link.receive_at_once(datagram, self.now) if self.random.random() < 0.5 else None
+        if message is not None:
+            self.delivered[end].append(name_of(message))
+        else:
+            link.receive(datagram, self.now)
         self._drain(end)

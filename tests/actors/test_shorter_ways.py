@@ -44,6 +44,31 @@ def test_what_is_sent_at_once_is_what_poll_would_send() -> None:
     assert b.send_at_once(b"behind it", 1.0) is None
 
 
+def test_what_is_received_at_once_is_what_take_would_give() -> None:
+    """And what it says besides counts as well. What does not come next, or behind what waits, is not taken."""
+    a, b = open_pair()
+    question = a.send_at_once(b"question", 1.0)
+    assert question is not None
+    assert Link(1, 200).receive_at_once(question, 1.0) is None, "there is no session"
+    assert b"question" == b.receive_at_once(question, 1.0)
+    assert b.receive_at_once(question, 1.0) is None, "it has come already"
+    answer = b.send_at_once(b"answer", 1.1)
+    assert answer is not None
+    assert b"answer" == a.receive_at_once(answer, 1.2)
+    assert a.idle
+    assert [] == a.take()
+    first, second, third = (a.send_at_once(name, 1.3) for name in (b"first", b"second", b"third"))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert b.receive_at_once(second, 1.4) is None, "one is missing before it"
+    b.receive(first, 1.4)
+    assert b.receive_at_once(second, 1.4) is None, "one before it was not taken out"
+    assert [b"first"] == b.take()
+    assert b"second" == b.receive_at_once(second, 1.4)
+    assert b.receive_at_once(third[:-1], 1.4) is None, "it is no frame"
+
+
 @virtual_time
 async def test_many_who_ask_at_once_get_each_their_own_answer() -> None:
     async with two_nodes() as world:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nfactor.cli.main import main
-from nfactor.testing import schedules
+from nfactor.testing import draws
 from tests.mutants.migration_faults import what_waited_is_never_processed
 
 
@@ -33,7 +33,7 @@ def test_schedules_are_spread_over_processes(
 
 
 def test_all_is_every_scenario_in_turn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "SCENARIOS", ("migration", "replication"))
+    monkeypatch.setattr(draws, "SCENARIOS", ("migration", "replication"))
     status, lines = simulate(capsys, "all", "--seeds", "0:2", "--jobs", "1")
     assert 0 == status
     assert ["migration", "replication"] == [line.split(":")[0] for line in lines]

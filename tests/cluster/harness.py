@@ -14,10 +14,11 @@ from nfactor.backends.faulty import FaultyTransport
 from nfactor.backends.memory import MemoryNetwork, open_memory_network
 from nfactor.cli.worlds import CONTROL_LATENCY_S, DATA_LATENCY_S, MemoryWorld
 from nfactor.cluster import launcher, switch
-from nfactor.cluster.launcher import Cluster, ClusterPlan, Here, open_cluster
+from nfactor.cluster.launcher import Cluster, Here, open_cluster
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import MigrationEnded
 from nfactor.cluster.outside import Event
+from nfactor.cluster.plan import ClusterPlan
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.replay import Outcome, Pace, replay
 from nfactor.compiled.engines import EngineKind, open_engine, open_owners

@@ -9,8 +9,9 @@ import attrs
 import pytest
 
 from nfactor.cluster.names import COORDINATOR
+from nfactor.testing.draws import LONG_TRAFFIC_US, Schedule
 from nfactor.testing.heap import Delivery
-from nfactor.testing.schedules import LONG_TRAFFIC_US, Run, Schedule
+from nfactor.testing.schedules import Run
 
 STRIDE = int(os.environ.get("NFACTOR_STEPS", "11"))
 RUNTIMES = [f"runtime-{number}" for number in range(3)]

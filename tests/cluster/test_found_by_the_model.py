@@ -56,7 +56,7 @@ def test_a_flow_that_has_just_arrived_stays_until_its_source_has_been_answered()
 
     def look(node: HeapNode) -> None:
         if arrived and node is target.node:
-            keys, _ = target.flows.pick(1)
+            keys = target.flows.pick(1)[0]
             free.append(len(keys) > 0)
             target.flows.keep(keys)
 

@@ -5,14 +5,14 @@ import os
 import pytest
 
 from nfactor.cli.main import main
-from nfactor.testing import schedules
+from nfactor.testing.draws import SCENARIOS
 
 SCHEDULES = int(os.environ.get("NFACTOR_SCHEDULES", "500"))
 """Of each scenario."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", schedules.SCENARIOS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_no_schedule_breaks_a_promise(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In as many processes as there are cores."""
     status = main(["simulate", scenario, "--seeds", f"0:{SCHEDULES}"])

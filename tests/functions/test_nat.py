@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nfactor.dataplane import nf
-from nfactor.dataplane.aliases import teach
+from nfactor.dataplane.aliases import teach, told_by
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.errors import RuleError
@@ -260,3 +260,36 @@ def test_rules_that_miss_half_are_refused(line: str) -> None:
 
 def test_counters_are_named_after_it() -> None:
     assert isinstance(Nat(RULES).flows, nf.Counter)
+
+
+@given(
+    host=st.integers(1, 250), port=st.integers(1, 65535), server=st.sampled_from([SERVER, "9.9.9.9", "250.0.0.1"]),
+    server_port=st.integers(1, 65535),
+)  # fmt: skip
+def test_what_states_say_of_aliases_is_what_packets_have_taught(
+    host: int, port: int, server: str, server_port: int
+) -> None:
+    twins = Twins(lambda: [Monitor(), Nat(RULES)])
+    frame = udp(f"10.0.0.{host}", port, server, server_port)
+    for engine in (twins.reference, twins.compiled):
+        burst = burst_of([frame])
+        codes = engine.process(burst)
+        labelled, _ = teach(engine, burst, codes, engine.take_emitted())
+        switch = Dispatcher(FlowClassifier("auto"))
+        switch.set_runtimes([0])
+        switch.assign(burst_of([frame]))
+        switch.learn(labelled)
+        keys = engine.keys()
+        _, records, _ = engine.copy(keys)
+        told = told_by(engine.chain, keys, records)
+        [alias] = told.aliases
+        known = switch._aliases.get(alias)
+        assert known is not None
+        assert (known.key, known.turn) == (told.keys[0], told.turns[0])
+
+
+def test_a_flow_that_is_not_translated_has_no_alias() -> None:
+    engine = Twins(lambda: [Nat(RULES)]).compiled
+    engine.process(burst_of([udp(HOST, 1, OTHER, 2)]))
+    _, records, _ = engine.copy(engine.keys())
+    assert 0 == len(told_by(engine.chain, engine.keys(), records).keys)

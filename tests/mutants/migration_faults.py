@@ -104,9 +104,9 @@ def the_states_are_those_of_when_the_flows_were_picked() -> Fault:
     early: dict[bytes, Any] = {}
 
     def first(self: FlowTable, flows_max: int) -> Any:
-        keys, epochs = pick(self, flows_max)
-        early.update(zip(keys, self._engine.copy(keys)[1], strict=True))
-        return keys, epochs
+        picked = pick(self, flows_max)
+        early.update(zip(picked[0], self._engine.copy(picked[0])[1], strict=True))
+        return picked
 
     def then(self: FlowTable, migration: int, keys: FlowKeys) -> Any:
         depart(self, migration, keys)

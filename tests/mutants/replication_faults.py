@@ -156,7 +156,7 @@ def packets_behind_the_last_receipt_are_not_remembered() -> Fault:
 def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     """Its drops and records are still to be told when its primary forgets them."""
 
-    def mutant(self: Reporter, primary: str, sequence: int) -> None:
+    def mutant(self: Reporter, primary: bytes, sequence: int) -> None:
         self.completed(primary, sequence)
         self.wake()
 
@@ -178,9 +178,10 @@ def one_commit_too_many_is_acknowledged() -> Fault:
 def one_commit_too_few_is_acknowledged() -> Fault:
     """Off by one, at the replica: the last commit never counts as stored."""
 
-    def mutant(self: ReplicaTable, primary: str) -> None:
-        if primary in self._done:
-            self.host.tell(primary, FLOWS, CommitsStored(self.host.node, self._done[primary] - 1))
+    def mutant(self: ReplicaTable, primary: bytes) -> None:
+        name = self.view.at(primary)
+        if name is not None and primary in self._done:
+            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary] - 1))
 
     return patched(ReplicaTable, _confirm=mutant)
 

@@ -243,3 +243,17 @@ def test_flows_of_two_switches_are_claimed_back_at_each() -> None:
     assert (only(0), [3]) == (back.keys, back.epochs.tolist())
     assert keep == Keep(only(2))
     assert machine.over
+
+
+def test_a_group_of_which_one_flow_is_refused_stays_and_the_rest_goes() -> None:
+    machine = MigrationSource(KEYS, np.array([1, 5, 9], np.uint32), {"x": np.arange(3)}, np.array([0, 1, 0]))
+    machine.start()
+    effects = machine.prepared(statuses(Status.OK, Status.OK, Status.FULL))
+    assert [Keep(only(0, 2)), Redirect("x", only(1), np.array([6]))] == effects
+
+
+def test_a_target_that_holds_a_part_of_the_only_group_is_told_that_it_does_not_come() -> None:
+    machine = MigrationSource(KEYS, np.array([1, 5, 9], np.uint32), {"x": np.arange(3)}, np.array([0, 0, 0]))
+    machine.start()
+    assert [Keep(KEYS), Cancel()] == machine.prepared(statuses(Status.OK, Status.OK, Status.FULL))
+    assert State.ABORTED is machine.state

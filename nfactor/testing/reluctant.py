@@ -1,0 +1,36 @@
+"""A flow table that refuses to hold some of the flows that are to come, as one does that has no room.
+
+Refusals are rare in a cluster that is large enough, and a protocol has a way for each.
+"""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from nfactor.actors import handles
+from nfactor.cluster.flow_table import FlowTable
+from nfactor.cluster.messages import FlowStatuses, PrepareFlows, pack_u32, unpack_u32
+from nfactor.dataplane.engine import Status
+from nfactor.packet.flow_key import FlowKeys
+
+
+class ReluctantFlowTable(FlowTable):
+    """Refuses a flow with that probability; those that it has to take, because a switch gave them to it, it takes."""
+
+    def __init__(self, rng: Random, reluctance: float, *args: Any) -> None:
+        super().__init__(*args)
+        self._rng = rng
+        self._reluctance = reluctance
+        self.refused = 0
+
+    @handles(PrepareFlows)
+    def prepare(self, message: PrepareFlows) -> FlowStatuses:
+        """See ``FlowTable``."""
+        keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
+        statuses = np.full(len(keys), Status.FULL, np.uint8)
+        wanted = np.array([self._rng.random() >= self._reluctance for _ in range(len(keys))], bool)
+        self.refused += int(np.count_nonzero(~wanted))
+        some = PrepareFlows(message.migration, message.source, keys.where(wanted).octets(), pack_u32(epochs[wanted]))
+        statuses[wanted] = np.frombuffer(super().prepare(some).statuses, np.uint8)
+        return FlowStatuses(statuses.tobytes())
