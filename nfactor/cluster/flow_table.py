@@ -47,7 +47,7 @@ from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.changes import packets_of
-from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
+from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
 from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
@@ -276,7 +276,7 @@ class FlowTable(Role, ActorTable[None]):
         How many go on. Those for which there is no room end, as others did."""
         statuses = self._take_over(claim, keys, epochs, records)
         self.give_up(claim)
-        refused = np.flatnonzero(statuses != Status.OK)
+        refused = np.flatnonzero(~are(statuses, Status.OK))
         self.farewell(keys.at(refused), records[refused])
         self._drain()
         return len(keys) - len(refused)
@@ -370,7 +370,7 @@ class FlowTable(Role, ActorTable[None]):
     def report(self, keys: FlowKeys) -> tuple[bytes, bytes, bytes]:
         """Keys, epochs and packet counts of those that are still here, as they travel."""
         epochs, records, statuses = self._engine.copy(keys)
-        here = statuses == Status.OK
+        here = are(statuses, Status.OK)
         return keys.where(here).octets(), pack_u32(epochs[here]), pack_u32(packets_of(records[here]))
 
     @settled

@@ -38,7 +38,7 @@ from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.changes import Copies, packets_of
-from nfactor.dataplane.engine import Epochs, Records, Status
+from nfactor.dataplane.engine import Epochs, Records, Status, are
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst_codec import unpack_burst
 from nfactor.packet.flow_key import FlowKeys
@@ -170,10 +170,10 @@ class ReplicaTable(Role):
         batch = takeover.batches.pop(0)
         keys, epochs, records = batch.keys, batch.epochs, batch.records
         statuses = np.frombuffer(answer.statuses, np.uint8)
-        ours, ended = statuses == Status.OK, statuses == Status.UNKNOWN
+        ours, ended = are(statuses, Status.OK), are(statuses, Status.UNKNOWN)
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
         self._flows.farewell(keys.where(ended), records[ended])
-        elsewhere, owners = np.flatnonzero(statuses == Status.EXISTS), np.array(answer.owners, object)
+        elsewhere, owners = np.flatnonzero(are(statuses, Status.EXISTS)), np.array(answer.owners, object)
         takeover.finishing = {}
         for owner in dict.fromkeys(answer.owners):
             places = elsewhere[owners == owner]

@@ -188,7 +188,7 @@ class FlowKeys(Sequence[bytes]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, FlowKeys):
-            return np.array_equal(self.array.view(np.uint64), other.array.view(np.uint64))
+            return len(self) == len(other) and self.octets() == other.octets()
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
