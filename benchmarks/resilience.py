@@ -198,8 +198,8 @@ class Report:
             }
         )
 
-    def print(self) -> None:
-        table = TextTable(title="replication", title_justify="left")
+    def print(self, title: str) -> None:
+        table = TextTable(title=title, title_justify="left")
         for heading in ("what", "value", "unit", "target", "met"):
             table.add_column(heading, justify="right" if heading == "value" else "left")
         for row in self.rows:
@@ -329,7 +329,7 @@ def main() -> None:
                 source_rows(bursts, size, rounds, bare, report)
     evenness_rows(report)
     set_rows(50_000 if said.quick else 300_000, 3, report)
-    report.print()
+    report.print("replication")
     if said.json:
         said.json.write_text(json.dumps(report.rows, indent=1), encoding="utf-8")
 

@@ -17,7 +17,7 @@ from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import FindTurned
 from nfactor.cluster.view import View
 from nfactor.dataplane.chain import FlowHeader
-from nfactor.dataplane.engine import Engine, Epochs, Status
+from nfactor.dataplane.engine import Engine, Epochs, Status, are
 from nfactor.packet.flow_key import FlowKeys
 
 
@@ -61,7 +61,7 @@ class Bereft:
 
         def found(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
-            ours = unpack_statuses(answer.statuses) == Status.OK
+            ours = are(unpack_statuses(answer.statuses), Status.OK)
             self._settle()
             self._holding.lose(keys.where(~ours))
             self._begin(keys.where(ours), epochs[ours])

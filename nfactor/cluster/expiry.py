@@ -13,7 +13,7 @@ from nfactor.cluster.messages import ExpireFlows, FlowStatuses, pack_u32, unpack
 from nfactor.cluster.names import LIAISON
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.view import View
-from nfactor.dataplane.engine import Counts, Engine, Status
+from nfactor.dataplane.engine import Counts, Engine, Status, are
 from nfactor.packet.flow_key import FlowKeys
 
 IDLE_FLOWS_MAX = 1024
@@ -53,7 +53,7 @@ class Expiry:
 
     def _propose(self, keys: FlowKeys, counts: Counts) -> None:
         for switch, places in by_owner(keys, self._view.names("switch")):
-            mine = FlowKeys(keys.array[places])
+            mine = keys.at(places)
             self._found.setdefault(switch, {}).update(zip(mine, counts[places].tolist(), strict=True))
         for switch in list(self._found):
             self._ask_next(switch)
@@ -70,7 +70,7 @@ class Expiry:
     def _answered(self, switch: str, keys: FlowKeys, counts: Counts, answer: Any) -> None:
         """End those that the switch has forgotten (or that it says are not ours)."""
         statuses = unpack_statuses(answer.statuses)
-        gone = (statuses == Status.OK) | (statuses == Status.UNKNOWN)
+        gone = are(statuses, Status.OK) | are(statuses, Status.UNKNOWN)
         self._end(keys.where(gone), counts[gone])
         self._engine.unpin(keys.where(~gone))
         self._asking.discard(switch)

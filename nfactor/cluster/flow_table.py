@@ -45,7 +45,7 @@ from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
+from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
 from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
@@ -275,7 +275,7 @@ class FlowTable(Role, ActorTable[None]):
         statuses = self._take_over(keys, epochs, records)
         self.give_up(claim)
         self._drain()
-        return int(np.count_nonzero(statuses == Status.OK))
+        return int(np.count_nonzero(are(statuses, Status.OK)))
 
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:
@@ -371,7 +371,7 @@ class FlowTable(Role, ActorTable[None]):
     def copy(self, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
         """Those of them that are still here, with their epochs and states."""
         epochs, records, statuses = self._engine.copy(keys)
-        here = statuses == Status.OK
+        here = are(statuses, Status.OK)
         return keys.where(here), epochs[here], records[here]
 
     @settled

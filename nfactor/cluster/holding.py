@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nfactor.cluster.ledger import Ledger
 from nfactor.dataplane.changes import NO_KEYS
-from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses
+from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses, are
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys, places_of
 
@@ -70,7 +70,7 @@ class Holding:
     def expect(self, number: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """These will come in that migration (or claim), from there."""
         statuses = self._engine.hold(keys, epochs)
-        there = statuses == Status.OK
+        there = are(statuses, Status.OK)
         if there.any():
             before, coming = self._flows.get(number), _Coming(source, keys.where(there), epochs[there])
             self._flows[number] = coming if before is None else before.and_others(coming)
@@ -159,7 +159,7 @@ class Holding:
 
 def where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:
     """The keys of which that is the status."""
-    return keys.where(statuses == Status.OK)
+    return keys.where(are(statuses, Status.OK))
 
 
 def split(burst: Burst, held: npt.NDArray[np.bool_]) -> tuple[Burst, Burst]:

@@ -5,7 +5,7 @@ by the egress, with a receipt behind them that tells the switch how far this pri
 records go to the outside; and when those are known to have arrived, the primary may forget the commit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import attrs
@@ -24,7 +24,7 @@ from nfactor.cluster.messages import (
     unpack_u32,
 )
 from nfactor.cluster.names import FLOWS, LIAISON
-from nfactor.cluster.ownership import by_owner
+from nfactor.cluster.ownership import Places, by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
@@ -40,7 +40,7 @@ from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.changes import Copies, packets_of
-from nfactor.dataplane.engine import Epochs, Records, Status
+from nfactor.dataplane.engine import Epochs, Records, Status, are
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst_codec import unpack_burst
 from nfactor.packet.flow_key import FlowKeys
@@ -143,7 +143,7 @@ class ReplicaTable(Role):
         batches = [
             _Batch(switch, FlowKeys(keys.array[some]), epochs[some] + np.uint32(1), records[some])
             for switch, places in by_owner(keys, self.view.names("switch"))
-            for some in np.split(places, range(RECOVERY_BATCH_FLOWS_MAX, len(places), RECOVERY_BATCH_FLOWS_MAX))
+            for some in _batches(places)
         ]
         takeover = self._takeovers[message.node] = _Takeover(message.node, [later], batches)
         self._claim_next(takeover)
@@ -187,16 +187,14 @@ class ReplicaTable(Role):
         batch = takeover.batches.pop(0)
         keys, epochs, records = batch.keys, batch.epochs, batch.records
         statuses = np.frombuffer(answer.statuses, np.uint8)
-        ours, ended = statuses == Status.OK, statuses == Status.UNKNOWN
+        ours, ended = are(statuses, Status.OK), are(statuses, Status.UNKNOWN)
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
         self._flows.farewell(keys.where(ended), records[ended])
-        elsewhere, owners = np.flatnonzero(statuses == Status.EXISTS), np.array(answer.owners, object)
+        elsewhere, owners = np.flatnonzero(are(statuses, Status.EXISTS)), np.array(answer.owners, object)
         takeover.finishing = {}
         for owner in dict.fromkeys(answer.owners):
             places = elsewhere[owners == owner]
-            takeover.finishing[owner] = _Batch(
-                batch.switch, FlowKeys(keys.array[places]), epochs[places], records[places]
-            )
+            takeover.finishing[owner] = _Batch(batch.switch, keys.at(places), epochs[places], records[places])
         for owner, given in list(takeover.finishing.items()):
             states = FinishFlows(takeover.dead, given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
@@ -222,6 +220,14 @@ class ReplicaTable(Role):
                 report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
+
+
+def _batches(places: Places) -> Iterator[Places | slice]:
+    """Places, in order, of so many flows at once; as a slice where they are neighbours, of which nothing is copied."""
+    for start in range(0, len(places), RECOVERY_BATCH_FLOWS_MAX):
+        some = places[start : start + RECOVERY_BATCH_FLOWS_MAX]
+        first, last = int(some[0]), int(some[-1])
+        yield slice(first, last + 1) if last - first + 1 == len(some) else some
 
 
 @attrs.frozen(eq=False)

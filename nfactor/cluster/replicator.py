@@ -232,7 +232,9 @@ class Replicator:
 
     def moved(self, migration: int, keys: FlowKeys) -> None:
         """They are protected where they are now. Copies of them are where their buckets are, which leave no replica."""
-        departed, epochs = self._departed.pop(migration, (NO_KEYS, np.zeros(0, np.uint32)))
+        if migration not in self._departed:
+            return
+        departed, epochs = self._departed.pop(migration)
         places = places_of(keys, departed)
         gone = np.zeros(len(departed), bool)
         gone[places[places >= 0]] = True

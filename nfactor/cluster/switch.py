@@ -56,7 +56,7 @@ from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
-from nfactor.dataplane.engine import Status
+from nfactor.dataplane.engine import Status, are
 from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -258,7 +258,7 @@ class VirtualSwitch(Role):
             statuses = self._dispatcher.turned(keys, epochs, target)
         else:
             statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
-        if (statuses == Status.OK).any():
+        if are(statuses, Status.OK).any():
             self._mark(message.migration, source)
         return FlowStatuses(statuses.tobytes())
 

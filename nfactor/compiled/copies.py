@@ -147,10 +147,9 @@ class CompiledCopies(Copies):
     def all(self) -> tuple[FlowKeys, Epochs, Records]:
         """See ``Copies.all``."""
         count = len(self)
-        keys, epochs = np.zeros((count, KEY_OCTETS), np.uint8), np.zeros(count, np.uint32)
-        records, statuses = np.zeros((count, self._record_size), np.uint8), np.zeros(count, np.uint8)
-        self._code.living(self._cx, _at(keys), count)
-        self._code.copy(self._cx, *map(_at, (keys, epochs, records, statuses)), count)
+        keys, epochs = np.empty((count, KEY_OCTETS), np.uint8), np.empty(count, np.uint32)
+        records = np.empty((count, self._record_size), np.uint8)
+        self._code.every(self._cx, _at(keys), _at(epochs), _at(records), count)
         return FlowKeys(keys), epochs, records
 
 

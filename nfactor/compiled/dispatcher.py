@@ -14,7 +14,7 @@ from nfactor.compiled.flow_memory import MOVES, SLICE, FlowMemory
 from nfactor.compiled.memory_map import Piece, Words
 from nfactor.dataplane.aliases import Aliases
 from nfactor.dataplane.ends import Ends
-from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
+from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses, are
 from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, STALE_ALIAS, DispatchStatistics, OwnerNumbers, Owners
 from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet import cluster_frame
@@ -228,11 +228,11 @@ class CompiledDispatcher(Owners):
         arrays = (_at(every), _at(numbers), 0 if counts is None else _at(counts))
         self._code.claim(self._cx, *arrays, dead, claimer, _at(statuses), _at(owners), len(keys))
         if self._ends:
-            self._note_given(every[statuses == Status.OK], claimer)
+            self._note_given(every[are(statuses, Status.OK)], claimer)
             for place in np.flatnonzero(owners != dead).tolist():
                 if (every[place].tobytes(), dead) in self._ends:
                     statuses[place] = Status.UNKNOWN
-        return statuses, owners[statuses == Status.EXISTS].tolist()
+        return statuses, owners[are(statuses, Status.EXISTS)].tolist()
 
     def abandon(self, owner: int) -> int:
         """See ``Owners.abandon``."""
@@ -247,7 +247,7 @@ class CompiledDispatcher(Owners):
         every, counts, statuses = keys_array(keys), _u32(packets), np.zeros(len(keys), np.uint8)
         self._seconds[words.NOW >> 3] = now
         self._code.forget(self._cx, _at(every), _at(counts), owner, _at(statuses), len(keys))
-        gone = FlowKeys(every[statuses == Status.OK])
+        gone = FlowKeys(every[are(statuses, Status.OK)])
         self._forgotten += len(gone)
         self._forget_aliases(gone)
         for key in gone:

@@ -300,6 +300,21 @@ def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: in
 
 
 @entry
+def every(cx: int, keys: int, epochs: int, records: int, flows_max: int) -> int:
+    """Keys, epochs and records of all rows, oldest first; how many."""
+    count, row, octets = 0, ld_i64(cx + OLDEST), ld_fixed(cx + STATE_SIZE) + _HEADER
+    while row != NO_ROW and count < flows_max:
+        following = ld_u32(cold_at(cx, row) + COLD_NEWER)
+        prefetch(row_at(cx, following))
+        copy_octets(keys + 48 * count, row_at(cx, row), 48)
+        st_32(epochs + 4 * count, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+        _write(cx, row, records + octets * count)
+        count += 1
+        row = following
+    return count
+
+
+@entry
 def living(cx: int, keys: int, flows_max: int) -> int:
     """Keys of the flows that process packets, oldest first; how many."""
     count, row = 0, ld_i64(cx + OLDEST)

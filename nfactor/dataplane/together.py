@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses
+from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses, are
 from nfactor.packet.flow_key import FlowKeys
 
 GROUP_FLOWS_MAX = 4096
@@ -86,5 +86,5 @@ def pick(engine: Engine, flows_max: int, barred: Callable[[FlowKeys], npt.NDArra
 
 def as_one(statuses: Statuses, groups: Groups) -> Statuses:
     """If one flow of a group is refused, all are: those that were not are BUSY."""
-    refused = np.isin(groups, groups[statuses != Status.OK])
-    return np.where(refused & (statuses == Status.OK), np.uint8(Status.BUSY), statuses)
+    refused = np.isin(groups, groups[~are(statuses, Status.OK)])
+    return np.where(refused & are(statuses, Status.OK), np.uint8(Status.BUSY), statuses)

@@ -166,7 +166,11 @@ class FlowKeys(Sequence[bytes]):
 
     def where(self, wanted: npt.NDArray[np.bool_]) -> "FlowKeys":
         """Those keys."""
-        return self if wanted.all() else FlowKeys(self.array[wanted])
+        return self if wanted.all() else self.at(np.flatnonzero(wanted))
+
+    def at(self, places: npt.NDArray[np.intp]) -> "FlowKeys":
+        """Those at these places, copied. (To index rows of octets takes numpy ten times as long.)"""
+        return FlowKeys(self.array.take(places, axis=0))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -183,6 +187,8 @@ class FlowKeys(Sequence[bytes]):
         return iter(keys_list(self.array))
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, FlowKeys):
+            return len(self) == len(other) and self.octets() == other.octets()
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]

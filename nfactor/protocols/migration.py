@@ -33,7 +33,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.dataplane.engine import Epochs, Status, Statuses
+from nfactor.dataplane.engine import Epochs, Status, Statuses, are
 from nfactor.dataplane.together import Groups, as_one
 from nfactor.errors import ProtocolError
 from nfactor.packet.flow_key import FlowKeys
@@ -215,7 +215,7 @@ class MigrationSource:
     def prepared(self, statuses: Statuses) -> list[Effect]:
         """The target answered step 1. What it holds of a group of which it refused another flow, it lets go of when
         the states of the rest come."""
-        holds = bool((statuses == Status.OK).any())
+        holds = bool(are(statuses, Status.OK).any())
         if self._groups is not None:
             statuses = as_one(statuses, self._groups)
         refused = self._narrow(np.arange(len(self._set_out)), statuses)
@@ -251,7 +251,7 @@ class MigrationSource:
 
     def installed(self, statuses: Statuses) -> list[Effect]:
         """The target answered step 3. It promised in step 1 to take what it held: a refusal now breaks the protocol."""
-        if (statuses != Status.OK).any():
+        if not are(statuses, Status.OK).all():
             raise ProtocolError(f"the target refused states of {np.count_nonzero(statuses)} flows that it was holding")
         self._step(Event.INSTALLED)
         return [Bury(self.keys)]
@@ -307,7 +307,7 @@ class MigrationSource:
         """Go on without those of the asked that were not accepted, which are returned."""
         if len(statuses) != len(asked):
             raise ProtocolError(f"{len(statuses)} statuses for {len(asked)} keys")
-        refused: Places = asked[statuses != Status.OK]
+        refused: Places = asked[~are(statuses, Status.OK)]
         self._in[refused] = False
         return refused
 
@@ -318,7 +318,7 @@ class MigrationSource:
         return found
 
     def _at(self, places: Places) -> FlowKeys:
-        return FlowKeys(self._set_out.array[places])
+        return self._set_out.at(places)
 
 
 _NOWHERE: Final[Places] = np.zeros(0, np.intp)

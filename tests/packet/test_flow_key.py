@@ -89,3 +89,12 @@ def test_keys_are_found_among_others(among: list[bytes], wanted: list[int]) -> N
     keys = [among[place] if place < len(among) else bytes([0x55]) * 48 for place in wanted]
     expected = [among.index(key) if key in among else -1 for key in keys]
     assert places_of(FlowKeys.of(keys), FlowKeys.of(among)).tolist() == expected
+
+
+@given(st.lists(st.tuples(st.binary(min_size=48, max_size=48), st.booleans()), max_size=8))
+def test_some_keys_of_a_set(keys: list[tuple[bytes, bool]]) -> None:
+    every, wanted = FlowKeys.of(key for key, _ in keys), np.array([some for _, some in keys], bool)
+    chosen = [key for key, some in keys if some]
+    assert every.where(wanted) == chosen
+    assert every.at(np.flatnonzero(wanted)) == FlowKeys.of(chosen)
+    assert (every == FlowKeys.of(chosen)) is bool(wanted.all())
