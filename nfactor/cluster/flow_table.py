@@ -18,7 +18,7 @@ from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.fence import Fence
-from nfactor.cluster.holding import Holding, split, where_ok
+from nfactor.cluster.holding import BUFFER_PACKETS_MAX, Holding, split, where_ok
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -55,8 +55,7 @@ from nfactor.protocols.replication import Mode
 
 
 class FlowTable(Role, ActorTable[None]):
-    """Owns the engine, whose rows are the flow actors (so ``records`` stays empty), and the packets that wait for
-    flows that are coming."""
+    """Owns the engine, whose rows are the flow actors (``records`` stays empty), and packets of flows that come."""
 
     def __init__(
         self,
@@ -68,6 +67,7 @@ class FlowTable(Role, ActorTable[None]):
         view: View,
         *,
         threaded: bool = False,
+        buffer_packets_max: int = BUFFER_PACKETS_MAX,
     ) -> None:
         self._engine = engine
         self._port = port
@@ -82,7 +82,7 @@ class FlowTable(Role, ActorTable[None]):
         is processed, stored and released."""
         self._gate = Gate()
         self._fence = Fence(ledger)
-        self._holding = Holding(engine, ledger)
+        self._holding = Holding(engine, ledger, packets_max=buffer_packets_max)
         self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""

@@ -313,12 +313,15 @@ class Liaison(Role):
     def take_back(self, message: TakeBack) -> Later:
         """A target is dead: what was on its way there and has not been claimed by its replicas comes back."""
         later = Later()
-        self._taking_back.append((message.node, later))
+        self._replicas.take_back(message.node, partial(self._rest_taken_back, message.node, later))
         for migration in list(self._migrations.values()):
             if migration.target == message.node and not migration.machine.over:
                 self._carry_out(migration, migration.machine.died())
-        self._look_whether_taken_back()
         return later
+
+    def _rest_taken_back(self, node: str, later: Later, _: object) -> None:
+        self._taking_back.append((node, later))
+        self._look_whether_taken_back()
 
     def _look_whether_taken_back(self) -> None:
         targets = {migration.target for migration in self._migrations.values()}

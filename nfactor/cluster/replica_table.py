@@ -75,6 +75,8 @@ class ReplicaTable(Role):
         self._claims = 0
         self._takeovers: dict[str, _Takeover] = {}
         """By dead runtime."""
+        self._left: dict[str, list[_Batch]] = {}
+        """By dead runtime, what another that is dead had turned to it, and was not there to finish."""
         reporter.completed = self._completed
 
     @property
@@ -136,26 +138,46 @@ class ReplicaTable(Role):
         later = Later()
         earlier = self._takeovers.get(message.node)
         if earlier is not None:
-            earlier.over.append(later)  # a coordinator that has begun again asks anew
+            earlier.over.append(later.answer)  # a coordinator that has begun again asks anew
             return later
         keys, epochs, records = self._store.take(message.node)
         self._done = {primary: last for primary, last in self._done.items() if self.view.at(primary) is not None}
-        batches = [
-            _Batch(switch, FlowKeys(keys.array[some]), epochs[some] + np.uint32(1), records[some])
+        takeover = _Takeover(message.node, [later.answer], self._by_switch(keys, epochs + np.uint32(1), records))
+        self._takeovers[message.node] = takeover
+        self._claim_next(takeover)
+        return later
+
+    def _by_switch(self, keys: FlowKeys, epochs: Epochs, records: Records) -> "list[_Batch]":
+        return [
+            _Batch(switch, FlowKeys(keys.array[some]), epochs[some], records[some])
             for switch, places in by_owner(keys, self.view.names("switch"))
             for some in _batches(places)
         ]
-        takeover = self._takeovers[message.node] = _Takeover(message.node, [later], batches)
+
+    def take_back(self, target: str, then: Callable[[object], None]) -> None:
+        """A runtime to which flows were turned is dead, and whoever has its states has claimed them. In the place of
+        those who turned them and are dead as well, claim the rest, as they would. ``then`` is called when that is over.
+        """
+        earlier = self._takeovers.get(target)
+        if earlier is not None:
+            earlier.over.append(then)  # a coordinator that has begun again asks anew
+            return
+        batches = self._left.pop(target, [])
+        for source in self.view.unfinished:
+            if source != target and source not in self._takeovers:
+                keys, epochs, records = self._store.look(source)
+                batches += self._by_switch(keys, epochs + np.uint32(1), records)
+        raised = [attrs.evolve(batch, epochs=batch.epochs + np.uint32(1)) for batch in batches]
+        takeover = self._takeovers[target] = _Takeover(target, [then], raised, rest=True)
         self._claim_next(takeover)
-        return later
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
         the flows are held first; those for which there is no room are only asked about, in an epoch that gets none."""
         if not takeover.batches:
             del self._takeovers[takeover.dead]
-            for later in takeover.over:
-                later.answer(StepTaken(takeover.taken))
+            for then in takeover.over:
+                then(StepTaken(takeover.taken))
             return
         batch = takeover.batches[0]
         self._claims += 1
@@ -189,6 +211,11 @@ class ReplicaTable(Role):
         statuses = np.frombuffer(answer.statuses, np.uint8)
         ours, ended = are(statuses, Status.OK), are(statuses, Status.UNKNOWN)
         takeover.taken += self._flows.adopt(claim, keys.where(ours), epochs[ours], records[ours])
+        if takeover.rest:  # what others have, or has ended, is no affair of who had turned it
+            for source in self.view.unfinished:
+                self._store.forget(source, keys.where(ours), epochs[ours])
+            self._claim_next(takeover)
+            return
         self._flows.farewell(keys.where(ended), records[ended])
         elsewhere, owners = np.flatnonzero(are(statuses, Status.EXISTS)), np.array(answer.owners, object)
         takeover.finishing = {}
@@ -202,9 +229,12 @@ class ReplicaTable(Role):
             self._claim_next(takeover)
 
     def _finished(self, takeover: "_Takeover", owner: str, answer: FlowStatuses | None) -> None:
-        """None: that one is dead as well; its own replicas have what it had of them."""
-        del takeover.finishing[owner]
-        if answer is not None:
+        """None: that one is dead as well. Its own replicas have what it had of them; the rest is left for
+        ``take_back``."""
+        given = takeover.finishing.pop(owner)
+        if answer is None:
+            self._left.setdefault(owner, []).append(given)
+        else:
             takeover.taken += answer.statuses.count(Status.OK)
         if not takeover.finishing:
             self._claim_next(takeover)
@@ -219,6 +249,9 @@ class ReplicaTable(Role):
             for batch in takeover.batches:
                 report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
             for owner, batch in takeover.finishing.items():
+                report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
+        for owner, left in self._left.items():
+            for batch in left:
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
 
 
@@ -245,7 +278,7 @@ class _Takeover:
     """The flows of a dead runtime whose replicas were here, on their way to a new primary."""
 
     dead: str
-    over: list[Later]
+    over: list[Callable[[object], None]]
     """Who is to be told."""
     batches: list[_Batch]
     """What has not been claimed yet."""
@@ -253,3 +286,5 @@ class _Takeover:
     """How many go on, here or elsewhere."""
     finishing: dict[str, _Batch] = attrs.Factory(dict)
     """What was given to other runtimes that have not answered."""
+    rest: bool = False
+    """It is about flows that were turned to the dead one, and that its own replicas have not claimed."""

@@ -225,8 +225,10 @@ class HeapCluster:
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        reluctant = self.network.rng, self._reluctant, self._limits.buffer_packets
-        flows = ReluctantFlowTable(*reluctant, engine, port, ledger, egress, self.mode, view)
+        flows = ReluctantFlowTable(
+            self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view,
+            buffer_packets_max=self._limits.buffer_packets,
+        )  # fmt: skip
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         own = runtime_member(number, node.life, self.domains[number])
         liaison = Liaison(own, flows, replicas, view, joins=self.ready)

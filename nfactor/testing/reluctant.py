@@ -10,18 +10,16 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.cluster.flow_table import FlowTable
-from nfactor.cluster.holding import Holding
 from nfactor.cluster.messages import FlowStatuses, PrepareFlows, pack_u32, unpack_u32
-from nfactor.dataplane.engine import Engine, Status
+from nfactor.dataplane.engine import Status
 from nfactor.packet.flow_key import FlowKeys
 
 
 class ReluctantFlowTable(FlowTable):
     """Refuses a flow with that probability; those that it has to take, because a switch gave them to it, it takes."""
 
-    def __init__(self, rng: Random, reluctance: float, packets_max: int | None, engine: Engine, *args: Any) -> None:
-        super().__init__(engine, *args)
-        self._holding = Holding(engine, self._ledger, packets_max=packets_max)
+    def __init__(self, rng: Random, reluctance: float, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._rng = rng
         self._reluctance = reluctance
         self.refused = 0

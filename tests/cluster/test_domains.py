@@ -18,8 +18,9 @@ def test_buckets_are_dealt_to_replicas_that_do_not_fail_with_the_primary() -> No
 
 @pytest.mark.parametrize("before", range(0, 180, 2))
 def test_no_flow_is_lost_when_a_whole_domain_dies(before: int) -> None:
-    """Two of four runtimes at once, before any message: as if one had died (``overlapping`` is not set)."""
-    schedule = Schedule("replication", before, runtimes=4, domains=("a", "a", "b", "b"), bursts=60, migrations=0)
+    """Two of four runtimes at once, before any message, while flows migrate between all: as if one had died. (What one
+    of them had turned to the other was lost with both.)"""
+    schedule = Schedule("replication", before, runtimes=4, domains=("a", "a", "b", "b"), bursts=60, migrations=6)
     schedule.kill_at = [(before, "runtime-0"), (before, "runtime-1")]
     run = Run(schedule)
     run.judge()
@@ -30,7 +31,7 @@ def test_without_domains_the_same_two_may_have_been_replicas_of_each_other() -> 
     """So the test above can fail."""
     lost = 0
     for before in range(0, 180, 2):
-        schedule = Schedule("replication", before, runtimes=4, domains=("a", "b", "a", "b"), bursts=60, migrations=0)
+        schedule = Schedule("replication", before, runtimes=4, domains=("a", "b", "a", "b"), bursts=60, migrations=6)
         schedule.kill_at = [(before, "runtime-0"), (before, "runtime-1")]
         run = Run(schedule)
         run.judge()
