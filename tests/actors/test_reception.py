@@ -51,10 +51,10 @@ async def lent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lent]:
     monkeypatch.setattr(Reception, "_take_in", note)
     transport = network.transport("a")
     async with (
-        open_node("a", transport, MESSAGES, limits=LIMITS) as a,
         open_node("b", network.transport("b"), MESSAGES, limits=LIMITS) as b,
-        open_supervisor(a) as mine,
         open_supervisor(b) as supervisor,
+        open_node("a", transport, MESSAGES, limits=LIMITS) as a,
+        open_supervisor(a) as mine,
     ):
         await mine.start(Counter, name="here")
         await supervisor.start(Counter, name="counter")

@@ -19,6 +19,7 @@ def test_a_message_in_one_datagram_over_the_limit_is_found_too() -> None:
     assert b.send_at_once(bytes(51), 0.0) is None
     datagram = a.send_at_once(bytes(51), 0.0)
     assert datagram is not None
+    assert b.receive_at_once(datagram, 0.0) is None
     b.receive(datagram, 0.0)
     assert [] == b.take()
     assert ["oversized"] == [ended.reason for ended in b.ended()]
