@@ -93,6 +93,11 @@ class Runtime:
     liaison: Liaison
     ledger: Ledger
 
+    @property
+    def view(self) -> View:
+        """What it knows of the cluster."""
+        return self.liaison.view
+
 
 @attrs.frozen
 class Switch:
@@ -103,6 +108,11 @@ class Switch:
     role: VirtualSwitch
     dispatcher: Dispatcher
     ledger: Ledger
+
+    @property
+    def view(self) -> View:
+        """What it knows of the cluster."""
+        return self.role.view
 
 
 class HeapCluster:
