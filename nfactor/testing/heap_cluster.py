@@ -96,6 +96,11 @@ class Runtime:
     liaison: Liaison
     ledger: Ledger
 
+    @property
+    def view(self) -> View:
+        """What it knows of the cluster."""
+        return self.liaison.view
+
 
 @attrs.frozen
 class Switch:
@@ -106,6 +111,11 @@ class Switch:
     role: VirtualSwitch
     dispatcher: Dispatcher
     ledger: Ledger
+
+    @property
+    def view(self) -> View:
+        """What it knows of the cluster."""
+        return self.role.view
 
 
 class HeapCluster:

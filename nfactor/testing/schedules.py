@@ -70,6 +70,8 @@ class Run:
         self._start_us = self.network.now_us
         self._seen: dict[str, tuple[int, ...]] = {}
         """Of each runtime, how much there was in its table when it was last looked at."""
+        self._terms: dict[tuple[str, int], int] = {}
+        """Of each life of a node, the view that it last had."""
         self._striking = True
         self._steps: Counter[str] = Counter()
         """Messages of each kind so far."""
@@ -228,6 +230,7 @@ class Run:
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
             member.ledger.counters()  # raises AccountingError
+            self._check_view(node, member.view.term)
         runtime = cluster.runtimes.get(node.name)
         if runtime is not None:
             counts = runtime.engine.statistics()
@@ -236,6 +239,13 @@ class Run:
                 self._seen[node.name] = changed
                 self._check_one_owner()
                 cluster.check_event()
+
+    def _check_view(self, node: HeapNode, term: int) -> None:
+        """Nobody goes back to an earlier view, in which the dead may live."""
+        life = node.name, node.life
+        if term < self._terms.get(life, 0):
+            raise Violation(f"(d) one owner: {node.name} went back from view {self._terms[life]} to {term}")
+        self._terms[life] = term
 
     def _check_one_owner(self) -> None:
         """Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and

@@ -273,7 +273,7 @@ def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
     return patched(Dispatcher, claim=mutant)
 
 
-@written("recovery", needed=94)
+@written("recovery", needed=77)
 def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
     """Who was declared dead is back."""
     take = View.take

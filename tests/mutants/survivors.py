@@ -1,5 +1,11 @@
 """Mutants that no schedule catches, and why. A name that is not here has to be caught."""
 
+_REFUSED = (
+    "A switch turns none of a set only if it takes the source for dead: whatever that does then counts nothing, and "
+    "what is not in its table is an error, which is caught."
+)
+_UNUSED = "Two rare things at once; no schedule that is surveyed comes to it. The table is walked in tests/protocols."
+
 SURVIVORS: dict[str, str] = {
     "tombstones are buried at once": (
         "Nothing comes late where a pair of ports is one queue, as on the heap: the marker is behind every packet. A "
@@ -22,4 +28,16 @@ SURVIVORS: dict[str, str] = {
         "Who waits for what began so far waits for all that began since, too: a migration takes longer where packets "
         "go on, and no promise says how long. tests/protocols/test_replication.py says for what one waits."
     ),
+    "DOOMED + REFUSED to DONE": "A set of which nothing is left is over, and as many flows have moved: none.",
+    "RETURNING + RETURNED to DONE": (
+        "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
+        "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
+    ),
+    "DOOMED + ANSWERED dropped": _UNUSED,
+    "DOOMED + MARKER dropped": _UNUSED,
+    "RETURNING + MARKER dropped": _UNUSED,
+    **{
+        f"REDIRECTING + REFUSED to {state}": _REFUSED
+        for state in ("PREPARING", "REDIRECTING", "DRAINING", "INSTALLING", "DOOMED", "RETURNING", "DONE")
+    },
 }
