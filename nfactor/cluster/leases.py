@@ -37,14 +37,15 @@ class Leases(Role):
         early, self._early = self._early, []
         for message, later in early:
             later.answer(self.act(message))
-        waiting = set(self.view.names("runtime"))
+        runtimes = self.view.names("runtime")
+        waiting = set(runtimes)
 
         def stocked(name: str, answer: Done | None) -> None:
             waiting.discard(name)
             if not waiting:
                 then()
 
-        for name in list(waiting):
+        for name in runtimes:
             self.ask(name, POOLS, BeStocked(), Done, partial(stocked, name))
         if not waiting:
             then()
