@@ -176,3 +176,11 @@ class Context(ABC):
     @abstractmethod
     def tell_every(self, seconds: float, message: object, to: "Ref[Any] | None" = None) -> Timer:
         """The same again and again, for the first time after ``seconds``."""
+
+
+def made_by(factory: Callable[[], Actor]) -> Actor:
+    """A new actor; raises what the factory raises, and CallerError if it makes something else."""
+    actor = factory()
+    if not isinstance(actor, Actor):
+        raise CallerError(f"{factory!r} made {actor!r}, which is no Actor: give a class of actors, or what makes one")
+    return actor

@@ -92,7 +92,9 @@ class Arrivals:
                 self._offer(cell, run)
                 run = []
             name = None
-            if size and self._opened_plainly(array):
+            if size == _REPLY and self._replied_plainly(*array):
+                continue
+            if size == _PLAIN_ASK and self._asked_plainly(*array):
                 continue
             try:
                 self._open(envelope.checked(array))
@@ -113,7 +115,8 @@ class Arrivals:
         except Exception:
             return False
         answer.reply(value)
-        self._node.departures.has_answered = True
+        departures = self._node.departures
+        departures.has_answered, departures.has_answered_last = True, len(self._lane.asks) == 1
         return True
 
     def _asked_plainly(self, kind: object, to: Any, key: object, number: object, body: Any) -> bool:

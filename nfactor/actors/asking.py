@@ -10,7 +10,7 @@ from nfactor.actors.calls import Probe, chase, current_call
 from nfactor.actors.mailbox import Asker, Entry
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
-from nfactor.errors import ActorDead
+from nfactor.errors import ActorDead, CallerError
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
@@ -34,6 +34,8 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
     """See Ref."""
     if node.is_closed:
         raise ActorDead(f"{node!r} is closed: it cannot ask {ref!r}")
+    if within_s is not None and (type(within_s) not in (float, int) or within_s != within_s):
+        raise CallerError(f"within_s={within_s!r}: use a number of seconds")
     await trio.lowlevel.checkpoint_if_cancelled()
     trace = tracing.CURRENT.get()
     if node.onlookers.see_messages:
@@ -50,6 +52,8 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
                 await node.let_others_run()
                 return answer.take()
         if call is None and within_s is None:
+            if trace is None and node.reception is not None and len(lane.asks) == 1:
+                return await node.reception.wait(answer)
             return await answer.wait()
         return await _wait(node, ref, answer, number, within_s)
     finally:

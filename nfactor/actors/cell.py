@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from nfactor.actors.actor import Actor, Context
+from nfactor.actors.actor import Actor, Context, made_by
 from nfactor.actors.calls import CALL, Call
 from nfactor.actors.life import CLOSED, EXITED, RUNNING, STARTING, Life
 from nfactor.actors.mailbox import Asker, Entry, Item, Mailbox, entry_of
@@ -275,7 +275,7 @@ class Cell(Context):
         rare = self.rare
         rare.start_error = None
         try:
-            actor = self.factory()
+            actor = made_by(self.factory)
             actor.context = self
             with trio.CancelScope() as rare.start_scope:
                 await self._call_started(actor)
@@ -304,7 +304,7 @@ class Cell(Context):
     def begin_nowait(self) -> None:
         """The same for an actor without ``started``; raises what its factory raises."""
         self.life_number += 1
-        actor = self.factory()
+        actor = made_by(self.factory)
         kind = type(actor)
         if kind.started is not Actor.started or kind.stopping is not Actor.stopping:
             raise CallerError(f"{kind.__qualname__} has a started or stopping hook: start it with start")

@@ -31,6 +31,8 @@ class Departures:
         """Somebody elsewhere waits for what a lane has to send: it is not to wait for what else the pass brings."""
         self.has_answered = False
         """Somebody here waited for what has come, and is to have it before the next is looked for."""
+        self.has_answered_last = False
+        """It was the only answer that was waited for."""
 
     def mark(self, lane: "PeerLane") -> None:
         """A lane has something to send."""

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import attrs
 
-from nfactor.errors import ProtocolError
+from nfactor.errors import CallerError, ProtocolError
 
 _FLAGS = struct.Struct("!B")
 _WHO = struct.Struct("!IIII")
@@ -55,6 +55,15 @@ FRAME_OCTETS = _FLAGS.size + _WHO.size + _NUMBERS.size + _SACK.size + _CHECKSUM.
 """What a datagram costs at most, besides its segments."""
 SEGMENT_OCTETS = _LENGTH.size
 """What a segment costs, besides its own octets."""
+
+
+_SEGMENT_OCTETS_MIN = 16
+
+
+def check_mtu(mtu: int) -> None:
+    """Raises CallerError for datagrams that are too short to be of use."""
+    if mtu < FRAME_OCTETS + SEGMENT_OCTETS + _SEGMENT_OCTETS_MIN:
+        raise CallerError(f"an MTU of {mtu} octets has no room for a frame")
 
 
 class Identity(NamedTuple):

@@ -2,6 +2,8 @@
 
 import time
 
+from nfactor.errors import CallerError
+
 _SINCE = 1_577_836_800
 """2020-01-01 UTC."""
 _PER_SECOND = 10
@@ -15,3 +17,9 @@ def incarnation_now() -> int:
     takes about that long to start.
     """
     return max(1, min(INCARNATION_MAX, int((time.time() - _SINCE) * _PER_SECOND)))
+
+
+def check_incarnation(incarnation: int) -> None:
+    """Raises CallerError for one that cannot be."""
+    if type(incarnation) is not int or not 0 < incarnation <= INCARNATION_MAX:
+        raise CallerError(f"incarnation {incarnation!r}: use 1 to {INCARNATION_MAX}, greater on each start of a node")

@@ -34,6 +34,7 @@ from nfactor.actors.frame import (
     Segment,
     build,
     build_lone,
+    check_mtu,
     expand,
     head_of,
     parse,
@@ -41,25 +42,19 @@ from nfactor.actors.frame import (
     tag_of,
 )
 from nfactor.actors.inbox import Inbox
+from nfactor.actors.incarnation import check_incarnation
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import InFlight, LinkLimits, Outbox, together
 from nfactor.actors.session import CLOSED, OPEN, OPENING, STEPS, Effect, Ended, Source, State
 from nfactor.errors import CallerError
-
-_INCARNATION_MAX = 0xFFFFFFFF
-_SEGMENT_OCTETS_MIN = 16
 
 
 class Link:
     """One lane to one peer; see the module's docstring for the protocol and for who calls what."""
 
     def __init__(self, incarnation: int, mtu: int, *, lane: int = 0, limits: LinkLimits | None = None) -> None:
-        if not 0 < incarnation <= _INCARNATION_MAX:
-            raise CallerError(
-                f"incarnation {incarnation}: use 1 to {_INCARNATION_MAX}, greater on each start of a node"
-            )
-        if mtu < FRAME_OCTETS + SEGMENT_OCTETS + _SEGMENT_OCTETS_MIN:
-            raise CallerError(f"an MTU of {mtu} octets has no room for a frame")
+        check_incarnation(incarnation)
+        check_mtu(mtu)
         assert 0 <= lane < LANES_MAX, lane
         self._lane = lane
         self._mtu = mtu

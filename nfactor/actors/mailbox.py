@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
+from nfactor.actors import checks
 from nfactor.actors.parking import Line
 from nfactor.errors import CallerError
 
@@ -219,7 +220,6 @@ class Mailbox:
 
 def check_bounds(size_max: int, overflow: str) -> None:
     """Raises CallerError for a mailbox that cannot be."""
-    if size_max < 1:
-        raise CallerError(f"mailbox_size_max={size_max}: use at least 1")
+    checks.whole("mailbox_size_max", size_max, 1)
     if overflow not in OVERFLOWS:
         raise CallerError(f"overflow {overflow!r}: use one of {', '.join(OVERFLOWS)}")

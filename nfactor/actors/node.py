@@ -13,11 +13,13 @@ from typing import Any
 
 import trio
 
-from nfactor.actors import asking, handling, tracing
+from nfactor.actors import asking, checks, handling, tracing
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
 from nfactor.actors.departures import Departures
+from nfactor.actors.frame import check_mtu
+from nfactor.actors.incarnation import check_incarnation
 from nfactor.actors.instrument import Instrument
 from nfactor.actors.mailbox import item_of
 from nfactor.actors.message import Messages, is_system
@@ -243,9 +245,13 @@ class Node:
 
     # ---- for peers ----
 
-    def now(self) -> float:
-        """The clock of everything on this node."""
-        return trio.current_time()
+    @property
+    def is_over(self) -> bool:
+        """Nothing is taken in any more."""
+        return self.is_closed or self.cancel_scope.cancel_called
+
+    now = staticmethod(trio.current_time)
+    """The clock of everything on this node."""
 
     def decode(self, array: object) -> object:
         """A message whose refs are bound to this node; raises ProtocolError."""
@@ -305,6 +311,15 @@ async def open_node(
     the cost of a core. When the block ends in good order, what was told before is sent once more, without waiting for
     acknowledgements.
     """
+    checks.text("a node", name)
+    checks.whole("asks_max", asks_max, 1)
+    checks.number("busy_poll_s", busy_poll_s, 0)
+    check_incarnation(incarnation)
+    for what, value, kind in (("messages", messages, Messages), ("limits", limits or LinkLimits(), LinkLimits)):
+        if not isinstance(value, kind):
+            raise CallerError(f"the {what} of node {name!r} are {value!r}: use {kind.__name__}(…)")
+    if transport is not None:
+        check_mtu(transport.mtu)
     if transport is not None and transport.name != name:
         raise CallerError(f"node {name!r} on a transport named {transport.name!r}: give both the same name")
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,9 @@ from collections import deque
 
 import attrs
 
+from nfactor.actors.checks import at_least, whole_at_least
 from nfactor.actors.frame import FRAME_OCTETS, SACK_SEGMENTS, SEGMENT_OCTETS
+from nfactor.errors import CallerError
 
 _REORDER_SEGMENTS = 3
 """This many later segments must have arrived before a missing one is called lost."""
@@ -21,30 +23,35 @@ _REORDER_SEGMENTS = 3
 class LinkLimits:
     """Every limit of a link, with its unit."""
 
-    in_flight_max: int = attrs.field(default=1024, validator=attrs.validators.ge(1))
+    in_flight_max: int = attrs.field(default=1024, validator=whole_at_least(1))
     """Segments that are sent and not yet acknowledged; also how far ahead of a gap segments are kept."""
-    queue_max: int = attrs.field(default=4096, validator=attrs.validators.ge(1))
+    queue_max: int = attrs.field(default=4096, validator=whole_at_least(1))
     """Messages that wait behind those in flight; more are refused."""
-    message_octets_max: int = attrs.field(default=64 * 1024 * 1024, validator=attrs.validators.ge(1))
+    message_octets_max: int = attrs.field(default=64 * 1024 * 1024, validator=whole_at_least(1))
     """The longest message."""
-    resend_after_s: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+    resend_after_s: float = attrs.field(default=0.1, validator=at_least(0, above=True))
     """First time-out, before any round trip was measured."""
-    resend_after_min_s: float = attrs.field(default=0.01, validator=attrs.validators.gt(0))
+    resend_after_min_s: float = attrs.field(default=0.01, validator=at_least(0, above=True))
     """Shortest time-out."""
-    resend_after_max_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+    resend_after_max_s: float = attrs.field(default=0.5, validator=at_least(0, above=True))
     """Longest time-out."""
-    acknowledge_after_s: float = attrs.field(default=0.004, validator=attrs.validators.ge(0))
+    acknowledge_after_s: float = attrs.field(default=0.004, validator=at_least(0))
     """How long an acknowledgement waits for something to travel with; the second datagram does not wait. Both ends
     should have the same."""
-    give_up_s: float = attrs.field(default=3.0, validator=attrs.validators.gt(0))
+    give_up_s: float = attrs.field(default=3.0, validator=at_least(0, above=True))
     """The peer is down when nothing was acknowledged for so long although something should have been."""
     keep_alive: bool = False
     """Probe a silent peer in every session, not only while an answer or the end of a watched actor is awaited."""
-    credit_max: int = attrs.field(default=512, validator=attrs.validators.ge(16))
+    credit_max: int = attrs.field(default=512, validator=whole_at_least(16))
     """Messages to one actor that it has not handled yet; more wait here, and do not hold up those to others. Both ends
     should have the same."""
-    probe_after_s: float = attrs.field(default=0.5, validator=attrs.validators.gt(0))
+    probe_after_s: float = attrs.field(default=0.5, validator=at_least(0, above=True))
     """While an answer is awaited from a silent peer, ask so often whether it is still there."""
+
+    def __attrs_post_init__(self) -> None:
+        least, most = self.resend_after_min_s, self.resend_after_max_s
+        if least > most:
+            raise CallerError(f"resend_after_min_s={least} is more than resend_after_max_s={most}")
 
 
 class RoundTrip:

@@ -64,7 +64,8 @@ class Outgoing:
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
-        self.end_run()
+        if self._route is not None:
+            self.end_run()
         self.queue.append(payload)
         self._counts.append(1)
         self.queued += 1

@@ -52,7 +52,7 @@ class Signal:
 class Answer:
     """What an asker waits for; given once."""
 
-    __slots__ = ("_asker", "_error", "_is_abandoned", "_value", "is_given")
+    __slots__ = ("_asker", "_error", "_is_abandoned", "_value", "interrupts", "is_given")
 
     def __init__(self) -> None:
         self._asker: trio.lowlevel.Task | None = None
@@ -61,6 +61,13 @@ class Answer:
         self._is_abandoned = False
         self.is_given = False
         """It is here."""
+        self.interrupts: trio.CancelScope | None = None
+        """Cancelled when it is given: the asker waits for something else meanwhile."""
+
+    @property
+    def is_over(self) -> bool:
+        """There is nothing more to wait for: ``take`` has what there is."""
+        return self.is_given or self._is_abandoned
 
     def take(self) -> object:
         """The value that is here; raises the exception."""
@@ -97,6 +104,8 @@ class Answer:
         if self._asker is not None:
             trio.lowlevel.reschedule(self._asker)
             self._asker = None
+        elif self.interrupts is not None:
+            self.interrupts.cancel()
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._asker = None

@@ -39,7 +39,10 @@ LANE_NAMES = ("system", "user")
 _SEND_MESSAGES = 128
 """So many messages are worth sending before the pass ends: the other node works on them meanwhile."""
 _SEND_QUESTIONS = 24
-"""The same of questions and of answers, for which somebody waits."""
+"""The same of questions, for which somebody waits; but half of those under way, if that is more: while one half of the
+askers has its answers, the other node works on the questions of the other."""
+_SEND_ANSWERS = 64
+"""The same of answers."""
 
 
 @attrs.frozen
@@ -208,7 +211,7 @@ class PeerLane:
         self.link.expects_answer = True
         self._asked += 1
         if len(self.asks) > 1:
-            self._queue(payload)
+            self._queue(payload, min(max(_SEND_QUESTIONS, len(self.asks) // 2), _SEND_MESSAGES))
         elif not self._send_alone(payload, node.now()):  # nobody has anything to send along, but the link is not ready
             out.put(payload)
             self.send_now()
@@ -226,10 +229,11 @@ class PeerLane:
             self.node.departures.note(self, self.link.next_time())
         return True
 
-    def _queue(self, payload: bytes) -> None:
-        """Queue something for which somebody waits."""
-        self.out.put(payload)
-        if len(self.out.queue) >= _SEND_QUESTIONS:
+    def _queue(self, payload: bytes, together: int) -> None:
+        """Queue something for which somebody waits; so many are sent before the pass ends."""
+        out = self.out
+        out.put(payload)
+        if len(out.queue) >= together:
             self.send_now()
         elif not self._is_marked:
             self.mark()
@@ -253,7 +257,7 @@ class PeerLane:
         alone_at = self.arrivals.alone_at
         if alone_at is None or not self._send_alone(payload, alone_at):
             self.node.departures.is_urgent = True
-            self._queue(payload)
+            self._queue(payload, _SEND_ANSWERS)
         return True
 
     def give_credit(self, actor_name: str, messages: int) -> None:

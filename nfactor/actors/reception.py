@@ -1,5 +1,9 @@
 """How a node takes in what its transport has: woken when something is there, or asking again and again (busy polling).
 
+A task of the node does it, or, in its place, a task that waits for the only answer under way: then what wakes it is the
+answer itself, and not another task a turn of trio's loop later. The node's task *lends* the transport to whoever asks
+next after it has brought a lone answer, and gets it back with each answer; who asks again at once has it again.
+
 While it polls, a node asks its transport some dozens of times before it lets other tasks run, for each turn of trio's
 loop costs several times as much as asking. Who waits for an answer polls too, in its own task, so that the answer need
 not wake anybody.
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from nfactor.actors.parking import Answer
+from nfactor.actors.parking import Answer, Signal
 from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.backends.base import Transport
 
@@ -31,10 +35,19 @@ class Reception:
         self._transport = transport
         self._busy_poll_s = busy_poll_s
         self._poll_until = 0.0
+        self._is_waiting = False
+        """The node's task waits for the transport."""
+        self._is_lent = False
+        """A task that waits for an answer does."""
+        self._returned = Signal()
 
     async def run(self) -> None:
         """Take in what comes, for ever."""
         while True:
+            if self._is_lent:
+                await self._returned.wait()
+                continue
+            self._is_waiting = True
             try:
                 if self._node.is_polling and trio.current_time() < self._poll_until:
                     await trio.lowlevel.checkpoint()
@@ -42,10 +55,33 @@ class Reception:
                     await self._transport.wait_readable()
             except trio.ClosedResourceError:
                 return
+            self._is_waiting = self._node.is_polling
             if self._node.is_polling:
                 self.poll(None)
-            elif self._take_in(_DATAGRAMS_MAX) == _DATAGRAMS_MAX:
-                await trio.lowlevel.checkpoint()
+            elif self._take_in(_DATAGRAMS_MAX) == _DATAGRAMS_MAX or self._node.departures.has_answered_last:
+                await trio.lowlevel.checkpoint()  # who has the answer may ask again, and then waits here itself
+
+    async def wait(self, answer: Answer) -> object:
+        """Wait for an answer; and take in what comes meanwhile, unless somebody else does."""
+        if self._is_waiting or self._is_lent:
+            return await answer.wait()
+        self._is_lent = True
+        try:
+            with trio.CancelScope() as scope:
+                while not answer.is_over:
+                    answer.interrupts = scope
+                    await self._transport.wait_readable()
+                    answer.interrupts = None
+                    if self._node.is_over:
+                        break
+                    self._take_in(_DATAGRAMS_MAX)
+        except trio.ClosedResourceError:
+            pass  # the node is unheard from now on
+        finally:
+            answer.interrupts = None
+            self._is_lent = False
+            self._returned.set()
+        return answer.take() if answer.is_over else await answer.wait()
 
     def poll(self, answer: Answer | None) -> None:
         """Take in what comes in the next moment, until an answer is there or another task has something to do. While
@@ -67,7 +103,7 @@ class Reception:
         node, departures, now, taken = self._node, self._node.departures, trio.current_time(), 0
         pump = node.pump
         handled_max = pump.handled + PASS_MESSAGES_MAX
-        departures.has_answered = False
+        departures.has_answered = departures.has_answered_last = False
         while arrived is not None:
             departures.in_pass = True
             node.peer(arrived[0]).receive(arrived[1], now)

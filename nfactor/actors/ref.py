@@ -10,6 +10,7 @@ says nothing about whether the actor lives: a tell to nobody is a dead letter th
 from functools import total_ordering
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
+from nfactor.actors import checks
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.envelope import tell_prefix
 from nfactor.actors.life import CLOSED
@@ -32,6 +33,7 @@ class Ref(Generic[Accepts]):
     __slots__ = ("_node", "_route", "actor_name", "key", "node_name")
 
     def __init__(self, node_name: str, actor_name: str, key: bytes | None = None, node: "Node | None" = None) -> None:
+        checks.address(node_name, actor_name, key)
         self.node_name = node_name
         self.actor_name = actor_name
         self.key = key
@@ -100,6 +102,8 @@ class Ref(Generic[Accepts]):
         if node.name == self.node_name:
             self._route = node.cells.get(self.actor_name)
         else:
+            checks.text("a node", self.node_name)
+            checks.text("an actor", self.actor_name)
             self._route = Route(node.peer(self.node_name), tell_prefix(self.actor_name, self.key))
         return self._route
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import attrs
 import trio
 
+from nfactor.actors import checks
 from nfactor.actors.accepts import Accepts
 from nfactor.actors.actor import Actor
 from nfactor.actors.cell import Cell
@@ -141,7 +142,11 @@ class Supervisor:
         return self._options
 
     def _add(self, factory: Callable[[], Actor], name: str | None, options: Options) -> Cell:
-        name = name or self._node.new_name(getattr(factory, "__name__", "actor"))
+        if not callable(factory):
+            raise CallerError(f"{factory!r} makes no actors: give a class of actors, or what makes one")
+        if name is None:
+            name = self._node.new_name(getattr(factory, "__name__", "actor"))
+        checks.text("an actor", name)
         cell = Cell(self._node, name, factory, self, options)
         self._node.register(cell)
         self._children[name] = cell

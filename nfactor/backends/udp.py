@@ -1,10 +1,13 @@
-"""A transport over UDP: one socket, no threads, and nothing between the node and the kernel.
+"""A transport over UDP: no threads, and nothing between the node and the kernel.
 
 For hosts on one trusted network, where it is the quickest way: a datagram is one system call. It may be lost, repeated
 and reordered, as every transport may. It is not encrypted, and whoever reaches the port may say that he is anybody:
 where that matters, ``nfactor.backends.zmq`` has keys.
 
 A packet is the sender's name (one octet of length, then ASCII) and the datagram.
+
+What comes arrives at one socket, which is bound; to each peer leads another, which is connected: the kernel then looks
+for the way once and not with each datagram, which is a third of what sending costs.
 """
 
 import socket
@@ -37,6 +40,8 @@ class UdpTransport(Transport):
         self._socket = sock
         self._book = book
         self._prefix = bytes([len(name)]) + name.encode("ascii")
+        self._senders: dict[str, tuple[Address, socket.socket]] = {}
+        """By peer: the address that the book had for it, and the socket that is connected to it."""
         self._closed = False
         self._sent = self._refused = self._received = 0
         self.malformed = 0
@@ -54,12 +59,33 @@ class UdpTransport(Transport):
             self._refused += 1
             return False
         try:
-            self._socket.sendto(self._prefix + datagram, address)
+            sender, packet = self._sender(peer, address), self._prefix + datagram
+            try:
+                sender.send(packet)
+            except ConnectionRefusedError:  # news of an earlier packet that nobody took; this one was not sent
+                sender.send(packet)
         except OSError:  # no room, nobody there, no way there: all of it may change
             self._refused += 1
             return False
         self._sent += 1
         return True
+
+    def _sender(self, peer: str, address: Address) -> socket.socket:
+        known = self._senders.get(peer)
+        if known is not None:
+            if known[0] == address:
+                return known[1]
+            self._senders.pop(peer)[1].close()
+        sender = socket.socket(self._socket.family, socket.SOCK_DGRAM)
+        try:
+            sender.setblocking(False)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_OCTETS)
+            sender.connect(address)
+        except BaseException:
+            sender.close()
+            raise
+        self._senders[peer] = address, sender
+        return sender
 
     def receive(self) -> tuple[str, bytes] | None:
         while not self._closed:
@@ -91,6 +117,8 @@ class UdpTransport(Transport):
             self._closed = True
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+            for _, sender in self._senders.values():
+                sender.close()
 
 
 @asynccontextmanager

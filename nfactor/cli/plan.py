@@ -8,7 +8,6 @@ from nfactor.cluster.plan import ClusterPlan
 from nfactor.compiled.engines import open_engine, open_owners
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import TimeOuts
-from nfactor.errors import CallerError
 from nfactor.packet.classifier import FlowClassifier
 
 BUSY_DEAD_AFTER_S = 10.0
@@ -16,11 +15,7 @@ BUSY_DEAD_AFTER_S = 10.0
 
 
 def plan_of(options: ReplayOptions, make_chain: Callable[[], Chain]) -> ClusterPlan:
-    """The cluster that those options ask for. ``make_chain`` makes the chain of one runtime.
-
-    Raises ``CallerError`` for what this version cannot do."""
-    if options.switches > 1 and make_chain().has_aliases:
-        raise CallerError("--switches: a chain that rewrites addresses (nat) needs one switch in this version")
+    """The cluster that those options ask for. ``make_chain`` makes the chain of one runtime."""
     time_outs = TimeOuts(never=options.five_tuple)
 
     def classifier() -> FlowClassifier:

@@ -31,13 +31,11 @@ from nfactor.cluster.messages import (
     PrepareFlows,
     ReadFlow,
     Workload,
-    pack_u32,
     unpack_records,
     unpack_u32,
 )
 from nfactor.cluster.names import REPLICAS
 from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
-from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.picking import Picking
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
@@ -46,7 +44,7 @@ from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View, watermarks
 from nfactor.dataplane.aliases import teach
-from nfactor.dataplane.changes import packets_of
+from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
 from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
@@ -197,7 +195,7 @@ class FlowTable(Role, ActorTable[None]):
             self._engine.unpin(keys, epochs)
         else:
             self._engine.install(keys, epochs, records)
-            self._holding.came(migration, keys)
+            self._holding.came(keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
         self._drain()
@@ -232,7 +230,7 @@ class FlowTable(Role, ActorTable[None]):
         later, keys = Later(), FlowKeys.of_octets(message.keys)
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
-            statuses = self._take_over(message.migration, keys, unpack_u32(message.epochs), records)
+            statuses = self._take_over(keys, unpack_u32(message.epochs), records)
             self.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
@@ -243,17 +241,17 @@ class FlowTable(Role, ActorTable[None]):
         self._holding.are_protected(migration)
         later.answer(answer)
 
-    def _take_over(self, migration: int, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
+    def _take_over(self, keys: FlowKeys, epochs: Epochs, records: Records) -> Statuses:
         statuses = self._engine.install(keys, epochs, records)
-        self._holding.came(migration, keys)
-        self.replicator.adopt(where_ok(keys, statuses))
+        here = where_ok(keys, statuses)
+        self._holding.came(here)
+        self.replicator.adopt(here)
         return statuses
 
     @handles(CancelFlows)
     @settled
     def cancel(self, message: CancelFlows) -> Done:
-        """The flows will not come. Who is declared dead, and does not know it, is not believed: what is held for him we
-        may be claiming."""
+        """The flows will not come. Who is declared dead is not believed: what is held for him we may be claiming."""
         if self._holding.source_of(message.migration) in self.view:
             self.give_up(message.migration)
             self._drain()
@@ -264,22 +262,20 @@ class FlowTable(Role, ActorTable[None]):
     def finish(self, message: FinishFlows) -> FlowStatuses:
         """States that a dead source has not sent any more; its replicas have."""
         keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        statuses = self._engine.install(keys, unpack_u32(message.epochs), records)
-        self._holding.have_come(here := where_ok(keys, statuses))
-        self.replicator.adopt(here)
+        expected, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
+        epochs = unpack_u32(message.epochs)[expected]
+        statuses[expected] = self._take_over(keys.where(expected), epochs, records[expected])
         self._drain()
         return FlowStatuses(statuses.tobytes())
 
     @settled
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
-        How many go on. Those for which there is no room end, as others did."""
-        statuses = self._take_over(claim, keys, epochs, records)
+        How many go on."""
+        statuses = self._take_over(keys, epochs, records)
         self.give_up(claim)
-        refused = np.flatnonzero(~are(statuses, Status.OK))
-        self.farewell(keys.at(refused), records[refused])
         self._drain()
-        return len(keys) - len(refused)
+        return int(np.count_nonzero(are(statuses, Status.OK)))
 
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:
@@ -317,8 +313,10 @@ class FlowTable(Role, ActorTable[None]):
     @handles(CommitsStored)
     @settled
     def stored(self, message: CommitsStored) -> None:
-        """A replica has stored and released some."""
-        self.replicator.stored(message.replica, message.sequence)
+        """A replica has stored and released some. Who is declared dead has released nothing: it may be fenced, and how
+        far it had come is known from others."""
+        if message.replica in self.view:
+            self.replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)
     @settled
@@ -359,19 +357,22 @@ class FlowTable(Role, ActorTable[None]):
         """Those of the NFs, by ``NF.attribute``."""
         return self._engine.chain.pools()
 
-    @settled
-    def keys_of(self, switch: str) -> FlowKeys:
-        """Flows here whose keys that switch owns."""
-        keys = self._engine.keys()
-        mine = dict(by_owner(keys, self.view.names("switch"))).get(switch)
-        return keys[:0] if mine is None else keys.at(mine)
+    @property
+    def chain(self) -> Chain:
+        """What it runs."""
+        return self._engine.chain
 
     @settled
-    def report(self, keys: FlowKeys) -> tuple[bytes, bytes, bytes]:
-        """Keys, epochs and packet counts of those that are still here, as they travel."""
+    def keys(self) -> FlowKeys:
+        """Flows that are here."""
+        return self._engine.keys()
+
+    @settled
+    def copy(self, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
+        """Those of them that are still here, with their epochs and states."""
         epochs, records, statuses = self._engine.copy(keys)
         here = are(statuses, Status.OK)
-        return keys.where(here).octets(), pack_u32(epochs[here]), pack_u32(packets_of(records[here]))
+        return keys.where(here), epochs[here], records[here]
 
     @settled
     def workload(self) -> Workload:

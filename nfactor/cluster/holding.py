@@ -35,9 +35,14 @@ class _Coming:
         keys = FlowKeys(np.concatenate((self.keys.array, others.keys.array)))
         return _Coming(self.source, keys, np.concatenate((self.epochs, others.epochs)))
 
+    def is_of(self, keys: FlowKeys) -> bool:
+        """Whether these are the flows, in the same order."""
+        mine, theirs = self.keys.array, keys.array
+        return len(mine) == len(theirs) > 0 and bool((mine[0] == theirs[0]).all() and (mine == theirs).all())
+
     def without(self, keys: FlowKeys) -> "_Coming":
         """Those of them that are not among these."""
-        if keys == self.keys:  # as nearly always
+        if self.is_of(keys):
             return _Coming(self.source, NO_KEYS, _NO_EPOCHS)
         left = places_of(self.keys, keys) < 0
         return _Coming(self.source, self.keys.where(left), self.epochs[left])
@@ -46,7 +51,9 @@ class _Coming:
 class Holding:
     """Beside the engine of a runtime, whose table knows which flows are held."""
 
-    def __init__(self, engine: Engine, ledger: Ledger) -> None:
+    def __init__(self, engine: Engine, ledger: Ledger, *, packets_max: int | None = None) -> None:
+        """``packets_max``: ``BUFFER_PACKETS_MAX``, if it is not said."""
+        self._packets_max = BUFFER_PACKETS_MAX if packets_max is None else packets_max
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []
@@ -69,16 +76,14 @@ class Holding:
             self._flows[number] = coming if before is None else before.and_others(coming)
         return statuses
 
-    def came(self, number: int, keys: FlowKeys) -> None:
-        """These are not waited for any more."""
-        coming = self._flows.get(number)
-        if coming is not None:
+    def came(self, keys: FlowKeys) -> None:
+        """These are not waited for any more, in whatever migration (or claim) they were to come."""
+        for number, coming in self._flows.items():
+            if coming.is_of(keys):  # as nearly always
+                self._flows[number] = coming.without(keys)
+                return
+        for number, coming in self._flows.items():
             self._flows[number] = coming.without(keys)
-
-    def have_come(self, keys: FlowKeys) -> None:
-        """The same, whoever was to send them: another did."""
-        for number in self._flows:
-            self.came(number, keys)
 
     def source_of(self, number: int) -> str:
         """Who is to send what is held in that migration (or claim); nobody, if nothing is."""
@@ -89,6 +94,10 @@ class Holding:
         held = [coming for coming in self._flows.values() if coming.source == source]
         every = [NO_KEYS.array, *(coming.keys.array for coming in held)]
         return FlowKeys(np.concatenate(every)), np.concatenate([_NO_EPOCHS, *(coming.epochs for coming in held)])
+
+    def waits_for(self, keys: FlowKeys, source: str) -> npt.NDArray[np.bool_]:
+        """Which of these are to come from that node."""
+        return places_of(keys, self.held_from(source)[0]) >= 0
 
     def have_just_come(self, migration: int, keys: FlowKeys) -> None:
         """These are here, and their source will not know it before our own replica has them. If they set out again
@@ -133,7 +142,7 @@ class Holding:
 
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
-        room = max(0, BUFFER_PACKETS_MAX - self._ledger.buffered)
+        room = max(0, self._packets_max - self._ledger.buffered)
         self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
         burst = burst.slice(0, room)
         if len(burst):

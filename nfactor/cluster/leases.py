@@ -37,15 +37,14 @@ class Leases(Role):
         early, self._early = self._early, []
         for message, later in early:
             later.answer(self.act(message))
-        runtimes = self.view.names("runtime")
-        waiting = set(runtimes)
+        waiting = dict.fromkeys(self.view.names("runtime"))
 
         def stocked(name: str, answer: Done | None) -> None:
-            waiting.discard(name)
+            waiting.pop(name, None)
             if not waiting:
                 then()
 
-        for name in runtimes:
+        for name in list(waiting):
             self.ask(name, POOLS, BeStocked(), Done, partial(stocked, name))
         if not waiting:
             then()

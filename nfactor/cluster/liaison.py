@@ -5,13 +5,13 @@ them; the order of the steps is the machine's in ``nfactor.protocols.migration``
 in, a message out, a reply back into the machine.
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import attrs
 import numpy as np
 
 from nfactor.actors import handles
+from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.messages import (
     CancelFlows,
@@ -38,7 +38,6 @@ from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     FlowsClaimed,
-    FlowSet,
     FlowsReported,
     Heartbeat,
     Join,
@@ -177,26 +176,26 @@ class Liaison(Role):
             return later
         switch, start = message.switch, message.start
         if start == 0:
-            self._snapshots[switch] = self._flows.keys_of(switch)
-        every = self._snapshots[switch]
+            self._snapshots[switch] = self._flows.keys()
+        every, report = self._snapshots[switch], FlowReport(switch, self.view.names("switch"), self._flows.chain)
         some = FlowKeys(every.array[start : start + REPORT_BATCH_FLOWS_MAX])
-        own = FlowSet(self.host.node, self._own.index, *self._flows.report(some))
+        report.add(self._own, *self._flows.copy(some))
         following = start + len(some)
-        if following < len(every):
-            later.answer(FlowsReported((own,), following))
-        else:
+        if following >= len(every):
+            following = 0
             del self._snapshots[switch]
-            later.answer(FlowsReported((own, *self._turned(switch), *self._replicas.report(switch)), 0))
+            self._report_turned(report, switch)
+            self._replicas.report(report)
+        later.answer(FlowsReported(tuple(report.sets), tuple(report.aliases), following))
         return later
 
-    def _turned(self, switch: str) -> Iterator[FlowSet]:
+    def _report_turned(self, report: FlowReport, switch: str) -> None:
         """Flows that a switch was told, or may have been told, to send elsewhere."""
         for migration in self._migrations.values():
             keys, epochs = migration.machine.turned(switch)
             if len(keys):
-                owner = self.view.known[migration.target]
-                counts = pack_u32(np.zeros(len(keys), np.uint32))
-                yield FlowSet(owner.name, owner.index, keys.octets(), pack_u32(epochs), counts)
+                report.add_turned(self.view.known[migration.target], keys, epochs)
+            report.add_aliases(migration.departed, migration.records)
 
     @handles(PollWorkload)
     def workload(self, message: PollWorkload) -> Workload:

@@ -8,8 +8,11 @@ owner: what nobody reports has never been anywhere, for a runtime drops what the
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from nfactor.cluster.messages import unpack_u32
 from nfactor.cluster.recovery_messages import FlowsReported
+from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.owners import Owners
 from nfactor.packet.flow_key import FlowKeys
 
@@ -33,15 +36,24 @@ class Rebuild:
     def begin(self, term: int, runtimes: Sequence[str]) -> list[str]:
         """Begin from nothing, with these, who are to be asked."""
         self._dispatcher.clear()
+        self._aliases: list[Told] = []
         self.term, self._waiting, self.told = term, set(runtimes), dict.fromkeys(runtimes, 0)
         return list(runtimes)
 
-    def take(self, runtime: str, answer: FlowsReported) -> Iterator[tuple[str, int]]:
+    def take(self, runtime: str, answer: FlowsReported, now: float) -> Iterator[tuple[str, int]]:
         """A report; the owners that it names, with their numbers."""
         for flows in answer.sets:
             keys = FlowKeys.of_octets(flows.keys)
-            self._dispatcher.restore(keys, unpack_u32(flows.epochs), unpack_u32(flows.packets), flows.index)
+            self._dispatcher.restore(keys, unpack_u32(flows.epochs), unpack_u32(flows.packets), flows.index, now=now)
             yield flows.owner, flows.index
+        for told in answer.aliases:
+            keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
+            self._aliases.append(Told(keys, aliases, np.frombuffer(told.turns, np.uint8)))
         self.told[runtime] = answer.following
         if not answer.following:
             self._waiting.discard(runtime)
+
+    def finish(self) -> None:
+        """All have reported: flows answer to what else they did."""
+        for told in self._aliases:
+            self._dispatcher.learn_again(told)

@@ -153,8 +153,9 @@ class FlowsClaimed:
 @message(tag=97)
 class FinishFlows:
     """Replicas → flow table of another runtime: the states that a dead runtime was about to send there. Reply:
-    ``FlowStatuses``; those that are there already are refused."""
+    ``FlowStatuses``; those that are there already, or are not to come from that one, are refused."""
 
+    dead: str
     keys: bytes
     epochs: bytes
     records: bytes
@@ -162,8 +163,8 @@ class FinishFlows:
 
 @message(tag=93)
 class FindTurned:
-    """Runtime → switch: flows that were to come to it from one that is dead. Reply: ``FlowStatuses``, OK for those that
-    are its own in these epochs."""
+    """Runtime → switch: whether that runtime, itself or one that is dead, has these flows in these epochs. Reply:
+    ``FlowStatuses``, OK for those of which it is so."""
 
     runtime: str
     keys: bytes
@@ -220,11 +221,30 @@ class FlowSet:
     """How many packets of each the owner has had, ``uint32``."""
 
 
+@message(tag=107)
+class AliasSet:
+    """Aliases of flows (``dataplane.aliases.Told``)."""
+
+    keys: bytes
+    aliases: bytes
+    turns: bytes
+
+
+@message(tag=108)
+class ForgetAliases:
+    """Switch → switch: flows with those keys do not answer to those of yours any more. Reply: ``Done``."""
+
+    aliases: bytes
+    keys: bytes
+
+
 @message(tag=105)
 class FlowsReported:
     """Flows that a runtime has, that it has turned to others, and that it keeps for runtimes that are dead."""
 
     sets: tuple[FlowSet, ...]
+    aliases: tuple[AliasSet, ...]
+    """Of flows here or of those copies: all that are the switch's, whosever the flows are, or whose flows are."""
     following: int
     """Where the next answer is to begin; 0: this is the last."""
 

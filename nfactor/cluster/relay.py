@@ -20,10 +20,10 @@ latest are as good as any."""
 
 
 class Relay:
-    """``next_hop`` is the MAC address to which packets go on; ``learn`` sees them before they do."""
+    """``next_hop`` is the MAC address to which packets go on; ``learn`` sees them first, and returns those that do."""
 
     def __init__(
-        self, outside: Port, ledger: Ledger, next_hop: bytes, learn: Callable[[Burst], None] = lambda burst: None
+        self, outside: Port, ledger: Ledger, next_hop: bytes, learn: Callable[[Burst], Burst] = lambda burst: burst
     ) -> None:
         self._outside = outside
         self._ledger = ledger
@@ -86,7 +86,12 @@ class Relay:
             self._keep_loose(runtime, burst)
         if len(burst):
             self._ledger.take(runtime, len(burst))
-            self._learn(burst)
+            self.let_out(burst)
+
+    def let_out(self, burst: Burst) -> None:
+        """Packets that have passed the chain."""
+        burst = self._learn(burst)
+        if len(burst):
             cluster_frame.readdress(burst, target=self._next_hop, source=self._outside.address)
             taken = self._outside.send(burst)
             self._ledger.sent += taken

@@ -13,12 +13,14 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.cluster.egress import Egress
+from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     Done,
     FlowStatuses,
     pack_u32,
+    unpack_statuses,
     unpack_u32,
 )
 from nfactor.cluster.names import FLOWS, LIAISON
@@ -26,9 +28,9 @@ from nfactor.cluster.ownership import Places, by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
+    FindTurned,
     FinishFlows,
     FlowsClaimed,
-    FlowSet,
     ForgetReplicas,
     Recover,
     StepTaken,
@@ -149,7 +151,7 @@ class ReplicaTable(Role):
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
-        the flows are held first."""
+        the flows are held first; those for which there is no room are only asked about, in an epoch that gets none."""
         if not takeover.batches:
             del self._takeovers[takeover.dead]
             for later in takeover.over:
@@ -158,10 +160,25 @@ class ReplicaTable(Role):
         batch = takeover.batches[0]
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
-        self._flows.expect(claim, node, keys, batch.epochs)
+        full = self._flows.expect(claim, node, keys, batch.epochs) == Status.FULL
         packets = pack_u32(packets_of(batch.records))
-        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(batch.epochs), packets)
+        epochs = np.where(full, np.uint32(0), batch.epochs)
+        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(epochs), packets)
         self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim))
+        if full.any():
+            self._ask_who_ends(takeover.dead, batch.switch, keys.where(full), batch.epochs[full], batch.records[full])
+
+    def _ask_who_ends(self, dead: str, switch: str, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
+        """Flows for which there is no room end, as others did, if they are still the dead one's as they are here. The
+        switch lets go of them as of all that nobody has claimed."""
+
+        def end(answer: FlowStatuses | None) -> None:
+            assert answer is not None, "switches do not leave"
+            ends = unpack_statuses(answer.statuses) == Status.OK
+            self._flows.farewell(keys.where(ends), records[ends])
+
+        question = FindTurned(dead, keys.octets(), pack_u32(epochs - np.uint32(1)))
+        self.ask(switch, LIAISON, question, FlowStatuses, end)
 
     def _claimed(self, takeover: "_Takeover", claim: int, answer: FlowsClaimed | None) -> None:
         """Become the primary of what is ours now. What the dead runtime was about to give to another that lives is
@@ -179,7 +196,7 @@ class ReplicaTable(Role):
             places = elsewhere[owners == owner]
             takeover.finishing[owner] = _Batch(batch.switch, keys.at(places), epochs[places], records[places])
         for owner, given in list(takeover.finishing.items()):
-            states = FinishFlows(given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
+            states = FinishFlows(takeover.dead, given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
         if not answer.owners:
             self._claim_next(takeover)
@@ -192,27 +209,17 @@ class ReplicaTable(Role):
         if not takeover.finishing:
             self._claim_next(takeover)
 
-    def report(self, switch: str) -> list[FlowSet]:
+    def report(self, report: FlowReport) -> None:
         """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to
         others in their stead."""
-        switches, sets = self.view.names("switch"), []
         for name in self.view.unfinished:
-            if name not in self.view.known or self.view.known[name].kind != "runtime":
-                continue
-            keys, epochs, records = self._store.look(name)
-            for owner, places in by_owner(keys, switches):
-                if owner == switch:
-                    sets.append(self._set(name, keys.at(places), epochs[places], records[places]))
+            if name in self.view.known and self.view.known[name].kind == "runtime":
+                report.add(self.view.known[name], *self._store.look(name))
         for dead, takeover in self._takeovers.items():
-            mine = [batch for batch in takeover.batches if batch.switch == switch]
-            sets += [self._set(dead, batch.keys, batch.epochs - np.uint32(1), batch.records) for batch in mine]
-            given = [(owner, batch) for owner, batch in takeover.finishing.items() if batch.switch == switch]
-            sets += [self._set(owner, batch.keys, batch.epochs, batch.records) for owner, batch in given]
-        return sets
-
-    def _set(self, owner: str, keys: FlowKeys, epochs: Epochs, records: Records) -> FlowSet:
-        index = self.view.known[owner].index
-        return FlowSet(owner, index, keys.octets(), pack_u32(epochs), pack_u32(packets_of(records)))
+            for batch in takeover.batches:
+                report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
+            for owner, batch in takeover.finishing.items():
+                report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
 
 
 def _batches(places: Places) -> Iterator[Places | slice]:

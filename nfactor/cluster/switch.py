@@ -32,6 +32,7 @@ from nfactor.cluster.messages import (
     unpack_u32,
 )
 from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP
+from nfactor.cluster.other_switches import OtherSwitches
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.pump import pump
 from nfactor.cluster.rebuild import Rebuild
@@ -40,6 +41,7 @@ from nfactor.cluster.recovery_messages import (
     FindTurned,
     FlowsClaimed,
     FlowsReported,
+    ForgetAliases,
     Heartbeat,
     Join,
     KnownState,
@@ -81,15 +83,18 @@ class VirtualSwitch(Role):
         next_hop: bytes,
         observed: bool,
         again: Member | None = None,
+        orphans_max: int = ORPHANS_PACKETS_MAX,
     ) -> None:
         """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
+        self._orphans_max = orphans_max
         self._dispatcher = dispatcher
         self._outside = outside
         self._inside = inside
         self._ledger = ledger
-        self._relay = Relay(outside, ledger, next_hop, dispatcher.learn)
         self._reporter = Reporter(ledger, observed=observed)
         self.view = View()
+        self._others = OtherSwitches(dispatcher, inside, ledger, self.view)
+        self._relay = Relay(outside, ledger, next_hop, self._others.learn)
         self._runtimes: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._addresses: dict[int, bytes] = {}
@@ -97,8 +102,6 @@ class VirtualSwitch(Role):
         """Runtimes that are dead and whose flows may still be claimed."""
         self._orphans: list[Burst] = []
         self._heard: dict[str, float] = {}
-        self._switches: dict[bytes, int] = {}
-        """Numbers of all switches by the addresses of their inside ports."""
         self._again = again
         self._rebuild = Rebuild(dispatcher) if again is not None else None
         self._deferred: list[tuple[object, Later]] = []
@@ -126,18 +129,13 @@ class VirtualSwitch(Role):
 
     def packets_out(self, burst: Burst) -> None:
         """From runtimes, or from other switches, which pass on what is ours."""
-        if len(self._switches) > 1:
-            ours = np.array([source in self._switches for source in cluster_frame.sources(burst)], bool)
-            if ours.any():
-                self._passed_on(burst.select(np.flatnonzero(ours)))
-                burst = burst.select(np.flatnonzero(~ours))
+        theirs = self._others.sent(burst)
+        if theirs.any():
+            inwards, outwards = self._others.take(burst.select(np.flatnonzero(theirs)))
+            self._relay.let_out(outwards)
+            self._spread(inwards, passed_on=True)
+            burst = burst.select(np.flatnonzero(~theirs))
         self._relay.pass_on(burst)
-
-    def _passed_on(self, burst: Burst) -> None:
-        names = {number: name for name, number in self._switch_numbers.items()}
-        for address, count in cluster_frame.count_sources(burst).items():
-            self._ledger.take(names[self._switches[address]], count)
-        self._spread(burst, passed_on=True)
 
     def wake(self) -> None:
         """Tell the outside what became of packets."""
@@ -151,7 +149,7 @@ class VirtualSwitch(Role):
         owners, burst = self._dispatcher.assign(burst)
         for owner, packets in _by_owner(burst, owners):
             if owner <= FOREIGN:
-                self._pass_on(packets, FOREIGN - owner, passed_on=passed_on)
+                self._others.pass_on(packets, FOREIGN - owner, passed_on=passed_on)
             elif owner < 0:
                 self._ledger.drop(self._dispatcher.reasons[-1 - owner], packets)
             elif owner in self._dead:
@@ -165,20 +163,9 @@ class VirtualSwitch(Role):
         self._ledger.hand(self._names[runtime], taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))
 
-    def _pass_on(self, packets: Burst, switch: int, *, passed_on: bool) -> None:
-        """To the switch that owns their keys: once, or two that disagree would play with it for ever."""
-        if passed_on:
-            self._ledger.drop("misrouted", packets)
-            return
-        member = next(member for member in self.view.of_kind("switch") if member.index == switch)
-        cluster_frame.readdress(packets, target=member.address, source=self._inside.address)
-        taken = self._inside.send(packets)
-        self._ledger.hand(member.name, taken)
-        self._ledger.drop("port_full", packets.slice(taken, len(packets)))
-
     def _wait(self, packets: Burst) -> None:
         """Their flows have no runtime now, and will have one in a moment."""
-        room = max(0, ORPHANS_PACKETS_MAX - self._ledger.buffered)
+        room = max(0, self._orphans_max - self._ledger.buffered)
         self._ledger.drop("orphan_buffer_full", packets.slice(room, len(packets)))
         packets = packets.slice(0, room)
         if len(packets):
@@ -200,14 +187,12 @@ class VirtualSwitch(Role):
         """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
         dropped. Packets of their flows wait until the flows are claimed."""
         if self.view.take(message):
-            runtimes, switches = self.view.of_kind("runtime"), self.view.of_kind("switch")
+            runtimes = self.view.of_kind("runtime")
             self._dead |= {self._runtimes[name] for name in self._runtimes if name not in self.view}
             self._runtimes = {member.name: member.index for member in runtimes}
             self._names.update({member.index: member.name for member in runtimes})
             self._addresses.update({member.index: member.address for member in runtimes})
-            self._switches = {member.address: member.index for member in switches}
-            self._switch_numbers = {member.name: member.index for member in switches}
-            self._dispatcher.set_switches(len(switches), self._switch_numbers[self.host.node])
+            self._others.follow(self.host.node)
             self._dispatcher.set_runtimes([member.index for member in runtimes])
             self._relay.admit({member.address: member.name for member in runtimes})
             if self._rebuild is not None:
@@ -234,7 +219,7 @@ class VirtualSwitch(Role):
     def _reported(self, rebuild: Rebuild, term: int, runtime: str, answer: FlowsReported | None) -> None:
         if term != rebuild.term or answer is None:
             return  # there is a later view, with which all are asked anew
-        for name, index in rebuild.take(runtime, answer):
+        for name, index in rebuild.take(runtime, answer, self.host.now()):
             self._names.setdefault(index, name)
             if name not in self.view:
                 self._dead.add(index)
@@ -245,6 +230,7 @@ class VirtualSwitch(Role):
     def _look_whether_rebuilt(self, rebuild: Rebuild) -> None:
         if rebuild.is_complete and self._rebuild is not None:
             self._rebuild = None
+            rebuild.finish()
             deferred, self._deferred = self._deferred, []
             for message, later in deferred:
                 later.answer(self.act(message))
@@ -276,6 +262,17 @@ class VirtualSwitch(Role):
             self._mark(message.migration, source)
         return FlowStatuses(statuses.tobytes())
 
+    @handles(ForgetAliases)
+    def forget_aliases(self, message: ForgetAliases) -> Done:
+        """Flows of another switch have ended."""
+        for alias, key in zip(FlowKeys.of_octets(message.aliases), FlowKeys.of_octets(message.keys), strict=True):
+            self._dispatcher.unlearn(alias, key)
+        return Done()
+
+    def _tell_gone(self) -> None:
+        for switch, word in self._others.gone():
+            self.ask(switch, LIAISON, word, Done, lambda _: None)
+
     @handles(SendMarker)
     def send_marker(self, message: SendMarker) -> Done:
         """The first one was lost. A later one is as good: none of the flows' packets go to the source any more."""
@@ -300,7 +297,9 @@ class VirtualSwitch(Role):
         keys = FlowKeys.of_octets(message.keys)
         owner = self._runtimes.get(message.runtime, -1)
         counts = unpack_u32(message.packets)
-        return FlowStatuses(self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now()).tobytes())
+        statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now())
+        self._tell_gone()
+        return FlowStatuses(statuses.tobytes())
 
     # ---------------------------------------------------------------- failure
 
@@ -337,8 +336,9 @@ class VirtualSwitch(Role):
 
     @handles(FindTurned)
     def find_turned(self, message: FindTurned) -> FlowStatuses:
-        """Flows that were turned to a runtime by one that died before it had sent them."""
-        keys, runtime = FlowKeys.of_octets(message.keys), self._runtimes.get(message.runtime, -1)
+        """Of flows that were turned to a runtime by one that died before it had sent them, or that a dead one had."""
+        keys = FlowKeys.of_octets(message.keys)
+        runtime = next((index for index, name in self._names.items() if name == message.runtime), -1)
         return FlowStatuses(self._dispatcher.turned(keys, unpack_u32(message.epochs), runtime).tobytes())
 
     @handles(RecoveryOver)
@@ -349,6 +349,7 @@ class VirtualSwitch(Role):
         for index in [index for index in self._dead if self._names[index] == message.node]:
             self._dead.discard(index)
             self._dispatcher.abandon(index)
+        self._tell_gone()
         self._spread_orphans()
         return StepTaken()
 

@@ -15,7 +15,7 @@ from nfactor.compiled.memory_map import Piece, Words
 from nfactor.dataplane.aliases import Aliases
 from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses, are
-from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, SWITCHES_MAX, DispatchStatistics, OwnerNumbers, Owners
+from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, STALE_ALIAS, DispatchStatistics, OwnerNumbers, Owners
 from nfactor.errors import CallerError, MalformedPacket
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
@@ -69,7 +69,7 @@ class CompiledDispatcher(Owners):
         for count in (layout.ROWS_USED, layout.ROWS_TOUCHED, layout.OLD_INDEX):
             word[count] = 0
         self._memory = FlowMemory(word, _ROOM * self._flows_max, words.STATE_OCTETS, self._secret)
-        self._aliases: Aliases[_Named] = Aliases(self._flows_max)
+        self._aliases: Aliases[_Named] = Aliases(self._flows_max, self._note_gone)
         self._named: dict[bytes, _Named] = {}
         """Flows that have aliases, by key."""
         self._alias_keys: _KeySet | None = None
@@ -80,9 +80,7 @@ class CompiledDispatcher(Owners):
         self._fresh = np.zeros((packets, words.FRESH_OCTETS), np.uint8)
         self._context[words.FRESH] = _at(self._fresh)
 
-    def set_switches(self, count: int, own: int) -> None:
-        """See ``Owners.set_switches``."""
-        assert 0 <= own < count <= SWITCHES_MAX
+    def _share_with(self, count: int, own: int) -> None:
         self._context[words.SWITCHES], self._context[words.OWN] = count, own
 
     def _spread_over(self, runtimes: list[int]) -> None:
@@ -135,6 +133,8 @@ class CompiledDispatcher(Owners):
         if alias is not None:
             key = alias.key
             pkt.label = key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
+        elif self._is_stale(key, pkt.label):
+            return STALE_ALIAS
         octets = np.frombuffer(key, np.uint8)
         owner: int = self._code.take_one(self._cx, _at(octets))
         return owner
@@ -164,6 +164,13 @@ class CompiledDispatcher(Owners):
             self._alias_keys.add(alias)
         self._let_go(before)
 
+    def unlearn(self, alias: bytes, key: bytes) -> None:
+        """See ``Owners.unlearn``."""
+        self._aliases.drop(alias, key)
+        self._let_go((alias,))
+        if key in self._named and not self._named[key].aliases:
+            del self._named[key]
+
     def _let_go(self, aliases: tuple[bytes, ...]) -> None:
         """Those of them that are none any more are looked up as other keys are."""
         for alias in aliases:
@@ -180,8 +187,9 @@ class CompiledDispatcher(Owners):
 
     # ---------------------------------------------------------------- sets of flows
 
-    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
+    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int, *, now: float) -> None:
         """See ``Owners.restore``."""
+        self._seconds[words.NOW >> 3] = now
         every, numbers, counts = keys_array(keys), _u32(epochs), _u32(packets)
         for start in range(0, len(keys), SLICE):
             self._memory.grow()

@@ -338,6 +338,7 @@ def restore(cx: int, keys: int, epochs: int, packets: int, owner: int, count: in
             st_32(row_at(cx, number) + ROW_OWNER, owner)
             st_32(cold_at(cx, number) + COLD_EPOCH, epoch)
             st_32(row_at(cx, number) + ROW_PACKETS, ld_u32(packets + 4 * place))
+            st_f64(row_at(cx, number) + _MOVED, ld_f64(cx + NOW))
 
 
 @entry

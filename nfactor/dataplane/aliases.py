@@ -7,10 +7,15 @@ So no packet leaves before the switch knows where its answers belong, nobody wai
 happen to the packet (a replica holds it, a port loses it) happens to the word about its alias as well: the next one
 says it again.
 
-Only the switch knows of aliases. Migration, replication, recovery and the end of a flow speak of its one key, so that
+Where there are several switches, a flow is one's and its alias may be another's. The packet that tells of it then goes
+out through that one as well, which learns whose flow it is; what comes for the alias it passes, labelled, to the switch
+of the flow. So one switch has the flow, whatever keys it answers to, and the word is still ahead of its answers.
+
+Only switches know of aliases. Migration, replication, recovery and the end of a flow speak of its one key, so that
 all keys of a flow move together because there is nothing to move.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -93,10 +98,12 @@ class Known(Generic[E]):
 
 
 class Aliases(Generic[E]):
-    """The aliases of a switch's flows, ``aliases_max`` at most."""
+    """The aliases of a switch's flows, ``aliases_max`` at most. ``gone`` is called with an alias and a flow's key when
+    the flow does not answer to that any more."""
 
-    def __init__(self, aliases_max: int) -> None:
+    def __init__(self, aliases_max: int, gone: Callable[[bytes, bytes], None] = lambda alias, key: None) -> None:
         self._max = aliases_max
+        self._gone = gone
         self._known: dict[bytes, Known[E]] = {}
         self.refused = 0
         """Aliases for which there was no room."""
@@ -130,3 +137,11 @@ class Aliases(Generic[E]):
         known = self._known.get(alias)
         if known is not None and known.entry is entry:
             del self._known[alias]
+            self._gone(alias, known.key)
+
+    def drop(self, alias: bytes, key: bytes) -> None:
+        """That flow does not answer to that any more, if it does now."""
+        known = self._known.get(alias)
+        if known is not None and known.key == key:
+            known.entry.aliases = tuple(other for other in known.entry.aliases if other != alias)
+            self._drop(alias, known.entry)

@@ -20,7 +20,7 @@ from nfactor.dataplane.owners import (
     NO_RUNTIME,
     REMEMBER_S,
     SETTLE_S,
-    SWITCHES_MAX,
+    STALE_ALIAS,
     TABLE_FULL,
     DispatchStatistics,
     OwnerNumbers,
@@ -67,17 +67,15 @@ class Dispatcher(Owners):
         self._runtimes: list[int] = []
         self._next = 0
         self._known: dict[bytes, _Entry] = {}
-        self._aliases: Aliases[_Entry] = Aliases(flows_max)
+        self._aliases: Aliases[_Entry] = Aliases(flows_max, self._note_gone)
+        self._elsewhere: dict[bytes, _Entry] = {}
+        """Flows of other switches that answer to keys of ours."""
         self._ends = Ends()
-        self._switches, self._own = 1, 0
         self._others: dict[int, _Entry] = {}
         """By number, what stands for all keys of another switch."""
         self._created = self._redirected = self._forgotten = self._refused = 0
 
-    def set_switches(self, count: int, own: int) -> None:
-        """See ``Owners.set_switches``."""
-        assert 0 <= own < count <= SWITCHES_MAX
-        self._switches, self._own = count, own
+    def _share_with(self, count: int, own: int) -> None:
         self._others = {number: _Entry(FOREIGN - number) for number in range(count) if number != own}
         self._known.clear()
 
@@ -125,10 +123,11 @@ class Dispatcher(Owners):
         key, direction = self._classifier.classify(pkt)
         alias = self._aliases.get(key)
         if alias is not None:
-            entry: _Entry | None = alias.entry
-            pkt.label = alias.key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
-        else:
-            entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
+            key = alias.key
+            pkt.label = key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
+        elif self._is_stale(key, pkt.label):
+            return STALE_ALIAS
+        entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
         if entry is None:
             if len(self._entries) >= self._flows_max:
                 self._refused += 1
@@ -156,9 +155,18 @@ class Dispatcher(Owners):
     def _learn(self, alias: bytes, key: bytes, turn: int) -> None:
         if alias in self._entries:
             self._known.clear()  # what came too early is a flow of its own, whose packets are this one's now
-        self._aliases.learn(alias, self._entries[key], key, turn)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._elsewhere.setdefault(key, _Entry(FOREIGN - self.switch_of(key)))
+        self._aliases.learn(alias, entry, key, turn)
 
-    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
+    def unlearn(self, alias: bytes, key: bytes) -> None:
+        """See ``Owners.unlearn``."""
+        self._aliases.drop(alias, key)
+        if key in self._elsewhere and not self._elsewhere[key].aliases:
+            del self._elsewhere[key]
+
+    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int, *, now: float) -> None:
         """See ``Owners.restore``."""
         for key, epoch, count in zip(keys, epochs.tolist(), packets.tolist(), strict=True):
             entry = self._entries.get(key)
@@ -166,13 +174,14 @@ class Dispatcher(Owners):
                 entry = self._entries[key] = _Entry(owner)
             elif epoch <= entry.epoch:
                 continue
-            entry.owner, entry.epoch, entry.packets = owner, epoch, count
+            entry.owner, entry.epoch, entry.packets, entry.moved_s = owner, epoch, count, now
 
     def clear(self) -> None:
         """See ``Owners.clear``."""
         self._entries.clear()
         self._known.clear()
-        self._aliases = Aliases(self._flows_max)
+        self._aliases = Aliases(self._flows_max, self._note_gone)
+        self._elsewhere.clear()
 
     def redirect(self, keys: Keys, epochs: Epochs, *, source: int, target: int, now: float) -> Statuses:
         """See ``Owners.redirect``."""

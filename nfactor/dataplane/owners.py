@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.buckets import buckets_of
 from nfactor.dataplane.engine import Counts, Epochs, Keys, Statuses
 from nfactor.errors import CallerError, MalformedPacket
@@ -30,6 +31,8 @@ SWITCHES_MAX: Final = 256
 TABLE_FULL: Final = -1
 NO_RUNTIME: Final = -2
 """In place of an owner, where there can be none; then come the reasons of malformed packets."""
+STALE_ALIAS: Final = NO_RUNTIME - 1 - len(MALFORMED_REASONS)
+"""In place of an owner: the flow has ended to which another switch says that the packet belongs."""
 FOREIGN: Final = -200
 """``FOREIGN - n`` in place of an owner: the key is switch n's."""
 
@@ -63,13 +66,30 @@ class Owners(ABC):
 
     def __init__(self, classifier: FlowClassifier) -> None:
         self._classifier = classifier
-        self.reasons = ("flow_table_full", "no_runtime", *(f"malformed_{reason}" for reason in MALFORMED_REASONS))
+        self.reasons = (
+            "flow_table_full",
+            "no_runtime",
+            *(f"malformed_{reason}" for reason in MALFORMED_REASONS),
+            "stale_alias",
+        )
         """Names of the drops that ``assign`` answers as negative numbers: ``reasons[-1 - owner]``."""
         self._malformed = {reason: NO_RUNTIME - 1 - index for index, reason in enumerate(MALFORMED_REASONS)}
+        self._switches, self._own = 1, 0
+        self._gone: list[tuple[bytes, bytes]] = []
 
-    @abstractmethod
     def set_switches(self, count: int, own: int) -> None:
         """There are so many switches, and this is that one of them: keys of others are theirs (``owner_number``)."""
+        assert 0 <= own < count <= SWITCHES_MAX
+        self._switches, self._own = count, own
+        self._share_with(count, own)
+
+    @abstractmethod
+    def _share_with(self, count: int, own: int) -> None:
+        """See ``set_switches``."""
+
+    def switch_of(self, key: bytes) -> int:
+        """The switch whose key that is."""
+        return owner_number(key, self._switches)
 
     def set_runtimes(self, runtimes: list[int]) -> None:
         """New flows go to these from now on, in turn; flows that have an owner keep it."""
@@ -87,9 +107,10 @@ class Owners(ABC):
         burst, in which packets whose flow does not follow from themselves (later fragments, and packets for an alias)
         are now labelled."""
 
-    def learn(self, burst: Burst) -> None:
-        """Packets on their way out, some of which tell that their flow has an alias (``dataplane.aliases``)."""
-        pkt = Packet(burst.octets())
+    def learn(self, burst: Burst) -> dict[int, int]:
+        """Packets on their way out, some of which tell that their flow has an alias (``dataplane.aliases``). By place
+        in the burst, the switches by which those go out whose alias is another's, who has to learn it too."""
+        pkt, others = Packet(burst.octets()), dict[int, int]()
         for index in np.flatnonzero(cluster_frame.labelled(burst)).tolist():
             offset, length = int(burst.offsets[index]), int(burst.lengths[index])
             try:
@@ -97,11 +118,46 @@ class Owners(ABC):
             except MalformedPacket:
                 continue
             label, pkt.label = pkt.label, None
-            if label is None or not label[1] & cluster_frame.TEACH or not self._has(label[0]):
+            if label is None or not label[1] & cluster_frame.TEACH:
                 continue
             alias, direction = self._classifier.classify(pkt)
             if alias != label[0] and not pkt.foreign:
-                self._learn(alias, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
+                self._learn_if_ours(alias, label[0], (direction ^ label[1]) & cluster_frame.DIRECTION)
+                if self.switch_of(alias) != self._own == self.switch_of(label[0]):
+                    others[index] = self.switch_of(alias)
+        return others
+
+    def learn_again(self, told: Told) -> None:
+        """The same for a switch whose table was lost, from what runtimes say."""
+        for key, alias, turn in zip(told.keys, told.aliases, told.turns.tolist(), strict=True):
+            self._learn_if_ours(alias, key, turn)
+
+    def _learn_if_ours(self, alias: bytes, key: bytes, turn: int) -> None:
+        """The flow is, and is in the table; or the alias alone is."""
+        if self._has(key) if self.switch_of(key) == self._own else self.switch_of(alias) == self._own:
+            self._learn(alias, key, turn)
+
+    def take_gone(self) -> list[tuple[bytes, bytes]]:
+        """Aliases of other switches that flows of ours have answered to, and the flows' keys: since the last call."""
+        gone, self._gone = self._gone, []
+        return gone
+
+    def _note_gone(self, alias: bytes, key: bytes) -> None:
+        if self.switch_of(alias) != self._own == self.switch_of(key):
+            self._gone.append((alias, key))
+
+    def _is_stale(self, key: bytes, label: tuple[bytes, int] | None) -> bool:
+        """Whether another switch has labelled a packet with a flow that has ended."""
+        return (
+            label is not None
+            and label[1] & cluster_frame.ALIAS > 0
+            and self.switch_of(key) == self._own
+            and not (self._has(key))
+        )
+
+    @abstractmethod
+    def unlearn(self, alias: bytes, key: bytes) -> None:
+        """That flow, which is another switch's, does not answer to that any more."""
 
     @abstractmethod
     def _has(self, key: bytes) -> bool:
@@ -109,12 +165,12 @@ class Owners(ABC):
 
     @abstractmethod
     def _learn(self, alias: bytes, key: bytes, turn: int) -> None:
-        """A flow that is in the table has that alias (``Aliases.learn``)."""
+        """A flow that is in the table, or another switch's, has that alias (``Aliases.learn``)."""
 
     @abstractmethod
-    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int) -> None:
+    def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int, *, now: float) -> None:
         """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
-        each flow, in that epoch. The highest epoch wins."""
+        each flow, in that epoch. The highest epoch wins. As nobody knows when it moved, it is as if it had just now."""
 
     @abstractmethod
     def clear(self) -> None:

@@ -112,6 +112,14 @@ def labelled(burst: Burst) -> npt.NDArray[np.bool_]:
     return found
 
 
+def label_bits(burst: Burst) -> npt.NDArray[np.uint8]:
+    """The bits of each packet's label; 0 where there is none."""
+    bits = np.zeros(len(burst), np.uint8)
+    places = np.flatnonzero(labelled(burst) & (burst.lengths >= HEADER_OCTETS + LABEL_OCTETS))
+    bits[places] = burst.data[burst.offsets[places] + HEADER_OCTETS + KEY_OCTETS]
+    return bits
+
+
 def marker(*, target: bytes, source: bytes, migration: int) -> Burst:
     """A burst of one marker frame: the answer of a switch to a redirect, on the data path."""
     return _alone(_MARKER.pack(target, source, ETHERTYPE_MARKER, _MIGRATION, migration))

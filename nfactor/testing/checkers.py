@@ -31,14 +31,16 @@ class Conditions:
     strict: bool
     """Output commit: nothing is outside that the surviving state does not include."""
     replicated: bool
-    lag_packets_max: int = 0
-    """Under ``every``: the most that a state may lag behind."""
+    lag_packets_max: int | None = 0
+    """Under ``every``: the most that a state may lag behind; None: commits were lost, and came late."""
     ports_lose: bool = False
     """Packets on their way may be lost: by the ports, or with the node that had sent them."""
     flows_end: bool = False
     """Flows may end of idleness, and their keys begin anew."""
     idle_marks: int = 0
     """So many packets of others come before a flow ends."""
+    limited: bool = False
+    """There may be no room: for a flow, which ends then, or for packets, which are dropped."""
     overlapping: bool = False
     """A second runtime died before the first was made good for: what both had is lost."""
 
@@ -91,11 +93,13 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     at_most_once(history)
     if conditions.strict or not history.deaths:
         ends_are_ends(history, finals)
-    only_functions_drop(history)
-    ends_were_idle(history, conditions.idle_marks)
+    only_functions_drop(history, conditions)
+    if not conditions.limited:
+        ends_were_idle(history, conditions.idle_marks)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
-        in_order(flow, marks)
+        for way in {history.way_of.get(mark, 0) for mark in marks}:
+            in_order(flow, [mark for mark in marks if history.way_of.get(mark, 0) == way])
     outside_is_included(history, finals, chains, conditions)
     protected_survive(history, finals, conditions)
     if not history.deaths and not history.switch_deaths:
@@ -150,11 +154,17 @@ def ends_were_idle(history: History, idle_marks: int) -> None:
             )
 
 
-def only_functions_drop(history: History) -> None:
-    """(a) No packet is dropped by us: schedules fill no table and no buffer, and none comes where its flow is no
-    more. Where nodes died, there may have been no runtime for it, or the one that had it was fenced."""
-    dead = history.deaths or history.switch_deaths
-    reasons = {CHOSEN, "no_runtime", "fenced"} if dead else {CHOSEN}
+def only_functions_drop(history: History, conditions: Conditions) -> None:
+    """(a) No packet is dropped by us where tables and buffers have room: none comes where its flow is no more, if it
+    was not for an alias of one that has ended. Where nodes died, there may have been no runtime for it, or the one that
+    had it was fenced."""
+    reasons = {CHOSEN}
+    if history.deaths or history.switch_deaths:
+        reasons |= {"no_runtime", "fenced"}
+    if conditions.limited:
+        reasons |= {"flow_table_full", "migration_buffer_full", "orphan_buffer_full"}
+    if conditions.flows_end:
+        reasons.add("stale_alias")
     for reason, mark in history.dropped:
         if reason not in reasons and not reason.startswith(NAT):
             raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
@@ -172,7 +182,7 @@ def _chain_of(history: History, flow: int, final: Final) -> list[int]:
 
 
 def in_order(flow: int, marks: list[int]) -> None:
-    """(b) Packets were processed in the order in which they were sent."""
+    """(b) Packets that went in by one way were processed in the order in which they were sent."""
     for earlier, later in pairwise(marks):
         if earlier >= later:
             raise Violation(f"(b) order: flow {flow} processed packet {later} after packet {earlier}")
@@ -193,7 +203,7 @@ def outside_is_included(
         if conditions.overlapping and came.time_us <= spared_us:
             continue
         if final is None or final.born != came.born:
-            if conditions.flows_end or conditions.overlapping:
+            if conditions.flows_end or conditions.overlapping or conditions.limited:
                 continue
             raise Violation(
                 f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
@@ -218,9 +228,12 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
     """(h) What a dead runtime called protected lives on; (g) under ``every``, not further back than was said."""
     if conditions.overlapping or conditions.flows_end:
         return
+    ended = {ended.born for _, ended, _ in history.ends} if conditions.limited else set()
     for death in history.deaths:
         for flow, (born, count) in death.protected.items():
             final = finals.get(flow)
+            if born in ended:
+                continue
             if final is None or final.born != born:
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
                 raise Violation(
@@ -232,7 +245,8 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
 
 def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
     released = death.released.get(final.born, 0)
-    least = released if conditions.strict else count - conditions.lag_packets_max
+    lag = count if conditions.lag_packets_max is None else conditions.lag_packets_max
+    least = released if conditions.strict else count - lag
     if final.count < least:
         raise Violation(
             f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come "

@@ -12,6 +12,7 @@ from random import Random
 import attrs
 
 from nfactor.cluster.names import COORDINATOR, OUTSIDE
+from nfactor.testing.heap_cluster import FLOWS_MAX, Limits
 
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""
@@ -44,7 +45,7 @@ class What(Enum):
     MUTE = "the same the other way: the message is handled, and whoever sent it does not hear of it"
     FADE = "nothing more comes from the sender to the receiver, and after a while the sender dies"
     SLEEP = "a runtime does nothing for a while, and hears everything later"
-    STIR = "packets come, and flows set out from the sender to the receiver"
+    STIR = "packets come, and flows set out from the sender, perhaps to the receiver"
 
 
 @attrs.frozen
@@ -108,6 +109,7 @@ class Schedule:
     ports: int = 0
     """Of a NAT through which flows go, if any; and how many a runtime is leased at once."""
     block: int = 1
+    limits: Limits = attrs.Factory(Limits)
     port_loss: float = 0.0
     marker_loss: float = 0.0
     """Of frames that nodes send to each other: markers, and receipts."""
@@ -118,7 +120,7 @@ SCENARIOS = ("migration", "replication", "recovery", "cluster", "restarts", "nat
 _MODES = ("strict", "strict", "strict-hold", "every=4", "none")
 _REPLICATED = ("strict", "strict", "strict-hold", "every=4")
 _SHORT_US, _DEADLY_US = (500, 5_000, 300_000), 2_500_000
-_FADING_US = (200, 1_000, 5_000)
+_FADING_US = (200, 1_000, 5_000, 30_000, 30_000)
 _AGAIN_US = (200, 3_000, 50_000, 1_500_000)
 
 
@@ -132,7 +134,7 @@ def draw(scenario: str, seed: int) -> Schedule:
     schedule.migrations = rng.randint(2, 8) if scenario != "replication" else rng.randint(0, 3)
     schedule.gatherings = rng.choice([0, 3, 6, 10])
     schedule.keep_messages, schedule.keep_packets = rng.random() < 0.4, rng.random() < 0.7
-    schedule.switches = rng.choice([1, 1, 2]) if scenario != "nat" else 1
+    schedule.switches = rng.choice([1, 1, 2] if scenario != "nat" else [1, 2, 3])
     schedule.reluctant = rng.choice([0.0, 0.0, 0.0, 0.3, 1.0])
     schedule.flows_end = rng.random() < {"nat": 0.5, "replication": 0.4, "migration": 0.3}.get(scenario, 0.15)
     if scenario in ("recovery", "cluster", "restarts"):
@@ -140,6 +142,12 @@ def draw(scenario: str, seed: int) -> Schedule:
     if scenario in ("recovery", "cluster", "restarts", "nat") and schedule.rounds == 1:
         schedule.traffic_us = rng.choice([TRAFFIC_US, LONG_TRAFFIC_US])
     schedule.bursts, schedule.migrations = schedule.bursts * schedule.rounds, schedule.migrations * schedule.rounds
+    if rng.random() < 0.15:
+        schedule.limits = Limits(
+            flows=rng.choice([1, 3, FLOWS_MAX]),
+            switch_flows=rng.choice([2, FLOWS_MAX, FLOWS_MAX]),
+            buffer_packets=rng.choice([0, 3, 4096]),
+        )
     names = [f"runtime-{number}" for number in range(schedule.runtimes)]
     switches = [f"switch-{number}" for number in range(schedule.switches)]
     _DRAWN[scenario](rng, schedule, names, switches)
@@ -164,6 +172,7 @@ def _draw_recovery(rng: Random, schedule: Schedule, names: list[str], switches: 
         schedule.deeds += _deaths(rng, schedule, names, number)
         for _ in range(rng.choice([0, 0, 1, 2])):
             schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING), number)
+    schedule.deeds += _doom(rng)
 
 
 def _draw_cluster(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
@@ -172,6 +181,7 @@ def _draw_cluster(rng: Random, schedule: Schedule, names: list[str], switches: l
         for _ in range(rng.choice([0, 1, 2])):
             schedule.deeds += _trouble(rng, (*MOVING, *STORING, *MENDING, *ENDING), number)
     _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
+    schedule.deeds += _doom(rng)
 
 
 def _draw_restarts(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
@@ -194,9 +204,9 @@ def _draw_restarts(rng: Random, schedule: Schedule, names: list[str], switches: 
 
 def _draw_nat(rng: Random, schedule: Schedule, names: list[str], switches: list[str]) -> None:
     schedule.ports, schedule.block = rng.choice([4, 12, 40]), rng.choice([1, 2, 4])
-    for name in rng.sample([*names, COORDINATOR], rng.choice([0, 1, 1, 2])):
+    for name in rng.sample([*names, *switches, COORDINATOR], rng.choice([0, 1, 1, 2])):
         schedule.kill_at.append((rng.randint(0, KILL_WITHIN_DELIVERIES), name))
-        if name == COORDINATOR or rng.random() < 0.5:
+        if name not in names or rng.random() < 0.5:
             schedule.restart_after_us[name] = rng.choice(_AGAIN_US)
     if rng.random() < 0.4:
         _draw_disturbances(rng, schedule, [*names, *switches, COORDINATOR, OUTSIDE], names)
@@ -226,11 +236,24 @@ def _deaths(rng: Random, schedule: Schedule, names: list[str], number: int) -> I
     else:
         kind, before = _step(rng, (*MOVING, *STORING))
         yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER]), number, again=again)
+        if rng.random() < 0.5:
+            yield Deed(kind, before, What.STIR, round=number)
     if schedule.runtimes > 2 and rng.random() < 0.35:
-        kind, before = _step(rng, rng.choice([MENDING, MENDING, (*MOVING, *STORING)]))
+        kind, before = _step(rng, rng.choice([MENDING, (*MOVING, *STORING)]))
         yield _death(rng, kind, before, rng.choice([SENDER, RECEIVER, *names]), number, again=again)
+    if rng.random() < 0.2:
+        yield Deed("NotifyClusterCfg", rng.randint(0, 3), What.LOSE, round=number)
     for _ in range(rng.choice([0, 1, 2])):
         yield Deed(*_step(rng, MENDING), What.STIR, round=number)
+
+
+def _doom(rng: Random) -> Iterator[Deed]:
+    """Now and then a target dies when it has promised to hold flows, and its source and a switch do not hear of each
+    other for longer than it takes to miss it."""
+    if rng.random() < 0.12:
+        number = rng.randint(0, 1)
+        yield Deed("FlowStatuses", 2 * number, What.DIE_BEHIND)  # to every second question of these
+        yield Deed("RedirectFlows", number, rng.choice([What.CUT, What.MUTE]), length_us=_DEADLY_US)
 
 
 def _death(rng: Random, kind: str, before: int, who: str, number: int, *, again: float) -> Deed:

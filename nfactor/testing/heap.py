@@ -7,7 +7,7 @@ says so. A node that is dead neither sends nor hears; one that is paused hears e
 """
 
 import heapq
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -143,6 +143,8 @@ class HeapNetwork:
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
+        self.lost_messages: Counter[str] = Counter()
+        """Messages that cuts and ends of sessions have lost, by class."""
         self.lost_packets: list[int] = []
         """Marks of packets that ports lost."""
         self.in_flight = 0
@@ -213,7 +215,10 @@ class HeapNetwork:
         target = self.nodes.get(receiver)
 
         def arrive() -> None:
-            if target is None or not self._passes(way, session):
+            if target is None:
+                return
+            if not self._passes(way, session):
+                self.lost_messages[type(message).__name__] += 1
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
                 self.run_on(target, lambda: self._handle(way, session, target, actor, octets))
@@ -231,7 +236,9 @@ class HeapNetwork:
             node.backlog.append(lambda: self._act(node, actor, message))
             return
         # ``before`` may have been the death of its sender, or the end of the session
-        if (self.keep_messages or self.nodes[way[0]].alive) and self._passes(way, session):
+        if not self._passes(way, session):
+            self.lost_messages[type(message).__name__] += 1
+        elif self.keep_messages or self.nodes[way[0]].alive:
             self._act(node, actor, message)
         self.behind(delivery)
 

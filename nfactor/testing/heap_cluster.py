@@ -17,7 +17,7 @@ from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.liaison import HEARTBEAT_S, Liaison
 from nfactor.cluster.membership import Membership
 from nfactor.cluster.messages import Member, MigrationEnded
 from nfactor.cluster.names import (
@@ -61,10 +61,27 @@ from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
+HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
 FLOWS_MAX = 64
-"""Rows of each table: more than a schedule has flows, so that nothing is refused for want of room."""
+"""Rows of each table, if nothing else is said."""
 LAUNCH_US = 20_000
 """So long it takes to start a runtime."""
+
+
+@attrs.frozen
+class Limits:
+    """Of tables and buffers: more than a schedule needs, so that nothing is refused for want of room."""
+
+    flows: int = FLOWS_MAX
+    """Of a runtime."""
+    switch_flows: int = FLOWS_MAX
+    buffer_packets: int = 4096
+    """Of flows that are coming to a runtime; of flows that have no runtime, at a switch."""
+
+    @property
+    def small(self) -> bool:
+        """Whether something may be refused."""
+        return self != Limits()
 
 
 @attrs.frozen
@@ -104,6 +121,7 @@ class HeapCluster:
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
         reluctant: float = 0.0,
+        limits: Limits = Limits(),
         domains: Sequence[str] = (),
         launches: bool = False,
     ) -> None:
@@ -113,12 +131,13 @@ class HeapCluster:
         self.history = History()
         self.mode = mode
         self._time_outs = time_outs
+        self._limits = limits
         self._reluctant = reluctant
         """The part of flows that a target of a migration refuses."""
         self._step_ns = round(packet_step_s * 1e9)
         self.key_of: dict[int, bytes] = {}
         """By flow number."""
-        self._entry_of: dict[int, int] = {}
+        self._entry_of: dict[tuple[int, int], int] = {}
         self.flow_of_key: dict[bytes, int] = {}
         self.runtimes: dict[str, Runtime] = {}
         self.switches: dict[str, Switch] = {}
@@ -140,6 +159,9 @@ class HeapCluster:
             self._start_runtime(number)
         self._start_outside()
         self._start_coordinator()
+        for name in self.runtimes:  # they do not all begin at once, nor say at once that they live
+            self.network.pause(name)
+            self.network.at(rng.randrange(HEARTBEAT_US), partial(self.network.resume, name))
         self.network.run(1_000_000)
         assert self.ready, "a cluster without faults is ready within a second"
 
@@ -174,12 +196,15 @@ class HeapCluster:
     def _start_switch(self, number: int) -> None:
         name = switch_name(number)
         node, ledger = self._node(name), Ledger(name)
-        dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=FLOWS_MAX)
+        dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=self._limits.switch_flows)
         outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number, node.life))
         inside = self._port(node, address(Kind.SWITCH_INSIDE, number, node.life))
         next_hop, member = address(Kind.OUTSIDE, 0), switch_member(number, node.life)
         again = member if node.life > 1 else None
-        role = VirtualSwitch(dispatcher, outside, inside, ledger, next_hop=next_hop, observed=True, again=again)
+        role = VirtualSwitch(
+            dispatcher, outside, inside, ledger, next_hop=next_hop, observed=True, again=again,
+            orphans_max=self._limits.buffer_packets,
+        )  # fmt: skip
         outside.take, inside.take = role.packets_in, role.packets_out
         self._join(node, **{LIAISON: role})
         node.settle = role.wake
@@ -193,14 +218,15 @@ class HeapCluster:
             self.history.processed.append(Processed(name, node.life, mark, born, count, digest))
 
         engine = ReferenceEngine(
-            Chain.of(self.functions(log)), FlowClassifier("auto"), flows_max=FLOWS_MAX, time_outs=self._time_outs,
-            common_clock=True,
+            Chain.of(self.functions(log)), FlowClassifier("auto"), common_clock=True, flows_max=self._limits.flows,
+            time_outs=self._time_outs,
         )  # fmt: skip
         port = self._port(node, address(Kind.RUNTIME, number, node.life))
         port.take = waiting.append
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
-        flows = ReluctantFlowTable(self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view)
+        reluctant = self.network.rng, self._reluctant, self._limits.buffer_packets
+        flows = ReluctantFlowTable(*reluctant, engine, port, ledger, egress, self.mode, view)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         own = runtime_member(number, node.life, self.domains[number])
         liaison = Liaison(own, flows, replicas, view, joins=self.ready)
@@ -265,8 +291,9 @@ class HeapCluster:
         self.history.flow_of.update(dict.fromkeys(marks, flow))
         self._put_in(flow, burst)
 
-    def _put_in(self, flow: int, burst: Burst) -> None:
-        number = self._entry_of.setdefault(flow, self.network.rng.randrange(len(self.switches)))
+    def _put_in(self, flow: int, burst: Burst, way: int = 0) -> None:
+        """The packets of a flow and a way go in at one switch."""
+        number = self._entry_of.setdefault((flow, way), self.network.rng.randrange(len(self.switches)))
         entry = address(Kind.SWITCH_OUTSIDE, number, self.switches[switch_name(number)].node.life)
         cluster_frame.readdress(burst, target=entry, source=self._outside.address)
         self._outside.send(burst)

@@ -102,6 +102,8 @@ class History:
 
     flow_of: dict[int, int] = attrs.Factory(dict)
     """By mark of a packet that went in: its flow."""
+    way_of: dict[int, int] = attrs.Factory(dict)
+    """Of packets that went in by another way than the first of their flow: which one."""
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)

@@ -59,6 +59,7 @@ class Run:
             reluctant=schedule.reluctant,
             domains=schedule.domains,
             launches=schedule.launches,
+            limits=schedule.limits,
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
@@ -145,8 +146,10 @@ class Run:
         names = [runtime.node.name for runtime in self.cluster.living()]
         if len(names) < 2:
             return
-        if source == target or source not in names or target not in names:
-            source, target = self.rng.sample(names, 2)
+        if source not in names:
+            source = self.rng.choice(names)
+        if target not in names or target == source:
+            target = self.rng.choice([name for name in names if name != source])
         order = SetMigrationTarget(target, self.rng.randint(1, 4))
         self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
 
@@ -192,7 +195,7 @@ class Run:
                 for flow in (*range(self.schedule.flows), *range(self.schedule.flows)):
                     after_us = self.rng.randrange(self.rng.choice([300, GATHERING_US]))
                     self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow))
-                self._migrate(sender, receiver)
+                self._migrate(sender, receiver if self.rng.random() < 0.5 else "")
 
     def _fade_out(self, name: str, other: str, again_us: int) -> None:
         self._kill(name, again_us)
@@ -316,15 +319,16 @@ class Run:
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
-            lag_packets_max=cluster.mode.every_packets + 8,
+            lag_packets_max=None if self.network.lost_messages["StoreCommit"] else cluster.mode.every_packets + 8,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
+            limited=schedule.limits.small,
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)
-        cluster.check_over(flows_end=schedule.flows_end)
+        cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)
 
 
 def run(scenario: str, seed: int) -> None:

@@ -1,4 +1,6 @@
-"""One of five processes that ask each other over ZeroMQ, run by ``test_five_processes``: ``NAME FOLDER SECONDS SEED``.
+"""One of five processes that ask each other over ZeroMQ, run by ``test_five_processes``: ``NAME FOLDER SEED``.
+
+It ends when there is a file ``stop`` in the folder.
 
 Each line of its log is written at once, before whatever it speaks of can be seen elsewhere: ``ask ID``, ``acked ID``,
 ``doubt ID``, ``refused ID`` (its node was there and the actor not yet, or no longer), and on the other side ``got ID``.
@@ -28,6 +30,7 @@ from nfactor.errors import ActorDead, PeerDown
 NAMES = ("a", "b", "c", "d", "e")
 LIMITS = LinkLimits(give_up_s=0.6, probe_after_s=0.1)
 ASKERS = 4
+STOP = "stop"
 
 
 @message(tag=1)
@@ -77,7 +80,7 @@ async def ask_for_ever(node: Node, log: Log, rng: random.Random, asker: int) -> 
             log.write("acked", number)
 
 
-async def main(name: str, folder: str, seconds: float, seed: int) -> None:
+async def main(name: str, folder: str, seed: int) -> None:
     book = AddressBook(nodes={other: ZmqPeer(f"ipc://{folder}/{other}") for other in NAMES})
     log, incarnation = Log(f"{folder}/{name}.log"), incarnation_now()
     async with (
@@ -92,11 +95,13 @@ async def main(name: str, folder: str, seconds: float, seed: int) -> None:
         open_supervisor(node) as supervisor,
     ):
         await supervisor.start(lambda: Taker(log), name="taker")
-        with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
-                for asker in range(ASKERS):
-                    nursery.start_soon(ask_for_ever, node, log, random.Random(f"{seed}-{asker}"), asker)
+        async with trio.open_nursery() as nursery:
+            for asker in range(ASKERS):
+                nursery.start_soon(ask_for_ever, node, log, random.Random(f"{seed}-{asker}"), asker)
+            while not await trio.Path(folder, STOP).exists():  # noqa: ASYNC110 - another process makes it
+                await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    trio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]))

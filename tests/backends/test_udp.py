@@ -105,6 +105,39 @@ def test_junk_is_counted_and_nothing_else() -> None:
     trio.run(main)
 
 
+def test_a_peer_may_move_and_may_be_away_for_a_while() -> None:
+    """What is sent to it then goes where the book says at that time; and an earlier packet that nobody took does not
+    cost a later one."""
+
+    async def heard(end: UdpTransport) -> object:
+        with trio.fail_after(5):
+            while (arrived := end.receive()) is None:
+                await end.wait_readable()
+        return arrived
+
+    async def main() -> None:
+        book: dict[str, Address] = {}
+        async with open_udp("left", ANY, book) as left:
+            assert not left.send("right", b"nowhere yet")
+            book["right"] = ("no such host.invalid", 1)
+            assert not left.send("right", b"no way there")
+            async with open_udp("right", ANY, book) as right:
+                book["right"] = right.address
+                assert left.send("right", b"first")
+                assert ("left", b"first") == await heard(right)
+            for _ in range(3):
+                left.send("right", b"away")
+            async with open_udp("right", book["right"], book) as right:
+                assert left.send("right", b"second")
+                assert ("left", b"second") == await heard(right)
+                async with open_udp("right", ANY, book) as elsewhere:
+                    book["right"] = elsewhere.address
+                    assert left.send("right", b"third")
+                    assert ("left", b"third") == await heard(elsewhere)
+
+    trio.run(main)
+
+
 def test_a_callers_mistakes_are_named() -> None:
     async def main() -> None:
         async with open_udp("one", ANY, {}) as one:

@@ -2,11 +2,16 @@
 
 from random import Random
 
-from nfactor.cluster.messages import Migrating, SetMigrationTarget
+import numpy as np
+
+from nfactor.cluster.messages import Migrating, NotifyClusterCfg, PrepareFlows, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows
+from nfactor.dataplane.engine import Status
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
-from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_cluster import HeapCluster, Limits
 from nfactor.testing.rest import owners_agree
 
 
@@ -116,17 +121,83 @@ def test_what_waits_for_a_flow_that_its_switch_has_elsewhere_by_now_begins_nothi
     target held packets from before, and when nothing more was to come, it began a second flow with them."""
     cluster = flow_with_a_replica_at("runtime-2")
 
-    def kill_both(delivery: Delivery) -> None:
-        if delivery.kind == "InstallFlows":
-            cluster.kill("runtime-0")
-            begin_again(cluster, "switch-0")
+    def kill_both() -> None:
+        cluster.kill("runtime-0")
+        begin_again(cluster, "switch-0")
 
-    def feed_when_turned(delivery: Delivery) -> None:
+    def turned(delivery: Delivery) -> None:
         if (delivery.sender, delivery.kind) == ("switch-0", "FlowStatuses"):
+            cluster.network.cuts.add(("runtime-0", "runtime-1"))
             cluster.feed(next(iter(cluster.key_of)), 2)
+            cluster.network.at(cluster.network.now_us + 5_000, kill_both)
 
-    cluster.network.before, cluster.network.behind, cluster.network.keep_messages = kill_both, feed_when_turned, False
+    cluster.network.behind = turned
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 3.0)
     owners_agree(cluster)
     assert ["fenced", "fenced"] == [reason for reason, _ in cluster.history.dropped]
+
+
+def test_a_replica_that_is_declared_dead_confirms_nothing() -> None:
+    """A recovery that is under way may hold up that of a second runtime, whose place as a replica nobody has taken yet.
+    If it lives, and wakes, what it releases is dropped by the switches; its primary let go of it all the same."""
+    cluster = cluster_of(2)
+    cluster.network.cuts.add(("runtime-1", "runtime-0"))
+    cluster.feed(0)
+    run(cluster, 0.01)
+    primary, stored = cluster.runtimes["runtime-0"], list[bool]()
+    primary.flows.replicator.when_stored(lambda: stored.append(True))
+    view = primary.liaison.view
+    others = tuple(member for member in view.members if member.name != "runtime-1")
+    primary.liaison.configure(NotifyClusterCfg(view.term + 1, others))
+    primary.flows.stored(CommitsStored("runtime-1", 1))
+    assert not stored
+
+
+def test_a_flow_for_which_its_replica_has_no_room_ends_and_is_not_claimed() -> None:
+    """It had been claimed first and then found no room: the switch had it at a runtime that knew nothing of it, in an
+    epoch in which it could never begin there."""
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"), limits=Limits(flows=2))
+    for flow in (0, 1, 2):
+        cluster.feed(flow, 2)
+        run(cluster, 0.1)
+    cluster.kill("runtime-0")
+    run(cluster, 2.0)
+    assert 2 == len(list(cluster.runtimes["runtime-1"].engine.keys()))
+    assert [2] == [ended.count for _, ended, _ in cluster.history.ends]
+    owners_agree(cluster)
+    (switch,) = cluster.switches.values()
+    assert 2 == switch.dispatcher.statistics().flows, "the third is forgotten"
+
+
+def test_a_flow_that_came_in_the_stead_of_a_dead_source_is_not_expected_from_it_any_more() -> None:
+    """It went on, and set out for the same target once more before the recovery of its first source was over. That then
+    let go of what the target was holding for the second."""
+    cluster = flow_with_a_replica_at("runtime-2")
+
+    target, loads = cluster.runtimes["runtime-1"], list[int]()
+
+    def kill_source(delivery: Delivery) -> None:
+        if (delivery.sender, delivery.kind) == ("switch-0", "FlowStatuses"):
+            cluster.kill("runtime-0")
+
+    def look(delivery: Delivery) -> None:
+        if delivery.kind == "FinishFlows":
+            loads.append(target.flows.workload().flows)
+
+    cluster.network.before, cluster.network.behind = kill_source, look
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 2.0)
+    assert [1] == loads, "it is here, and none is to come"
+
+
+def test_a_state_in_the_stead_of_a_dead_source_is_not_taken_for_what_is_to_come_from_another() -> None:
+    """The flow had been lost with its source and the target of its migration, and a new one of its key was on its way
+    to that target in the same epoch. The replica of the dead source then gave the old state to it."""
+    cluster = flow_with_a_replica_at("runtime-2")
+    key, epochs = next(iter(cluster.key_of.values())), pack_u32(np.array([2], np.uint32))
+    _, records, _ = cluster.runtimes["runtime-0"].engine.copy(FlowKeys.of([key]))
+    target = cluster.runtimes["runtime-1"].flows
+    target.prepare(PrepareFlows(7, "runtime-0", key, epochs))
+    assert bytes([Status.UNKNOWN]) == target.finish(FinishFlows("runtime-2", key, epochs, records.tobytes())).statuses
+    assert bytes([Status.OK]) == target.finish(FinishFlows("runtime-0", key, epochs, records.tobytes())).statuses

@@ -19,7 +19,7 @@ def test_a_flow_that_a_replica_brought_in_the_place_of_a_dead_source_is_not_wait
     _, records, _ = owner.engine.copy(keys)
     third, fourth = np.array([3], np.uint32), np.array([5], np.uint32)
     flows.expect(MIGRATION_OF_THE_DEAD, "gone", keys, third)
-    answer = flows.finish(FinishFlows(key, pack_u32(third), records.tobytes()))
+    answer = flows.finish(FinishFlows("gone", key, pack_u32(third), records.tobytes()))
     assert bytes([Status.OK]) == answer.statuses
     assert flows.workload().flows == 1, "it is here, and none is coming"
     flows.depart(1, flows.pick(1)[0])

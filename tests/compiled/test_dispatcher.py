@@ -10,13 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nfactor.compiled import layout, owners as words
 from nfactor.compiled.dispatcher import CompiledDispatcher
+from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S
 from nfactor.errors import CallerError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
-from nfactor.packet.cluster_frame import TEACH
+from nfactor.packet.cluster_frame import ALIAS, TEACH
 from nfactor.packet.fields import Packet
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.packet.headers import parse
@@ -102,6 +103,30 @@ class Twins(RuleBasedStateMachine):
         label = key_of(flow), direction | TEACH
         self.do("learn", cluster_frame.with_labels(burst_of([sent]), {0: label}))
 
+    @rule(flow=st.sampled_from(PLAIN), sent=st.sampled_from(SENT), direction=st.integers(0, 1))
+    def labelled(self, flow: bytes, sent: bytes, direction: int) -> None:
+        """A packet for an alias comes from another switch."""
+        label = key_of(flow), direction | ALIAS
+        bursts = [cluster_frame.with_labels(burst_of([sent]), {0: label}) for _ in range(2)]
+        answers = [table.assign(burst) for table, burst in zip((self.plain, self.compiled), bursts, strict=True)]
+        assert answers[0][0].tolist() == answers[1][0].tolist()
+
+    @rule(flow=st.sampled_from(PLAIN), sent=st.sampled_from(SENT), turn=st.integers(0, 1))
+    def learn_again(self, flow: bytes, sent: bytes, turn: int) -> None:
+        """A runtime says what a flow also answers to."""
+        told = Told(FlowKeys.of([key_of(flow)]), FlowKeys.of([key_of(sent)]), np.array([turn], np.uint8))
+        self.do("learn_again", told)
+
+    @rule(flow=st.sampled_from(PLAIN), sent=st.sampled_from(SENT))
+    def unlearn(self, flow: bytes, sent: bytes) -> None:
+        """Another switch says that a flow does not any more."""
+        self.do("unlearn", key_of(sent), key_of(flow))
+
+    @rule()
+    def take_gone(self) -> None:
+        """What other switches are to be told."""
+        self.do("take_gone")
+
     @rule(chosen=runtimes)
     def spread(self, chosen: list[int]) -> None:
         """The view has changed."""
@@ -149,7 +174,7 @@ class Twins(RuleBasedStateMachine):
     )
     def restore(self, keys: list[bytes], epochs: list[int], packets: list[int], owner: int) -> None:
         """A runtime reports."""
-        self.do("restore", keys, u32(epochs[: len(keys)]), u32(packets[: len(keys)]), owner)
+        self.do("restore", keys, u32(epochs[: len(keys)]), u32(packets[: len(keys)]), owner, now=self.now)
 
     @rule()
     def clear(self) -> None:
@@ -210,9 +235,9 @@ def test_a_table_that_grows_keeps_its_flows() -> None:
     epochs, counts = u32([2] * len(keys)), u32(range(len(keys)))
     for table in (plain, compiled):
         table.clear()
-        table.restore(keys, epochs, counts, 3)
+        table.restore(keys, epochs, counts, 3, now=0.0)
     assert [3] * len(keys) == compiled._owners_of(keys).tolist()
-    statuses = compiled.forget(keys, counts, owner=3, now=0.0)
+    statuses = compiled.forget(keys, counts, owner=3, now=REMEMBER_S)
     assert not statuses.any()
     assert compiled.statistics().flows == 0
 

@@ -21,7 +21,7 @@ MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("migration", needed=1)
+@written("migration", needed=8)
 def the_marker_on_the_data_path_is_not_awaited() -> Fault:
     """The switch's answer on the control path is taken for the end of the flows' packets."""
     prepared = MigrationSource.prepared
@@ -34,7 +34,7 @@ def the_marker_on_the_data_path_is_not_awaited() -> Fault:
     return patched(MigrationSource, prepared=mutant)
 
 
-@written("replication", needed=1)
+@written("recovery", needed=44)
 def the_marker_is_passed_on_before_what_it_follows_is_stored() -> Fault:
     """States leave while packets that they include still wait for a replica."""
 
@@ -158,7 +158,7 @@ def flows_that_moved_stay_at_their_old_replica() -> Fault:
     return patched(Replicator, moved=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=40)
 def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     """For a moment no replica covers the flow."""
     departed = Replicator.departed
@@ -170,7 +170,7 @@ def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     return patched(Replicator, departed=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=39)
 def the_target_answers_before_its_replica_has_stored() -> Fault:
     """The source believes the flows protected, and lets their old replicas forget them."""
     when_stored = Replicator.when_stored
@@ -185,7 +185,7 @@ def the_target_answers_before_its_replica_has_stored() -> Fault:
     return patched(Replicator, when_stored=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=15)
 def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     """No rollback: what was on its way to a target that died is gone."""
     died = MigrationSource.died
@@ -199,7 +199,7 @@ def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     return patched(MigrationSource, died=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=15)
 def a_flow_that_is_turned_back_has_its_old_epoch() -> Fault:
     """The claim of the source is no newer than what it gave away."""
     claim = MigrationSource._claim
@@ -223,7 +223,7 @@ def the_epoch_of_a_flow_that_moves_is_not_raised() -> Fault:
     return patched(MigrationSource, __init__=mutant)
 
 
-@written("cluster", needed=1)
+@written("cluster", needed=24)
 def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     """A source that is not the owner any more gives the flow away."""
     redirect = Dispatcher.redirect
@@ -237,7 +237,7 @@ def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     return patched(Dispatcher, redirect=mutant)
 
 
-@written("cluster", needed=1)
+@written("cluster", needed=15)
 def the_switch_accepts_a_lower_epoch() -> Fault:
     """An order that was overtaken by a newer one is obeyed."""
     redirect, claim = Dispatcher.redirect, Dispatcher.claim
@@ -260,7 +260,7 @@ def the_switch_accepts_a_lower_epoch() -> Fault:
     )
 
 
-@written("migration", needed=1)
+@written("migration", needed=79)
 def the_marker_that_was_lost_is_not_sent_again() -> Fault:
     """Ports lose; the migration waits for ever."""
     return patched(liaison.Liaison, _look_for_marker=lambda self, migration, switch: None)

@@ -29,14 +29,14 @@ MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def the_switch_passes_on_frames_of_the_dead() -> Fault:
     """No fencing."""
     admit = Relay.admit
     return patched(Relay, admit=lambda self, runtimes: admit(self, {**self._known, **runtimes}))
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def the_outside_believes_the_dead() -> Fault:
     """Outcomes that a dead replica told count, though it was said how far it had come."""
     outcomes = Collector.outcomes
@@ -48,7 +48,7 @@ def the_outside_believes_the_dead() -> Fault:
     return patched(Collector, outcomes=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=35)
 def commits_of_the_dead_are_stored() -> Fault:
     """What comes of a primary that is dead, after its copies were taken."""
     store = ReplicaTable.store
@@ -73,7 +73,7 @@ def replicas_claim_with_the_epoch_of_their_copy() -> Fault:
     return patched(ReplicaTable, _claim_next=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=15)
 def who_claims_does_not_hold() -> Fault:
     """Packets that are quicker than the switch's answer find no flow."""
     adopt, expect = FlowTable.adopt, FlowTable.expect
@@ -110,7 +110,7 @@ def the_switch_lets_go_before_replicas_claim() -> Fault:
     return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.CLOSING, Step.CLAIMING, Step.RETURNING, Step.OVER)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=163)
 def sources_take_back_before_replicas_claim() -> Fault:
     """An old state in place of a newer one."""
     return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.RETURNING, Step.CLAIMING, Step.CLOSING, Step.OVER)
@@ -138,7 +138,7 @@ def the_dead_are_fenced_last() -> Fault:
     )
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=44)
 def a_second_death_waits_for_the_first_recovery() -> Fault:
     """It is neither fenced nor told; whoever waits for its answer waits on."""
     declare = Membership._declare_dead
@@ -150,7 +150,7 @@ def a_second_death_waits_for_the_first_recovery() -> Fault:
     return patched(Membership, _declare_dead=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def a_second_death_is_never_declared() -> Fault:
     """While a recovery is under way nobody listens."""
     over = Membership._over
@@ -163,7 +163,7 @@ def a_second_death_is_never_declared() -> Fault:
     return patched(Membership, _over=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=31)
 def who_took_over_does_not_finish_a_migration_of_the_dead() -> Fault:
     """The target waits for states that only the replica has."""
     claimed = ReplicaTable._claimed
@@ -175,7 +175,7 @@ def who_took_over_does_not_finish_a_migration_of_the_dead() -> Fault:
     return patched(ReplicaTable, _claimed=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=138)
 def a_step_is_over_before_the_migrations_to_the_dead_have_come_back() -> Fault:
     """Whoever takes back says so at once."""
 
@@ -188,19 +188,19 @@ def a_step_is_over_before_the_migrations_to_the_dead_have_come_back() -> Fault:
     return patched(Liaison, take_back=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=15)
 def migrations_to_the_dead_do_not_come_back() -> Fault:
     """What was on its way is on its way for ever."""
     return patched(Liaison, take_back=lambda self, message: StepTaken())
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def flows_that_were_to_come_from_the_dead_are_waited_for_for_ever() -> Fault:
     """Nobody lets go of them."""
     return patched(FlowTable, recovery_over=lambda self, message: StepTaken())
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def a_dead_sources_flows_are_held() -> Fault:
     """A question of the dead that comes late is answered as if it lived."""
     prepare = FlowTable.prepare
@@ -212,7 +212,7 @@ def a_dead_sources_flows_are_held() -> Fault:
     return patched(FlowTable, prepare=mutant)
 
 
-@written("cluster", needed=1)
+@written("cluster", needed=61)
 def a_dead_sources_states_are_installed() -> Fault:
     """Its replicas have claimed, and then it speaks."""
     install = FlowTable.install
@@ -224,13 +224,13 @@ def a_dead_sources_states_are_installed() -> Fault:
     return patched(FlowTable, install=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def packets_of_flows_without_a_runtime_wait_for_ever() -> Fault:
     """The switch keeps them after the flows have another owner."""
     return patched(VirtualSwitch, _spread_orphans=lambda self: None)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=11)
 def packets_of_flows_without_a_runtime_go_on_in_the_wrong_order() -> Fault:
     """The last burst first."""
     spread = VirtualSwitch._spread_orphans
@@ -242,7 +242,7 @@ def packets_of_flows_without_a_runtime_go_on_in_the_wrong_order() -> Fault:
     return patched(VirtualSwitch, _spread_orphans=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=14)
 def new_flows_go_to_the_dead() -> Fault:
     """The switch spreads over those that there were."""
     return patched(Dispatcher, set_runtimes=_add_runtimes)
@@ -258,7 +258,7 @@ def flows_that_nobody_claimed_are_not_forgotten() -> Fault:
     return patched(Dispatcher, abandon=lambda self, owner: 0)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
     """It does not look whether the owner is the one that died."""
     claim = Dispatcher.claim
@@ -273,7 +273,7 @@ def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
     return patched(Dispatcher, claim=mutant)
 
 
-@written("cluster", needed=1)
+@written("recovery", needed=94)
 def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
     """Who was declared dead is back."""
     take = View.take
@@ -285,20 +285,20 @@ def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
     return patched(View, take=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=19)
 def a_flow_is_forgotten_without_counting_its_packets() -> Fault:
     """The switch lets a flow end while packets are on their way to it."""
     return patched(dispatch, _seen_all=lambda entry, count, now: True)
 
 
-@written("replication", needed=1)
+@written("migration", needed=150)
 def a_flow_ends_though_packets_came_since_it_was_asked_about() -> Fault:
     """They are the key's next life."""
     expire = ReferenceEngine.expire
     return patched(ReferenceEngine, expire=lambda self, keys, packets=None: expire(self, keys, None))
 
 
-@written("replication", needed=1)
+@written("replication", needed=19)
 def a_flow_that_may_not_end_stays_pinned() -> Fault:
     """It neither ends nor moves any more."""
     answered = Expiry._answered
@@ -310,7 +310,7 @@ def a_flow_that_may_not_end_stays_pinned() -> Fault:
     return patched(Expiry, _answered=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=50)
 def a_flow_that_just_moved_is_forgotten() -> Fault:
     """Its tombstone stands where its next life may begin."""
     return patched(dispatch, REMEMBER_S=0.0)

@@ -25,7 +25,7 @@ MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def a_replica_releases_before_it_stores() -> Fault:
     """The states are stored two milliseconds later."""
     store = ReplicaTable.store
@@ -55,7 +55,7 @@ def _store_late(store: ReplicaStore, primary: str, changes: bytes, ended: Any) -
     store._copies[primary].drop(ended)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def packets_leave_before_any_replica_has_their_state() -> Fault:
     """Under strict replication as under ``every``."""
     commit = Replicator.commit
@@ -70,7 +70,7 @@ def packets_leave_before_any_replica_has_their_state() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def drops_are_told_before_their_state_is_stored() -> Fault:
     """They are seen outside as much as a packet is."""
     commit = Replicator.commit
@@ -84,7 +84,7 @@ def drops_are_told_before_their_state_is_stored() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def records_are_told_before_their_state_is_stored() -> Fault:
     """A record that nobody remembers having emitted."""
     commit = Replicator.commit
@@ -96,7 +96,7 @@ def records_are_told_before_their_state_is_stored() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=3)
 def flows_are_not_replicated_again_when_their_replica_dies() -> Fault:
     """Only their packets go through another."""
     move_to = Replicator._move_to
@@ -107,26 +107,26 @@ def flows_are_not_replicated_again_when_their_replica_dies() -> Fault:
     return patched(Replicator, _move_to=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def packets_that_a_dead_replica_held_are_not_sent_again() -> Fault:
     """The states go to another replica, and what waited there is gone."""
     return patched(Commit, after=lambda self, sequence, came: (self.part(_NONE, _NONE), 0))
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def all_packets_that_a_dead_replica_held_are_sent_again() -> Fault:
     """The watermarks are ignored."""
     return patched(Commit, after=lambda self, sequence, came: (self, 0))
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def outcomes_that_a_dead_replica_told_are_told_again() -> Fault:
     """Of the watermarks, that of drops and records is ignored."""
     after = Commit.after
     return patched(Commit, after=lambda self, sequence, came: after(self, sequence, attrs.evolve(came, outcomes=0)))
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def the_packets_watermark_is_one_too_high() -> Fault:
     """Of a dead replica."""
     after = Commit.after
@@ -139,20 +139,20 @@ def the_packets_watermark_is_one_too_high() -> Fault:
     return patched(Commit, after=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def receipts_are_ignored() -> Fault:
     """Nobody knows how far a dead replica had come."""
     note = Relay._note
     return patched(Relay, _note=lambda self, runtime, sequences: note(self, runtime, {}))
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=64)
 def packets_behind_the_last_receipt_are_not_remembered() -> Fault:
     """They came, and the receipt behind them did not."""
     return patched(Relay, _keep_loose=lambda self, runtime, burst: None)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=8)
 def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     """Its drops and records are still to be told when its primary forgets them."""
 
@@ -163,7 +163,7 @@ def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     return patched(Reporter, complete=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=71)
 def one_commit_too_many_is_acknowledged() -> Fault:
     """Off by one, at the primary: the next commit is let go as well."""
     stored = Channel.stored
@@ -223,7 +223,7 @@ def commits_that_were_lost_are_not_sent_again() -> Fault:
     return patched(Replicator, resend=lambda self: None)
 
 
-@written("replication", needed=1)
+@written("replication", needed=22)
 def a_confirmation_that_was_lost_is_not_said_again() -> Fault:
     """A replica ignores what it has, and says nothing."""
     store = ReplicaTable.store
@@ -235,7 +235,7 @@ def a_confirmation_that_was_lost_is_not_said_again() -> Fault:
     return patched(ReplicaTable, store=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=20)
 def a_replica_forgets_flows_of_any_epoch() -> Fault:
     """A flow may be back before its first departure is over."""
     return patched(ReplicaStore, forget=lambda self, primary, keys, epochs: _drop(self, primary, keys))
@@ -246,7 +246,7 @@ def _drop(store: ReplicaStore, primary: str, keys: Any) -> None:
         store._copies[primary].drop(keys)
 
 
-@written("replication", needed=1)
+@written("replication", needed=8)
 def a_replica_keeps_flows_that_have_ended() -> Fault:
     """They would live again when their primary dies."""
     store = ReplicaStore.store
@@ -257,7 +257,7 @@ def a_replica_keeps_flows_that_have_ended() -> Fault:
     return patched(ReplicaStore, store=mutant)
 
 
-@written("replication", needed=1)
+@written("recovery", needed=175)
 def who_waits_for_what_is_stored_is_called_one_piece_early() -> Fault:
     """Off by one: the piece itself is not waited for."""
 
@@ -268,7 +268,7 @@ def who_waits_for_what_is_stored_is_called_one_piece_early() -> Fault:
     return patched(Outstanding, when_done=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=3)
 def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     """A bucket leaves a replica that lives, which is not told."""
     change = Deal.change
@@ -283,7 +283,7 @@ def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     return patched(Deal, change=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=56)
 def a_change_is_sent_without_its_header() -> Fault:
     """A flow that an engine is asked about once counts as asked about, though nothing was said of it."""
 
@@ -331,7 +331,7 @@ def a_question_is_asked_once() -> Fault:
     return patched(Caller, resend=lambda self, now: None)
 
 
-@written("migration", needed=1)
+@written("migration", needed=11)
 def answers_are_forgotten_before_the_asker_has_them() -> Fault:
     """The least number that is waited for is said to be one higher."""
     take = Answerer.take
@@ -342,7 +342,7 @@ def answers_are_forgotten_before_the_asker_has_them() -> Fault:
     return patched(Answerer, take=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=2)
 def the_ledger_hands_one_packet_more() -> Fault:
     """What neighbours gave to a node is off by one."""
 
@@ -353,7 +353,7 @@ def the_ledger_hands_one_packet_more() -> Fault:
     return patched(Ledger, hand=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=2)
 def the_ledger_does_not_count_what_came_from_a_node() -> Fault:
     """The sums of the node itself add up all the same."""
 
@@ -363,7 +363,7 @@ def the_ledger_does_not_count_what_came_from_a_node() -> Fault:
     return patched(Ledger, take=mutant)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=2)
 def the_ledger_keeps_what_a_dead_replica_was_handed() -> Fault:
     """Packets that are sent again through another are handed twice."""
     hand = Ledger.hand

@@ -12,7 +12,7 @@ from tests.mutants.mutant import Mutant, Runs, every, patched
 
 Row = tuple[State, Event]
 
-RUNS_MAX = 12
+RUNS_MAX = 24
 """Of those runs in which a row is used, so many are to catch its mutant."""
 
 
@@ -22,8 +22,8 @@ def uses(seeds: int) -> dict[Row, Runs]:
     other."""
     found: dict[Row, dict[tuple[str, int], None]] = {row: {} for row in TABLE}
     step = MigrationSource._step
-    for scenario in ("recovery", "cluster", "migration"):
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for scenario in ("recovery", "cluster", "migration"):
 
             def noted(self: MigrationSource, event: Event, run: tuple[str, int] = (scenario, seed)) -> None:
                 found[self.state, event][run] = None

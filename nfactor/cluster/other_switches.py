@@ -1,0 +1,79 @@
+"""What passes between virtual switches: packets of each other's keys, and words about aliases."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from nfactor.backends.base import Port
+from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.recovery_messages import ForgetAliases
+from nfactor.cluster.view import View
+from nfactor.dataplane.owners import Owners
+from nfactor.packet import cluster_frame
+from nfactor.packet.burst import Burst
+
+
+class OtherSwitches:
+    """Those of the view; ``inside`` is the port through which they and the runtimes are reached."""
+
+    def __init__(self, dispatcher: Owners, inside: Port, ledger: Ledger, view: View) -> None:
+        self._dispatcher = dispatcher
+        self._inside = inside
+        self._ledger = ledger
+        self._view = view
+        self._names: dict[bytes, str] = {}
+        """By the addresses of their inside ports, this one's among them."""
+
+    def follow(self, own: str) -> None:
+        """The view has changed."""
+        switches = self._view.of_kind("switch")
+        self._names = {member.address: member.name for member in switches}
+        self._dispatcher.set_switches(len(switches), next(m.index for m in switches if m.name == own))
+
+    def sent(self, burst: Burst) -> npt.NDArray[np.bool_]:
+        """Which frames are theirs."""
+        if len(self._names) < 2:
+            return np.zeros(len(burst), bool)
+        return np.array([source in self._names for source in cluster_frame.sources(burst)], bool)
+
+    def take(self, burst: Burst) -> tuple[Burst, Burst]:
+        """Frames that they sent: packets that come in, and such as go out by this switch because of an alias."""
+        for address, count in cluster_frame.count_sources(burst).items():
+            self._ledger.take(self._names[address], count)
+        outwards = (cluster_frame.label_bits(burst) & cluster_frame.TEACH) > 0
+        return burst.select(np.flatnonzero(~outwards)), burst.select(np.flatnonzero(outwards))
+
+    def pass_on(self, packets: Burst, switch: int, *, passed_on: bool) -> None:
+        """To the switch that owns their keys: once, and once more if they are for an alias, or two that disagree would
+        play with them for ever."""
+        if passed_on:
+            labelled = (cluster_frame.label_bits(packets) & cluster_frame.ALIAS) > 0
+            self._ledger.drop("misrouted", packets.select(np.flatnonzero(~labelled)))
+            packets = packets.select(np.flatnonzero(labelled))
+        if len(packets):
+            self._hand(packets, switch)
+
+    def _hand(self, packets: Burst, switch: int) -> None:
+        member = next(member for member in self._view.of_kind("switch") if member.index == switch)
+        cluster_frame.readdress(packets, target=member.address, source=self._inside.address)
+        taken = self._inside.send(packets)
+        self._ledger.hand(member.name, taken)
+        self._ledger.drop("port_full", packets.slice(taken, len(packets)))
+
+    def learn(self, burst: Burst) -> Burst:
+        """Packets on their way out; those go on to another switch that tell of an alias which is that one's. The
+        rest."""
+        others = self._dispatcher.learn(burst)
+        for switch in sorted(set(others.values())):
+            self._hand(burst.select(np.array([place for place in others if others[place] == switch])), switch)
+        return burst.select(np.setdiff1d(np.arange(len(burst)), list(others))) if others else burst
+
+    def gone(self) -> Iterator[tuple[str, ForgetAliases]]:
+        """Whom to tell that flows have ended, which have answered to keys of theirs."""
+        every = self._dispatcher.take_gone()
+        for member in self._view.of_kind("switch") if every else ():
+            theirs = [pair for pair in every if self._dispatcher.switch_of(pair[0]) == member.index]
+            if theirs:
+                aliases, keys = (b"".join(column) for column in zip(*theirs, strict=True))
+                yield member.name, ForgetAliases(aliases, keys)
