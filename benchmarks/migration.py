@@ -9,6 +9,7 @@ that has never been used is a row of its own. The others are in ``benchmarks/cen
 """
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -53,10 +54,13 @@ class Load:
         cluster.network.between = self._look
 
     def _look(self) -> None:
-        while self._cluster.network.busy_ns >= self._next_ns:
+        busy_ns = self._cluster.network.busy_ns
+        if busy_ns >= self._next_ns:
             self._cluster.feed(self._bursts[self._turn % len(self._bursts)])
             self._turn += 1
-            self._next_ns += PACKET_NS * len(self._bursts[0])
+            self._next_ns = max(
+                busy_ns, self._next_ns + PACKET_NS * len(self._bursts[0])
+            )  # never more than it can bear
 
     def stop(self) -> None:
         self._cluster.network.between = lambda: None
@@ -69,6 +73,8 @@ def populated(flows: int, burst_packets: int = BURST) -> tuple[Cluster, list[Bur
     for burst in bursts_of(plain_frames(flows, flows, zipf=False, in_order=True), 1024):
         cluster.feed(burst)
         cluster.network.settle()
+    gc.collect()
+    gc.freeze()  # as the process of a node does
     return cluster, bursts_of(plain_frames(1 << 16, flows, zipf=False, seed=2), burst_packets)
 
 

@@ -4,6 +4,7 @@ Started by ``nfactor.cli.processes``. It says ``ready`` on stdout when the node 
 told to end, or until its parent is gone.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ async def _run(folder: Path, name: str, domain: str, plan: ClusterPlan) -> None:
             await nursery.start(run_switch, world, plan, int(index))
         else:
             await nursery.start(run_runtime, world, plan, int(index), 1, domain or None)
+        gc.collect()
+        gc.freeze()  # to look at all that is here already, Python's collector takes 60 ms, for which packets would wait
         os.write(sys.stdout.fileno(), READY)
         nursery.start_soon(_end_when_told, nursery.cancel_scope)
         while os.getppid() == parent:  # noqa: ASYNC110 - nobody can set an event when a process dies

@@ -8,10 +8,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from nfactor.compiled import engines
+from nfactor.compiled.dispatcher import CompiledDispatcher
 from nfactor.compiled.engine import CompiledEngine
-from nfactor.compiled.engines import open_engine
+from nfactor.compiled.engines import open_engine, open_owners
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.errors import CallerError, NotCompilable
@@ -92,6 +94,16 @@ def test_where_no_nf_can_be_compiled_the_reference_engine_runs_the_chain() -> No
         engine = open_engine("auto", Chain.of([Plain()]), classifier())
     assert isinstance(engine, ReferenceEngine)
     assert [log["event"] for log in logs] == ["reference_engine"]
+
+
+def test_a_switch_has_the_table_that_goes_with_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(open_owners("reference", classifier()), Dispatcher)
+    for kind in ("auto", "compiled"):
+        assert isinstance(open_owners(kind, classifier()), CompiledDispatcher)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    assert isinstance(open_owners("auto", classifier()), Dispatcher)
+    with pytest.raises(CallerError, match=r"pip install 'nfactor\[compiled\]'"):
+        open_owners("compiled", classifier())
 
 
 def test_compiled_means_compiled() -> None:

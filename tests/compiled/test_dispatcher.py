@@ -254,6 +254,23 @@ def test_a_table_grows_though_no_packet_is_plain() -> None:
     assert compiled._context[layout.INDEX_MASK] + 1 == 32_768
 
 
+@pytest.mark.slow
+def test_any_number_of_aliases_is_found() -> None:
+    """The set of keys that compiled code looks aliases up in grows as tables do."""
+    plain, compiled = Dispatcher(FlowClassifier("auto")), CompiledDispatcher(FlowClassifier("auto"))
+    keys = [key_of(frame) for frame in frames_of(0, 1000)]
+    answers = [udp("198.51.100.7", 1 + number, NAT, 5000) for number in range(3000)]
+    for table in (plain, compiled):
+        table.set_runtimes([0, 1, 2])
+        table.assign(flows(0, 1000))
+        for number, answer in enumerate(answers):
+            table._learn(key_of(answer), keys[number % 1000], number % 2)
+    expected, found = plain.assign(burst_of(answers)), compiled.assign(burst_of(answers))
+    assert expected[0].tolist() == found[0].tolist() == [number % 1000 % 3 for number in range(3000)]
+    assert expected[1].frames() == found[1].frames()
+    assert 3000 == compiled.statistics().aliases
+
+
 def test_a_burst_that_is_none_is_refused() -> None:
     table = CompiledDispatcher(FlowClassifier("auto"))
     burst = flows(0, 8)
