@@ -12,7 +12,7 @@ from random import Random
 import attrs
 
 from nfactor.cluster.names import COORDINATOR, OUTSIDE
-from nfactor.testing.heap_cluster import FLOWS_MAX, Limits
+from nfactor.testing.limits import FLOWS_MAX, Limits
 
 KILL_WITHIN_DELIVERIES = 160
 """A node that is to die does so before one of so many messages."""

@@ -58,30 +58,13 @@ from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.limits import Limits
 from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
 HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
-FLOWS_MAX = 64
-"""Rows of each table, if nothing else is said."""
 LAUNCH_US = 20_000
 """So long it takes to start a runtime."""
-
-
-@attrs.frozen
-class Limits:
-    """Of tables and buffers: more than a schedule needs, so that nothing is refused for want of room."""
-
-    flows: int = FLOWS_MAX
-    """Of a runtime."""
-    switch_flows: int = FLOWS_MAX
-    buffer_packets: int = 4096
-    """Of flows that are coming to a runtime; of flows that have no runtime, at a switch."""
-
-    @property
-    def small(self) -> bool:
-        """Whether something may be refused."""
-        return self != Limits()
 
 
 @attrs.frozen

@@ -7,7 +7,8 @@ import numpy as np
 from nfactor.dataplane.engine import Status
 from nfactor.dataplane.owners import owner_number
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap_cluster import FLOWS_MAX, HeapCluster, Runtime, Switch
+from nfactor.testing.heap_cluster import HeapCluster, Runtime, Switch
+from nfactor.testing.limits import FLOWS_MAX
 
 
 def neighbours_agree(cluster: HeapCluster) -> None:

@@ -11,7 +11,8 @@ from nfactor.dataplane.engine import Status
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
-from nfactor.testing.heap_cluster import HeapCluster, Limits
+from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.limits import Limits
 from nfactor.testing.rest import owners_agree
 
 
