@@ -114,7 +114,7 @@ class HeapCluster:
         time_outs: TimeOuts = TimeOuts(never=True),  # noqa: B008 - frozen
         packet_step_s: float = 0.001,
         reluctant: float = 0.0,
-        limits: Limits = Limits(),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         domains: Sequence[str] = (),
         launches: bool = False,
     ) -> None:
