@@ -18,7 +18,7 @@ from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.fence import Fence
-from nfactor.cluster.holding import BUFFER_PACKETS_MAX, Holding, split, where_ok
+from nfactor.cluster.holding import Holding, split, where_ok
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
@@ -67,7 +67,7 @@ class FlowTable(Role, ActorTable[None]):
         view: View,
         *,
         threaded: bool = False,
-        buffer_packets_max: int = BUFFER_PACKETS_MAX,
+        buffer_packets_max: int | None = None,
     ) -> None:
         self._engine = engine
         self._port = port

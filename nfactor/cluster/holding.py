@@ -51,8 +51,9 @@ class _Coming:
 class Holding:
     """Beside the engine of a runtime, whose table knows which flows are held."""
 
-    def __init__(self, engine: Engine, ledger: Ledger, *, packets_max: int = BUFFER_PACKETS_MAX) -> None:
-        self._packets_max = packets_max
+    def __init__(self, engine: Engine, ledger: Ledger, *, packets_max: int | None = None) -> None:
+        """``packets_max``: ``BUFFER_PACKETS_MAX``, if it is not said."""
+        self._packets_max = BUFFER_PACKETS_MAX if packets_max is None else packets_max
         self._engine = engine
         self._ledger = ledger
         self._waiting: list[Burst] = []

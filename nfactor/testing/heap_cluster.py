@@ -224,7 +224,7 @@ class HeapCluster:
         )  # fmt: skip
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
         own = runtime_member(number, node.life, self.domains[number])
-        liaison = Liaison(own, flows, replicas, view, joins=self.ready)
+        liaison = Liaison(own, flows, replicas, view, joins=node.life > 1 or own not in self._members)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:

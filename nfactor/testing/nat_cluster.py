@@ -40,6 +40,7 @@ class Went:
     port: int
     flow: int
     born: int
+    mark: int
 
 
 class NatCluster(HeapCluster):
@@ -70,7 +71,7 @@ class NatCluster(HeapCluster):
             source, ports = ".".join(map(str, frame[_SOURCE])), frame[_PORTS]
             source_port, target_port = int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big")
             if source == NAT:
-                went = Went(source_port, self.history.flow_of[came.born], came.born)
+                went = Went(source_port, self.history.flow_of[came.born], came.born, came.mark)
                 self.went.append(went)
                 if self.network.rng.random() < 0.5:
                     when = self.network.now_us + self.network.rng.randint(*ANSWER_US)
@@ -121,11 +122,19 @@ class NatCluster(HeapCluster):
                     raise Violation(f"(k) ports: number {state.number - 1} is with {holders[state.number]} and {what}")
                 holders[state.number] = what
 
+    def _in_order(self) -> list[Went]:
+        """Packets that went out, in the order in which they left the last runtime that had them. With one switch that is
+        the order outside; what leaves by several may be overtaken there."""
+        if len(self.switches) == 1:
+            return self.went
+        last = {entry.mark: place for place, entry in enumerate(self.history.processed)}
+        return sorted(self.went, key=lambda went: last[went.mark])
+
     def check_over(self, *, flows_end: bool) -> None:
         """(k) A port that came out with one life of a flow never came out with an earlier one again; and where nothing
         could be lost, every answer found who had asked."""
         lives: dict[int, list[int]] = {}
-        for went in self.went:
+        for went in self._in_order():
             seen = lives.setdefault(went.port, [])
             if not seen or seen[-1] != went.born:
                 seen.append(went.born)

@@ -28,6 +28,10 @@ SURVIVORS: dict[str, str] = {
         "Who waits for what began so far waits for all that began since, too: a migration takes longer where packets "
         "go on, and no promise says how long. tests/protocols/test_replication.py says for what one waits."
     ),
+    "MigrationSource.prepared: if not (holds)": (
+        "Only a group of flows can be refused while some of it is held, and schedules have no groups; cancelling what is "
+        "not held changes nothing. tests/protocols/test_migration.py and tests/cluster/test_groups.py have them."
+    ),
     "DOOMED + REFUSED to DONE": "A set of which nothing is left is over, and as many flows have moved: none.",
     "RETURNING + RETURNED to DONE": (
         "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
