@@ -31,9 +31,10 @@ class FlowReport:
         )
         self.add_aliases(keys, records)
 
-    def add_turned(self, owner: Member, keys: FlowKeys, epochs: Epochs) -> None:
-        """These, all of them keys of that switch, were turned to that runtime, which counts their packets."""
-        counts = pack_u32(np.zeros(len(keys), np.uint32))
+    def add_turned(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
+        """These, all of them keys of that switch, were turned to that runtime, which goes on from those states, or from
+        later ones."""
+        counts = pack_u32(packets_of(records))
         self.sets.append(FlowSet(owner.name, owner.index, keys.octets(), pack_u32(epochs), counts))
 
     def add_aliases(self, keys: FlowKeys, records: Records) -> None:

@@ -194,7 +194,8 @@ class Liaison(Role):
         for migration in self._migrations.values():
             keys, epochs = migration.machine.turned(switch)
             if len(keys):
-                report.add_turned(self.view.known[migration.target], keys, epochs)
+                records = migration.records_of(keys) if len(migration.departed) else self._flows.copy(keys)[2]
+                report.add_turned(self.view.known[migration.target], keys, epochs, records)
             report.add_aliases(migration.departed, migration.records)
 
     @handles(PollWorkload)

@@ -333,6 +333,10 @@ def restore(cx: int, keys: int, epochs: int, packets: int, owner: int, count: in
         if number < 0:
             number = _begin(cx, key, hash_of(cx, key), owner, epoch)
         elif epoch <= ld_u32(cold_at(cx, number) + COLD_EPOCH):
+            row, count_there = row_at(cx, number), ld_u32(packets + 4 * place)
+            same = epoch == ld_u32(cold_at(cx, number) + COLD_EPOCH) and ld_i32(row + ROW_OWNER) == owner
+            if same and count_there > ld_u32(row + ROW_PACKETS):
+                st_32(row + ROW_PACKETS, count_there)
             continue
         if number >= 0:
             st_32(row_at(cx, number) + ROW_OWNER, owner)

@@ -173,6 +173,8 @@ class Dispatcher(Owners):
             if entry is None:
                 entry = self._entries[key] = _Entry(owner)
             elif epoch <= entry.epoch:
+                if (epoch, owner) == (entry.epoch, entry.owner):
+                    entry.packets = max(entry.packets, count)
                 continue
             entry.owner, entry.epoch, entry.packets, entry.moved_s = owner, epoch, count, now
 

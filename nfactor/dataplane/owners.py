@@ -170,7 +170,8 @@ class Owners(ABC):
     @abstractmethod
     def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int, *, now: float) -> None:
         """A table that was lost is put together again from what runtimes say: ``owner`` has had so many packets of
-        each flow, in that epoch. The highest epoch wins. As nobody knows when it moved, it is as if it had just now."""
+        each flow, in that epoch. The highest epoch wins; of several words about one owner in one epoch, the highest
+        count. As nobody knows when it moved, it is as if it had just now."""
 
     @abstractmethod
     def clear(self) -> None:

@@ -123,8 +123,8 @@ class NatCluster(HeapCluster):
                 holders[state.number] = what
 
     def _in_order(self) -> list[Went]:
-        """Packets that went out, in the order in which they left the last runtime that had them. With one switch that is
-        the order outside; what leaves by several may be overtaken there."""
+        """Packets that went out, in the order in which runtimes processed them. With one switch that is the order
+        outside; what leaves by several may be overtaken there."""
         if len(self.switches) == 1:
             return self.went
         last = {entry.mark: place for place, entry in enumerate(self.history.processed)}

@@ -29,8 +29,8 @@ SURVIVORS: dict[str, str] = {
         "go on, and no promise says how long. tests/protocols/test_replication.py says for what one waits."
     ),
     "MigrationSource.prepared: if not (holds)": (
-        "Only a group of flows can be refused while some of it is held, and schedules have no groups; cancelling what is "
-        "not held changes nothing. tests/protocols/test_migration.py and tests/cluster/test_groups.py have them."
+        "Only of a group is a flow refused while others are held, and schedules have no groups; to cancel what is not "
+        "held changes nothing. tests/protocols/test_migration.py and tests/cluster/test_groups.py have them."
     ),
     "DOOMED + REFUSED to DONE": "A set of which nothing is left is over, and as many flows have moved: none.",
     "RETURNING + RETURNED to DONE": (
