@@ -88,6 +88,7 @@ def _first_packet(cx: int, pk: int) -> int:
         st_64(cx + REFUSED, ld_i64(cx + REFUSED) + 1)
         return 0
     address = row_at(cx, row)
+    st_64(address + ROW_LAST_NS, 0)
     begin(cx, address, ld_u8(pk + PK_KEY_DIRECTION))
     count_active(cx, 1)
     return address
@@ -127,7 +128,8 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
     elif time - ld_i64(row + ROW_LAST_NS) > ld_fixed(cx + TIME_OUT_LEAST):
         _look_whether_it_ended(cx, pk, row)
     st_8(pk + PK_DIRECTION, ld_u8(pk + PK_KEY_DIRECTION) ^ ld_u8(row + ROW_INITIATOR))
-    st_64(row + ROW_LAST_NS, time)
+    if time > ld_i64(row + ROW_LAST_NS):
+        st_64(row + ROW_LAST_NS, time)
     st_32(row + ROW_PACKETS, ld_u32(row + ROW_PACKETS) + 1)
     if ld_u8(pk + PK_TCP_FLAGS) & (_FIN | _RST):
         _tcp_closes(pk, row)

@@ -133,7 +133,8 @@ class ReferenceEngine(ReferenceSets):
         elif pkt.time - row.last_ns > row.time_out_ns:
             self._begin_again(row, direction)
         pkt.direction = direction ^ row.initiator
-        row.last_ns = pkt.time
+        if pkt.time > row.last_ns:  # a packet may have been overtaken by one that came by another switch
+            row.last_ns = pkt.time
         row.packets += 1
         if pkt.tcp_flags & (FIN | RST):
             row.tcp_closes(pkt.tcp_flags, pkt.direction, self._time_outs)

@@ -12,8 +12,6 @@ import attrs
 
 from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History, Processed, following
 
-OVERTAKEN_MARKS = 6
-"""So many packets may go in before one that is processed sooner, by another way: the clock of a flow goes back."""
 ON_THE_WAY_US = 5_000
 """What a node had sent before it died is outside by then."""
 
@@ -149,8 +147,6 @@ def ends_were_idle(history: History, idle_marks: int) -> None:
         last[entry.born, entry.count] = entry.mark
     for node, ended, until in history.ends:
         mark = last.get((ended.born, ended.count), 0)
-        if history.way_of:  # by several ways packets come in another order, and so does their clock
-            until += OVERTAKEN_MARKS
         if until - mark < idle_marks:
             raise Violation(
                 f"(f) transparency: {node} ended the flow born with packet {ended.born} before packet {until + 1}, "

@@ -145,3 +145,22 @@ def test_a_table_that_cannot_be_had_is_refused_in_one_line() -> None:
         Piece(1 << 60)
     with pytest.raises(CallerError, match="numbered in 32 bits"):
         engine_of(flows_max=1 << 32)
+
+
+def test_a_packet_that_was_overtaken_does_not_set_back_when_its_flow_was_last_seen() -> None:
+    """It would end the flow, or begin it anew, as much too early."""
+    twins = Twins(lambda: [Monitor()], time_outs=TimeOuts(udp_idle_s=2.0))
+    frame = udp("10.0.0.1", 1, "192.0.2.1", 2)
+    burst = burst_of([frame] * 3)
+    burst.times[:] = [10_000_000_000, 8_500_000_000, 11_000_000_000]
+    twins.process(burst)
+    assert twins.compiled.statistics().created == 1
+    other = burst_of([udp("10.0.0.2", 1, "192.0.2.1", 2)])
+    other.times[:] = [12_500_000_000]
+    twins.process(other)
+    assert [] == list(twins.do("idle", 10)[0])
+    late = burst_of([frame])
+    late.times[:] = [9_000_000_000]
+    twins.process(late)
+    assert [] == list(twins.do("idle", 10)[0])
+    twins.check_all()
