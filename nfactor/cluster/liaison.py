@@ -316,7 +316,8 @@ class Liaison(Role):
         later = Later()
         self._replicas.take_back(message.node, partial(self._rest_taken_back, message.node, later))
         for migration in list(self._migrations.values()):
-            if migration.target == message.node and not migration.machine.over:
+            knows = migration.machine.over or migration.machine.state in (State.DOOMED, State.RETURNING)
+            if migration.target == message.node and not knows:
                 self._carry_out(migration, migration.machine.died())
         return later
 
