@@ -48,8 +48,7 @@ class Bereft:
         ``then``."""
         keys, epochs = self._holding.held_from(source)
         questions = [
-            (switch, FlowKeys(keys.array[places]), epochs[places])
-            for switch, places in by_owner(keys, self._view.names("switch"))
+            (switch, keys.at(places), epochs[places]) for switch, places in by_owner(keys, self._view.names("switch"))
         ]
         self._ask_next(node, questions, then)
 

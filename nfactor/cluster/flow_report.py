@@ -25,10 +25,7 @@ class FlowReport:
     def add(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
         """That runtime has these, or is about to have them."""
         mine = self._is_mine(keys)
-        counts = packets_of(records[mine])
-        self.sets.append(
-            FlowSet(owner.name, owner.index, keys.where(mine).octets(), pack_u32(epochs[mine]), pack_u32(counts))
-        )
+        self.add_turned(owner, keys.where(mine), epochs[mine], records[mine])
         self.add_aliases(keys, records)
 
     def add_turned(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records) -> None:

@@ -312,12 +312,13 @@ class Liaison(Role):
 
     @handles(TakeBack)
     def take_back(self, message: TakeBack) -> Later:
-        """A target is dead: what was on its way there and has not been claimed by its replicas comes back."""
+        """A target is dead: what was on its way there and has not been claimed by its replicas comes back. It is
+        coming already where a coordinator that has begun again asks anew."""
         later = Later()
         self._replicas.take_back(message.node, partial(self._rest_taken_back, message.node, later))
         for migration in list(self._migrations.values()):
-            knows = migration.machine.over or migration.machine.state in (State.DOOMED, State.RETURNING)
-            if migration.target == message.node and not knows:
+            machine = migration.machine
+            if migration.target == message.node and not (machine.over or machine.target_is_dead):
                 self._carry_out(migration, migration.machine.died())
         return later
 

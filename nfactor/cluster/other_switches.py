@@ -31,10 +31,13 @@ class OtherSwitches:
         self._names = {member.address: member.name for member in switches}
         self._dispatcher.set_switches(len(switches), next(m.index for m in switches if m.name == own))
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there are any."""
+        return len(self._names) > 1
+
     def sent(self, burst: Burst) -> npt.NDArray[np.bool_]:
         """Which frames are theirs."""
-        if len(self._names) < 2:
-            return np.zeros(len(burst), bool)
         return np.array([source in self._names for source in cluster_frame.sources(burst)], bool)
 
     def take(self, burst: Burst) -> tuple[Burst, Burst]:

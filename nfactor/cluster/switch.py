@@ -129,8 +129,7 @@ class VirtualSwitch(Role):
 
     def packets_out(self, burst: Burst) -> None:
         """From runtimes, or from other switches, which pass on what is ours."""
-        theirs = self._others.sent(burst)
-        if theirs.any():
+        if self._others.are_there and (theirs := self._others.sent(burst)).any():
             inwards, outwards = self._others.take(burst.select(np.flatnonzero(theirs)))
             self._relay.let_out(outwards)
             self._spread(inwards, passed_on=True)

@@ -15,15 +15,14 @@ from nfactor.compiled.memory_map import Piece, Words
 from nfactor.dataplane.aliases import Aliases
 from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses, are
-from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, STALE_ALIAS, DispatchStatistics, OwnerNumbers, Owners
-from nfactor.errors import CallerError, MalformedPacket
+from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, DispatchStatistics, OwnerNumbers, Owners
+from nfactor.errors import CallerError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.fields import Packet
 from nfactor.packet.flow_key import FlowKeys, keys_array
-from nfactor.packet.headers import parse
 
 _ROOM: Final = 2
 """Rows are so many times ``flows_max``: a table that is put together again may have flows that have ended meanwhile."""
@@ -124,17 +123,9 @@ class CompiledDispatcher(Owners):
         offset, length = int(burst.offsets[index]), int(burst.lengths[index])
         if offset < 0 or offset + length > len(pkt.data):
             raise CallerError(f"frame {index} of a burst lies outside its data: {length} octets at {offset}")
-        try:
-            parse(pkt, offset, offset + length, int(burst.wire_lengths[index]))
-        except MalformedPacket as error:
-            return self._malformed[error.reason]
-        key, direction = self._classifier.classify(pkt)
-        alias = self._aliases.get(key)
-        if alias is not None:
-            key = alias.key
-            pkt.label = key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
-        elif self._is_stale(key, pkt.label):
-            return STALE_ALIAS
+        key = self._key_of(pkt, offset, offset + length, int(burst.wire_lengths[index]))
+        if isinstance(key, int):
+            return key
         octets = np.frombuffer(key, np.uint8)
         owner: int = self._code.take_one(self._cx, _at(octets))
         return owner

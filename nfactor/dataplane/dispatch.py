@@ -20,19 +20,16 @@ from nfactor.dataplane.owners import (
     NO_RUNTIME,
     REMEMBER_S,
     SETTLE_S,
-    STALE_ALIAS,
     TABLE_FULL,
     DispatchStatistics,
     OwnerNumbers,
     Owners,
     owner_number,
 )
-from nfactor.errors import MalformedPacket
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
-from nfactor.packet.headers import parse
 from nfactor.packet.peek import PEEK_PACKETS_MIN, peek
 
 KNOWN_MAX: Final = 131_072
@@ -116,17 +113,9 @@ class Dispatcher(Owners):
         return np.array(owners, np.int32), burst
 
     def _look_up(self, pkt: Packet, offset: int, end: int, wire_length: int) -> int:
-        try:
-            parse(pkt, offset, end, wire_length)
-        except MalformedPacket as error:
-            return self._malformed[error.reason]
-        key, direction = self._classifier.classify(pkt)
-        alias = self._aliases.get(key)
-        if alias is not None:
-            key = alias.key
-            pkt.label = key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
-        elif self._is_stale(key, pkt.label):
-            return STALE_ALIAS
+        key = self._key_of(pkt, offset, end, wire_length)
+        if isinstance(key, int):
+            return key
         entry = self._entries.get(key) or self._others.get(owner_number(key, self._switches))
         if entry is None:
             if len(self._entries) >= self._flows_max:

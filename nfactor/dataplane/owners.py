@@ -5,13 +5,13 @@ machine code reads. Everything is said of sets: a burst of packets, arrays of ke
 """
 
 from abc import ABC, abstractmethod
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.dataplane.aliases import Told
+from nfactor.dataplane.aliases import Aliases, Told
 from nfactor.dataplane.buckets import buckets_of
 from nfactor.dataplane.engine import Counts, Epochs, Keys, Statuses
 from nfactor.errors import CallerError, MalformedPacket
@@ -63,6 +63,8 @@ class DispatchStatistics:
 class Owners(ABC):
     """Owners by flow. Runtimes are small numbers, chosen by the caller. ``now`` is in seconds, on any clock that does
     not go back."""
+
+    _aliases: Aliases[Any]
 
     def __init__(self, classifier: FlowClassifier) -> None:
         self._classifier = classifier
@@ -145,6 +147,20 @@ class Owners(ABC):
     def _note_gone(self, alias: bytes, key: bytes) -> None:
         if self.switch_of(alias) != self._own == self.switch_of(key):
             self._gone.append((alias, key))
+
+    def _key_of(self, pkt: Packet, offset: int, end: int, wire_length: int) -> bytes | int:
+        """The key of the flow that a packet belongs to, which is labelled if it is for an alias; or why it is dropped,
+        in place of an owner."""
+        try:
+            parse(pkt, offset, end, wire_length)
+        except MalformedPacket as error:
+            return self._malformed[error.reason]
+        key, direction = self._classifier.classify(pkt)
+        alias = self._aliases.get(key)
+        if alias is not None:
+            pkt.label = alias.key, direction ^ alias.turn | (0 if pkt.foreign else cluster_frame.ALIAS)
+            return alias.key
+        return STALE_ALIAS if self._is_stale(key, pkt.label) else key
 
     def _is_stale(self, key: bytes, label: tuple[bytes, int] | None) -> bool:
         """Whether another switch has labelled a packet with a flow that has ended."""

@@ -78,7 +78,7 @@ def pick(engine: Engine, flows_max: int, barred: Callable[[FlowKeys], npt.NDArra
     keys, values, free = engine.belonging()
     groups = groups_of(values)
     places, passed_over = choose(groups, free & ~barred(keys), flows_max)
-    some = FlowKeys(keys.array[places])
+    some = keys.at(places)
     epochs, statuses = engine.pin(some)
     assert not statuses.any(), "they were free a moment ago"
     return Picked(some, epochs, groups[places], passed_over)

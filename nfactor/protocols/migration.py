@@ -194,6 +194,11 @@ class MigrationSource:
         """Whether nothing more will happen."""
         return self.state in (State.DONE, State.ABORTED)
 
+    @property
+    def target_is_dead(self) -> bool:
+        """Whether it is known that the target is dead, and the flows are coming back."""
+        return self.state in (State.DOOMED, State.RETURNING)
+
     def lacks_marker(self, switch: str) -> bool:
         """Whether the set waits for that switch's marker, which may have been lost."""
         return switch in self._unmarked and self.state in (State.REDIRECTING, State.DRAINING)

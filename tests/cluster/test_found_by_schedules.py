@@ -202,3 +202,25 @@ def test_a_state_in_the_stead_of_a_dead_source_is_not_taken_for_what_is_to_come_
     target.prepare(PrepareFlows(7, "runtime-0", key, epochs))
     assert bytes([Status.UNKNOWN]) == target.finish(FinishFlows("runtime-2", key, epochs, records.tobytes())).statuses
     assert bytes([Status.OK]) == target.finish(FinishFlows("runtime-0", key, epochs, records.tobytes())).statuses
+
+
+def test_a_coordinator_that_has_begun_again_says_anew_that_a_target_is_dead() -> None:
+    """The migration waited for its switch, and knew: a death that is known was an error."""
+    cluster = cluster_of(3, "none")
+    cluster.feed(0)
+    run(cluster, 0.1)
+    source = owner_of(cluster, 0)
+    target = next(name for name in sorted(cluster.runtimes) if name != source)
+    cluster.network.cuts.add(("switch-0", source))
+    move(cluster, source, target)
+    run(cluster, 0.01)
+    cluster.kill(target)
+    run(cluster, 1.3)
+    [migration] = cluster.runtimes[source].liaison._migrations.values()
+    assert migration.machine.target_is_dead
+    begin_again(cluster, "coordinator")
+    run(cluster, 1.5)
+    cluster.network.cuts.clear()
+    run(cluster, 3)
+    assert not cluster.runtimes[source].liaison.migrations_open
+    assert owner_of(cluster, 0) == source
