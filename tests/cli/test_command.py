@@ -57,6 +57,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["replay", "CAP", "--migrate-every", "50"], "nowhere to migrate to"),
         (["replay", "CAP", "--flow-key", "mac"], "auto or five-tuple"),
         (["replay", "CAP", "--switches", "17"], "--switches 17"),
+        (["replay", "CAP", "--domains", "a,,b", "--runtimes", "3"], "--domains a,,b"),
+        (["replay", "CAP", "--domains", "a,b", "--runtimes", "3"], "2 failure domains of --runtimes 3"),
         (
             ["replay", "CAP", "--replication", "often"],
             "replication often: must be none, strict, strict-hold, or every=K",
@@ -344,3 +346,11 @@ def test_a_capture_streams_through_in_bounded_memory(tmp_path: Path) -> None:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         sizes.append(int(done.stderr.split()[-1]))
     assert sizes[1] < sizes[0] + 40_000, "in KiB; the capture has grown by 53,000"
+
+
+def test_a_runtime_is_started_in_the_place_of_one_that_was_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--runtimes", "2", "--domains", "a,b", "--replication", "strict-hold", "--kill-runtime-at", "3000"]
+    assert main(["replay", str(DEMO), "--chain", "firewall,monitor", *options, "--launch"]) == 0
+    shown = capsys.readouterr().out
+    assert "runtime-2" in shown
+    assert "+ 0 dropped + 0 buffered" in shown, "what waited for a replica has gone on"
