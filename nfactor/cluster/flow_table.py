@@ -222,6 +222,11 @@ class FlowTable(Role, ActorTable[None]):
         """Hold packets of flows that will come, in that migration (or claim), from there."""
         return self._holding.expect(migration, source, keys, epochs)
 
+    @settled
+    def expect_back(self, migration: int, keys: FlowKeys, epochs: Epochs) -> None:
+        """Hold packets of flows that had departed in that migration, and are claimed back."""
+        self._holding.expect_back(migration, self.host.node, keys, epochs)
+
     @handles(InstallFlows)
     @settled
     def install(self, message: InstallFlows) -> Later:

@@ -76,6 +76,13 @@ class Holding:
             self._flows[number] = coming if before is None else before.and_others(coming)
         return statuses
 
+    def expect_back(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
+        """These had departed from this ``node`` in that migration, and it claims them back: what it expects of them
+        otherwise is older, and would be let go of when that is known."""
+        self.came(keys)
+        self._engine.release(keys)
+        self.expect(number, node, keys, epochs)
+
     def came(self, keys: FlowKeys) -> None:
         """These are not waited for any more, in whatever migration (or claim) they were to come."""
         for number, coming in self._flows.items():

@@ -253,7 +253,7 @@ class Liaison(Role):
                 self.ask(target, FLOWS, states, FlowsInstalled, partial(self._installed, migration))
             case Claim(switch, keys, epochs):
                 if len(migration.departed):  # packets may be here before the answer is
-                    flows.expect(number, own, keys, epochs)
+                    flows.expect_back(number, keys, epochs)
                 claim = ClaimFlows(own, target, keys.octets(), pack_u32(epochs), b"")
                 self.ask(switch, LIAISON, claim, FlowsClaimed, partial(self._returned, migration, switch))
             case Return(keys, epochs, departed):

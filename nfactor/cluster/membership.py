@@ -80,11 +80,15 @@ class Membership(Role):
         """Nodes that want to be in it, and cannot yet."""
         self._unfenced: set[str] = set()
         """Runtimes that are dead, and of which the switches may still take frames."""
+        self._fences: dict[int, frozenset[str]] = {}
+        """By what asks the switches to take a view: who is dead in that view."""
         self._waiting: deque[Recovery] = deque()
         """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
-        self._admissions: dict[int, Later] = {}
-        """Who is told when all know of a node that has joined."""
+        self._admissions: dict[int, tuple[Member, Later]] = {}
+        """Who has joined, and is told when all know of it."""
+        self._unknown: set[bytes] = set()
+        """Addresses of nodes that have joined, and whose frames a switch may still refuse."""
         self._open: set[str] = set()
         """Nodes that are dead, and whose recovery is not over."""
         self._packets: dict[str, tuple[Released, ...]] = {}
@@ -156,8 +160,9 @@ class Membership(Role):
         self._all[member.name] = member.domain
         self._heard[member.name] = self.host.now()
         self._take_view()
+        self._unknown.add(member.address)
         admission = Recovery(0, "")
-        self._admissions[id(admission)] = later
+        self._admissions[id(admission)] = member, later
         self._start_step(admission)
 
     @handles(ReadView)
@@ -228,6 +233,8 @@ class Membership(Role):
     def _start_step(self, recovery: Recovery) -> None:
         """Give the orders of the present step, all at once. Each is answered, or its node declared dead."""
         orders = self._orders(recovery)
+        if recovery.step is Step.FENCING:
+            self._fences[id(recovery)] = frozenset(self._unfenced)
         recovery.begin([node for node, *_ in orders])
         for node, actor, message, reply in orders:
             self.ask(node, actor, message, reply, partial(self._answered, recovery, node))
@@ -244,7 +251,7 @@ class Membership(Role):
             case Step.VIEWING:
                 return [(name, LIAISON, self._notice(), ViewTaken) for name in runtimes]
             case Step.REPLACING:
-                return [(name, FLOWS, self._replicas_of(name), Done) for name in runtimes]
+                return [(name, FLOWS, self._replicas_of(name), Done) for name in self._known_runtimes()]
             case Step.CLAIMING:
                 return [(name, REPLICAS, Recover(number, dead), StepTaken) for name in runtimes]
             case Step.RETURNING:
@@ -268,7 +275,9 @@ class Membership(Role):
     def _proceed(self, recovery: Recovery) -> None:
         step = recovery.proceed()
         if step is Step.VIEWING:
-            self._unfenced.discard(recovery.dead)
+            self._unfenced -= self._fences.pop(id(recovery))
+            if id(recovery) in self._admissions:
+                self._unknown.discard(self._admissions[id(recovery)][0].address)
         if recovery.number == 0 and step is Step.CLAIMING:
             self._admitted(recovery)
         elif step is Step.REPLACING and self._recovery is not None:
@@ -281,7 +290,7 @@ class Membership(Role):
             self._start_step(recovery)
 
     def _admitted(self, admission: Recovery) -> None:
-        later = self._admissions.pop(id(admission), None)
+        _, later = self._admissions.pop(id(admission), (None, None))
         if later is not None:
             later.answer(Done())
         if not self._begun:
@@ -316,10 +325,15 @@ class Membership(Role):
     def _names(self, kind: str) -> list[str]:
         return [member.name for member in self._members if member.kind == kind]
 
+    def _known_runtimes(self) -> list[str]:
+        """Those whose frames every switch takes: what another released for others would be lost."""
+        members = [member for member in self._members if member.kind == "runtime"]
+        return [member.name for member in members if member.address not in self._unknown]
+
     def _replicas_of(self, runtime: str) -> SetReplicas:
         """All other runtimes in turn, each runtime beginning with another. One that is dead and may still release
         something is a replica until it is known how far it came."""
-        runtimes = sorted({*self._names("runtime"), *self._unfenced}, key=[*self._all].index)
+        runtimes = sorted({*self._known_runtimes(), *self._unfenced}, key=[*self._all].index)
         place = runtimes.index(runtime)
         replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
         apart = tuple(name for name in replicas if self._all[name] != self._all[runtime])

@@ -224,3 +224,96 @@ def test_a_coordinator_that_has_begun_again_says_anew_that_a_target_is_dead() ->
     run(cluster, 3)
     assert not cluster.runtimes[source].liaison.migrations_open
     assert owner_of(cluster, 0) == source
+
+
+def test_a_claim_for_a_state_of_long_ago_does_not_let_go_of_a_flow_that_is_coming_back() -> None:
+    """A flow went from runtime-0 to runtime-2, whose copy of it nobody took back as its source died, and on to
+    runtime-1, which died as well. Runtime-2 claimed what it had sent, and in the stead of runtime-0 also the copy:
+    the switch refused that, and with it went what held the flow."""
+    cluster = flow_with_a_replica_at("runtime-2")
+    [flow], network = cluster.key_of, cluster.network
+
+    def strike(delivery: Delivery) -> None:
+        if delivery.kind == "ForgetReplicas" and cluster.network.nodes["runtime-0"].alive:
+            network.cuts.add(("runtime-0", "runtime-2"))
+            cluster.kill("runtime-0")
+            network.at(network.now_us + 1_000, lambda: move(cluster, "runtime-2", "runtime-1"))
+        elif (delivery.kind, delivery.receiver) == ("InstallFlows", "runtime-1"):
+            cluster.kill("runtime-1")
+
+    network.before = strike
+    move(cluster, "runtime-0", "runtime-2")
+    run(cluster, 3.0)
+    assert {"runtime-0", "runtime-1"} == {death.node for death in cluster.history.deaths}
+    assert "runtime-2" == owner_of(cluster, flow)
+    owners_agree(cluster)
+    cluster.feed(flow)
+    run(cluster, 0.1)
+    assert 4 == cluster.state_of(cluster.runtimes["runtime-2"], cluster.key_of[flow]).count
+
+
+def test_a_runtime_that_joins_is_nobodys_replica_before_every_switch_takes_its_frames() -> None:
+    """It joined during a recovery, which told the replicas by then; what it released a switch that had not heard of it
+    dropped, and the packets were lost."""
+    cluster = cluster_of(2)
+    cluster.feed(0)
+    run(cluster, 0.1)
+    owner = owner_of(cluster, 0)
+    cluster.kill(next(name for name in cluster.runtimes if name != owner))
+
+    network = cluster.network
+
+    def begin_a_third() -> None:
+        network.cuts.clear()
+        cluster.domains[2] = ""
+        cluster._start_runtime(2)
+
+    def hold_up(delivery: Delivery) -> None:
+        if (delivery.kind, delivery.receiver, len(cluster.runtimes)) == ("NotifyClusterCfg", OUTSIDE, 2):
+            network.cuts.add((OUTSIDE, "coordinator"))  # the recovery waits for half a second
+            network.at(network.now_us + 100_000, begin_a_third)
+        elif (delivery.kind, delivery.receiver, len(cluster.runtimes)) == ("NotifyClusterCfg", "switch-0", 3):
+            network.cuts.add(("coordinator", "switch-0"))  # and the third is known there after it has gone on
+            network.at(network.now_us + 600_000, network.cuts.clear)
+            network.before = lambda delivery: None
+
+    network.before = hold_up
+    for _ in range(200):
+        run(cluster, 0.01)
+        cluster.feed(0)
+    run(cluster, 1.0)
+    assert "runtime-2" in cluster.membership.view
+    assert set(range(1, 202)) == {came.mark for came in cluster.history.out} | {m for _, m in cluster.history.dropped}
+    assert not cluster.runtimes[owner].flows.replicator.unprotected_flows(), "in the end it is one"
+
+
+def test_a_coordinator_that_has_begun_again_makes_no_replica_of_one_that_is_fenced() -> None:
+    """It took whoever was dead for one that might still release something. What waited for a replica was given to that
+    one, and counted as released, by as many commits as had been in its life."""
+    cluster = cluster_of(2, "strict-hold")
+    for _ in range(5):
+        cluster.feed(0)
+        run(cluster, 0.01)
+    owner = owner_of(cluster, 0)
+    replica = next(name for name in cluster.runtimes if name != owner)
+    cluster.kill(replica)
+
+    def begin_coordinator_again(delivery: Delivery) -> None:
+        if delivery.kind == "Recover":
+            cluster.feed(0, 3)
+            cluster.network.at(cluster.network.now_us + 5_000, lambda: cluster.restart("coordinator"))
+            cluster.network.before, cluster.network.behind = lambda delivery: None, hold_up
+            cluster.kill("coordinator")
+
+    def hold_up(delivery: Delivery) -> None:
+        if (delivery.kind, delivery.receiver) == ("NotifyClusterCfg", OUTSIDE):
+            cluster.network.cuts.add(("coordinator", OUTSIDE))  # the recovery goes on later than the beginning
+            cluster.network.at(cluster.network.now_us + 100_000, cluster.network.cuts.clear)
+            cluster.network.behind = lambda delivery: None
+
+    cluster.network.before = begin_coordinator_again
+    run(cluster, 4.0)
+    assert ["coordinator"] == cluster.history.restarts
+    cluster.restart(replica)
+    run(cluster, 2.0)
+    assert set(range(1, 9)) == {came.mark for came in cluster.history.out} | {m for _, m in cluster.history.dropped}
