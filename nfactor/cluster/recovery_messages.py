@@ -171,6 +171,17 @@ class FindTurned:
     epochs: bytes
 
 
+@message(tag=98, system=True)
+class ForgoFlows:
+    """Runtime → switch: it has the states of these flows of a dead runtime and no room for them; who claims them in
+    such an epoch, or a lower one, comes too late. Reply: ``FlowStatuses``, OK for those that end by that."""
+
+    runtime: str
+    dead: str
+    keys: bytes
+    epochs: bytes
+
+
 # ---------------------------------------------------------------- nodes that come back
 
 

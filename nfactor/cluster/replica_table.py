@@ -28,10 +28,10 @@ from nfactor.cluster.ownership import Places, by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
     CommitsStored,
-    FindTurned,
     FinishFlows,
     FlowsClaimed,
     ForgetReplicas,
+    ForgoFlows,
     Recover,
     StepTaken,
     StoreCommit,
@@ -173,7 +173,8 @@ class ReplicaTable(Role):
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
-        the flows are held first; those for which there is no room are only asked about, in an epoch that gets none."""
+        the flows are held first; those for which there is no room end first, as far as they are still the dead one's,
+        and then are only asked about, in an epoch that gets none."""
         if not takeover.batches:
             del self._takeovers[takeover.dead]
             for then in takeover.over:
@@ -183,24 +184,25 @@ class ReplicaTable(Role):
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
         full = self._flows.expect(claim, node, keys, batch.epochs) == Status.FULL
-        packets = pack_u32(packets_of(batch.records))
-        epochs = np.where(full, np.uint32(0), batch.epochs)
-        question = ClaimFlows(node, takeover.dead, keys.octets(), pack_u32(epochs), packets)
-        self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim))
-        if full.any():
-            self._ask_who_ends(takeover.dead, batch.switch, keys.where(full), batch.epochs[full], batch.records[full])
-
-    def _ask_who_ends(self, dead: str, switch: str, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
-        """Flows for which there is no room end, as others did, if they are still the dead one's as they are here. The
-        switch lets go of them as of all that nobody has claimed."""
+        if not full.any():
+            self._claim(takeover, claim, batch.epochs)
+            return
+        epochs, rest = pack_u32(batch.epochs[full]), np.where(full, np.uint32(0), batch.epochs)
 
         def end(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
             ends = unpack_statuses(answer.statuses) == Status.OK
-            self._flows.farewell(keys.where(ends), records[ends])
+            self._flows.farewell(keys.where(full).where(ends), batch.records[full][ends])
+            self._claim(takeover, claim, rest)
 
-        question = FindTurned(dead, keys.octets(), pack_u32(epochs - np.uint32(1)))
-        self.ask(switch, LIAISON, question, FlowStatuses, end)
+        question = ForgoFlows(node, takeover.dead, keys.where(full).octets(), epochs)
+        self.ask(batch.switch, LIAISON, question, FlowStatuses, end)
+
+    def _claim(self, takeover: "_Takeover", claim: int, epochs: Epochs) -> None:
+        batch = takeover.batches[0]
+        packets = pack_u32(packets_of(batch.records))
+        question = ClaimFlows(self.host.node, takeover.dead, batch.keys.octets(), pack_u32(epochs), packets)
+        self.ask(batch.switch, LIAISON, question, FlowsClaimed, partial(self._claimed, takeover, claim))
 
     def _claimed(self, takeover: "_Takeover", claim: int, answer: FlowsClaimed | None) -> None:
         """Become the primary of what is ours now. What the dead runtime was about to give to another that lives is

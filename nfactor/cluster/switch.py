@@ -42,6 +42,7 @@ from nfactor.cluster.recovery_messages import (
     FlowsClaimed,
     FlowsReported,
     ForgetAliases,
+    ForgoFlows,
     Heartbeat,
     Join,
     KnownState,
@@ -64,7 +65,7 @@ from nfactor.packet.flow_key import FlowKeys
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
-ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ExpireFlows, FindTurned, RecoveryOver)
+ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, FindTurned, RecoveryOver)
 """Questions that need the table."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
@@ -318,8 +319,7 @@ class VirtualSwitch(Role):
     def claim(self, message: ClaimFlows) -> FlowsClaimed:
         """Flows of a dead runtime have a new one, which gets what has waited for them."""
         keys = FlowKeys.of_octets(message.keys)
-        claimer = self._runtimes.get(message.runtime)
-        dead = next((index for index in self._dead if self._names[index] == message.dead), None)
+        claimer, dead = self._runtimes.get(message.runtime), self._dead_one(message.dead)
         if claimer is None or dead is None:
             return FlowsClaimed(bytes([Status.STALE] * len(keys)), ())
         statuses, owners = self._dispatcher.claim(
@@ -332,6 +332,19 @@ class VirtualSwitch(Role):
         )
         self._spread_orphans()
         return FlowsClaimed(statuses.tobytes(), tuple(self._names[owner] for owner in owners))
+
+    @handles(ForgoFlows)
+    def forgo(self, message: ForgoFlows) -> FlowStatuses:
+        """They stay with the dead one, where their packets wait until all of it is let go of, and in an epoch that no
+        other claim has: not that of a source, either, which still has the states that it had sent there."""
+        keys, dead = FlowKeys.of_octets(message.keys), self._dead_one(message.dead)
+        if message.runtime not in self._runtimes or dead is None:
+            return FlowStatuses(bytes([Status.STALE] * len(keys)))
+        epochs, now = unpack_u32(message.epochs), self.host.now()
+        return FlowStatuses(self._dispatcher.claim(keys, epochs, None, dead=dead, claimer=dead, now=now)[0].tobytes())
+
+    def _dead_one(self, name: str) -> int | None:
+        return next((index for index in self._dead if self._names[index] == name), None)
 
     @handles(FindTurned)
     def find_turned(self, message: FindTurned) -> FlowStatuses:

@@ -317,3 +317,41 @@ def test_a_coordinator_that_has_begun_again_makes_no_replica_of_one_that_is_fenc
     cluster.restart(replica)
     run(cluster, 2.0)
     assert set(range(1, 9)) == {came.mark for came in cluster.history.out} | {m for _, m in cluster.history.dropped}
+
+
+def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_migration() -> None:
+    """It had arrived, and its source had not heard of that when the target died. The target's replica had no room for
+    it, and told its end; then the source took it back, in a state that may be older than what had come out."""
+
+    def story(last: int) -> HeapCluster:
+        cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("strict"), limits=Limits(flows=2))
+        for flow in (0, 1, 2):
+            cluster.feed(flow)
+        run(cluster, 0.1)
+        move(cluster, "runtime-0", "runtime-2")
+        run(cluster, 0.1)
+        cluster.feed(last, 2)
+        run(cluster, 0.1)
+
+        def keep_quiet(delivery: Delivery) -> None:
+            if delivery.kind == "FlowsInstalled":
+                cluster.network.cuts.add(("runtime-1", "runtime-0"))
+
+        cluster.network.before = keep_quiet
+        move(cluster, "runtime-0", "runtime-1")
+        run(cluster, 0.1)
+        cluster.kill("runtime-1")
+        return cluster
+
+    def is_at(replica: str, cluster: HeapCluster, flow: int) -> bool:
+        keys = cluster.runtimes[replica].replicas._store.look("runtime-1")[0]
+        return cluster.key_of[flow] in list(keys)
+
+    cluster, flow = next((cluster, flow) for flow in range(3, 20) if is_at("runtime-2", cluster := story(flow), flow))
+    run(cluster, 3.0)
+    cluster.feed(flow)
+    run(cluster, 0.1)
+    (life,) = {entry.born for entry in cluster.history.processed if entry.mark in (4, 5)}
+    assert [life] == [ended.born for _, ended, _ in cluster.history.ends if ended.born == life]
+    assert life not in {entry.born for entry in cluster.history.processed if entry.mark > 5}
+    owners_agree(cluster)
