@@ -42,7 +42,7 @@ from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, Recove
 from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Role, Task
-from nfactor.cluster.view import View, watermarks
+from nfactor.cluster.view import View
 from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.chain import Chain
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
@@ -309,10 +309,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def set_replicas(self, message: SetReplicas) -> Done:
         """Where the flows of this runtime are replicated from now on."""
-        if message.term >= self.view.term:
-            came = watermarks(message, self._port.address)
-            self.replicator.set_replicas(message.replicas, came, apart=message.apart)
-            self._clock.replicas_changed()
+        self._clock.set_replicas(message, self._port.address)
         return Done()
 
     @handles(CommitsStored)

@@ -1,9 +1,11 @@
-"""What replication does by the clock: states that lag behind, commits that were lost, flows that are to move."""
+"""What replication does at an order and by the clock: other replicas, states that lag behind, commits that were lost."""
 
 from collections.abc import Callable
 
 from nfactor.cluster.host import Host
+from nfactor.cluster.recovery_messages import SetReplicas
 from nfactor.cluster.replicator import REREPLICATE_S, Replicator
+from nfactor.cluster.view import watermarks
 from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
 
 
@@ -15,6 +17,8 @@ class ReplicationClock:
         self._replicator = replicator
         self._settle = settle
         self._moves = False
+        self._term = 0
+        """Of the view with which the last order was given."""
         if mode.kind is Kind.EVERY:
             self._catch_up()
         if mode.replicates:
@@ -31,8 +35,14 @@ class ReplicationClock:
         self._replicator.resend()
         self._host.after(RESEND_COMMITS_S, self._resend)
 
-    def replicas_changed(self) -> None:
-        """Flows may have to go to other replicas: little by little."""
+    def set_replicas(self, message: SetReplicas, address: bytes) -> None:
+        """The coordinator's order to the runtime at this address; flows that have to go to other replicas do so little
+        by little. Orders are given one after the other, so each counts that does not come behind a later one: even if
+        the view has gone on meanwhile, the next one relies on it."""
+        if message.term < self._term:
+            return
+        self._term = message.term
+        self._replicator.set_replicas(message.replicas, watermarks(message, address), apart=message.apart)
         if not self._moves:
             self._move_on()
 

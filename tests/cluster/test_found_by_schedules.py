@@ -355,3 +355,27 @@ def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_m
     assert [life] == [ended.born for _, ended, _ in cluster.history.ends if ended.born == life]
     assert life not in {entry.born for entry in cluster.history.processed if entry.mark > 5}
     owners_agree(cluster)
+
+
+def test_an_order_about_replicas_counts_though_the_view_has_gone_on_when_it_arrives() -> None:
+    """It was lost once, and a switch began again meanwhile. The primary took it for an old one, and went on with its
+    dead replica, whose next life waited for ever for commits that the earlier one had had."""
+    cluster, orders = cluster_of(2), list[Delivery]()
+    for _ in range(3):
+        cluster.feed(0)
+        run(cluster, 0.01)
+    assert "runtime-0" == owner_of(cluster, 0)
+
+    def lose_first(delivery: Delivery) -> None:
+        if delivery.kind == "SetReplicas":
+            orders.append(delivery)
+            if len(orders) == 1:
+                cluster.network.end_session(delivery.sender, delivery.receiver)
+                cluster.network.at(cluster.network.now_us, lambda: begin_again(cluster, "switch-0"))
+
+    cluster.network.before = lose_first
+    begin_again(cluster, "runtime-1")
+    run(cluster, 3.0)
+    cluster.feed(0)
+    run(cluster, 1.0)
+    assert [1, 2, 3, 4] == [came.mark for came in cluster.history.out]
