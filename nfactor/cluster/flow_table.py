@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
+from nfactor.cluster.arrivals import Arrivals
 from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.expiry import Expiry
@@ -109,6 +110,7 @@ class FlowTable(Role, ActorTable[None]):
         self._bereft = Bereft(
             self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
         )
+        self._arrivals = Arrivals(self.ask)
         self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
@@ -124,10 +126,10 @@ class FlowTable(Role, ActorTable[None]):
     def follow_switches(self) -> None:
         """The view has changed: packets of a switch that has begun again go to where it is now."""
         switches = self.view.of_kind("switch")
-        renewed = self._fence.admit(switches)
-        if renewed:
+        if renewed := self._fence.admit(switches):
             self._egress.follow([member.address for member in switches])
             self.replicator.doubt(renewed)
+            self._arrivals.tables_are_lost([member.name for member in switches])
 
     def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         """The engine is done with packets from the port."""
@@ -214,8 +216,7 @@ class FlowTable(Role, ActorTable[None]):
         keys = FlowKeys.of_octets(message.keys)
         if message.source not in self.view:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
-        statuses = self.expect(message.migration, message.source, keys, unpack_u32(message.epochs))
-        return FlowStatuses(statuses.tobytes())
+        return FlowStatuses(self.expect(message.migration, message.source, keys, unpack_u32(message.epochs)).tobytes())
 
     @settled
     def expect(self, migration: int, source: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
@@ -231,7 +232,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def install(self, message: InstallFlows) -> Later:
         """Step 3 of a migration to here: install the states, have them stored, process what waited for them, in order;
-        the answer goes when they are stored. A dead source gets none."""
+        the answer goes when they are stored, and the switches know of them. A dead source gets none."""
         later, keys = Later(), FlowKeys.of_octets(message.keys)
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
@@ -239,7 +240,8 @@ class FlowTable(Role, ActorTable[None]):
             self.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
-            self.replicator.when_stored(partial(self._installed, message.migration, later, answer))
+            say = partial(self._installed, message.migration, later, answer)
+            self.replicator.when_stored(partial(self._arrivals.tell, say))
         return later
 
     def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
@@ -264,14 +266,15 @@ class FlowTable(Role, ActorTable[None]):
 
     @handles(FinishFlows)
     @settled
-    def finish(self, message: FinishFlows) -> FlowStatuses:
+    def finish(self, message: FinishFlows) -> Later:
         """States that a dead source has not sent any more; its replicas have."""
-        keys, records = FlowKeys.of_octets(message.keys), unpack_records(message.records, self._engine.record_size)
-        expected, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
-        epochs = unpack_u32(message.epochs)[expected]
-        statuses[expected] = self._take_over(keys.where(expected), epochs, records[expected])
+        later, keys = Later(), FlowKeys.of_octets(message.keys)
+        records = unpack_records(message.records, self._engine.record_size)
+        due, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
+        statuses[due] = self._take_over(keys.where(due), unpack_u32(message.epochs)[due], records[due])
         self._drain()
-        return FlowStatuses(statuses.tobytes())
+        self._arrivals.tell(partial(later.answer, FlowStatuses(statuses.tobytes())))
+        return later
 
     @settled
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:

@@ -219,6 +219,11 @@ class ReportFlows:
     """0, or ``following`` of the answer before."""
 
 
+@message(tag=99, system=True)
+class AwaitTable:
+    """Runtime → switch, which may have begun again. Reply: ``Done``, when it knows again which flow is where."""
+
+
 @message(tag=104)
 class FlowSet:
     """Flows of one owner."""

@@ -1,4 +1,4 @@
-"""What replication does at an order and by the clock: other replicas, states that lag behind, commits that were lost."""
+"""What replication does at an order and by the clock: other replicas, lagging states, commits that were lost."""
 
 from collections.abc import Callable
 

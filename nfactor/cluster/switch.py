@@ -37,6 +37,7 @@ from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.pump import pump
 from nfactor.cluster.rebuild import Rebuild
 from nfactor.cluster.recovery_messages import (
+    AwaitTable,
     ClaimFlows,
     FindTurned,
     FlowsClaimed,
@@ -65,7 +66,7 @@ from nfactor.packet.flow_key import FlowKeys
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
-ABOUT_FLOWS = (RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, FindTurned, RecoveryOver)
+ABOUT_FLOWS = (AwaitTable, RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, FindTurned, RecoveryOver)
 """Questions that need the table."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
@@ -243,6 +244,11 @@ class VirtualSwitch(Role):
             self._deferred.append((message, later))
             return later
         return super().act(message)
+
+    @handles(AwaitTable)
+    def has_table(self, message: AwaitTable) -> Done:
+        """It is there when this is asked."""
+        return Done()
 
     # ---------------------------------------------------------------- migration
 
