@@ -17,6 +17,7 @@ from nfactor.backends.base import Port
 from nfactor.cluster.arrivals import Arrivals
 from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
+from nfactor.cluster.endings import Endings
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.fence import Fence
 from nfactor.cluster.holding import Holding, split, where_ok
@@ -87,8 +88,6 @@ class FlowTable(Role, ActorTable[None]):
         self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
-        self._records = 0
-        """Records that NFs have emitted so far."""
 
     def begin(self) -> None:
         """Be ready for packets."""
@@ -106,6 +105,7 @@ class FlowTable(Role, ActorTable[None]):
             self._port, self._engine, admit=self._fence.only, arrived=self._fence.count, processed=self._processed,
             marker=self._marker_arrived, threaded=self._threaded,
         )  # fmt: skip
+        self._endings = Endings(self._engine, self.replicator)
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
         self._bereft = Bereft(
             self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
@@ -149,7 +149,7 @@ class FlowTable(Role, ActorTable[None]):
         rows, emitted = self._engine.touched, self._engine.take_emitted()
         if emitted:
             burst, emitted = teach(self._engine, burst, codes, emitted)
-        self._records += len(emitted)
+        self._endings.records += len(emitted)
         held = codes == HELD
         if held.any():
             waiting, burst = split(burst, held)
@@ -288,10 +288,7 @@ class FlowTable(Role, ActorTable[None]):
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:
         """Flows that ended where NFs could not say what they had to."""
-        self._engine.farewell(keys, records)
-        emitted = self._engine.take_emitted()
-        self._records += len(emitted)
-        self.replicator.ended([], emitted)
+        self._endings.farewell(keys, records)
 
     @settled
     def give_up(self, migration: int) -> None:
@@ -340,21 +337,17 @@ class FlowTable(Role, ActorTable[None]):
 
     # ---------------------------------------------------------------- flows that end
 
-    def _end(self, keys: FlowKeys, packets: Counts | None = None) -> None:
-        """End flows here and at their replicas, and let NFs say what they have to (``packets``: ``Engine.expire``)."""
-        self.intake.settle()
-        statuses = self._engine.expire(keys, packets)
-        emitted = self._engine.take_emitted()
-        self._records += len(emitted)
-        self.replicator.ended(where_ok(keys, statuses), emitted)
+    @settled
+    def _end(self, keys: FlowKeys, packets: Counts) -> None:
+        self._endings.end(keys, packets)
 
     @handles(EndFlows)
     @settled
     def end(self, message: EndFlows) -> FlowsEnded:
         """End flows as if they had expired, oldest first: the system closes down."""
         keys = self._engine.keys()[: message.flows]
-        self._end(keys)
-        return FlowsEnded(len(keys), self._engine.statistics().flows, self._records)
+        self._endings.end(keys)
+        return FlowsEnded(len(keys), self._engine.statistics().flows, self._endings.records)
 
     # ---------------------------------------------------------------- questions
 
