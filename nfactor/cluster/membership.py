@@ -91,8 +91,8 @@ class Membership(Role):
         """Addresses of nodes that have joined, and whose frames a switch may still refuse."""
         self._open: set[str] = set()
         """Nodes that are dead, and whose recovery is not over."""
-        self._packets: dict[str, tuple[Released, ...]] = {}
-        """How far replicas that died had come, as each switch says, and the outside."""
+        self._released: dict[tuple[str, bytes, bytes], Released] = {}
+        """How far replicas that died had come with each primary, as each life of a switch says, and the outside."""
         self._recoveries = 0
         self._false_alarms = 0
         self._begun = False
@@ -125,6 +125,7 @@ class Membership(Role):
         self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
         for name in sorted(unfinished):
             self._start_recovery(name)
+        self._look_who_may_join()  # a switch that has begun again waits for that before it takes a view
         self._launch_where_needed()
 
     @handles(Join)
@@ -209,6 +210,7 @@ class Membership(Role):
         self._members = tuple(member for member in self._members if member.name != name)
         self._open.add(name)
         self._unfenced.add(name)
+        self._forget_released(name)
         self._take_view()  # questions to it end with that, and steps of other recoveries
         self._start_recovery(name)
         self._launch_where_needed()
@@ -265,7 +267,7 @@ class Membership(Role):
 
     def _answered(self, recovery: Recovery, node: str, answer: Any) -> None:
         if isinstance(answer, ViewTaken) and recovery.step is Step.FENCING:
-            self._packets[node] = answer.released
+            self._released.update({(told.replica, told.primary, told.switch): told for told in answer.released})
         if node not in recovery.waiting:
             return
         recovery.answered(node, answer.flows if isinstance(answer, StepTaken) else 0)
@@ -301,6 +303,7 @@ class Membership(Role):
 
     def _over(self, recovery: Recovery) -> None:
         self._open.discard(recovery.dead)
+        self._forget_released(recovery.dead)
         if self._observed:
             now = self.host.now()
             seconds = now - self._heard.get(recovery.dead, now)
@@ -337,6 +340,10 @@ class Membership(Role):
         place = runtimes.index(runtime)
         replicas = (*runtimes[place + 1 :], *runtimes[:place]) if self._replicated else ()
         apart = tuple(name for name in replicas if self._all[name] != self._all[runtime])
-        outcomes = self._packets.get(OUTSIDE, ())
-        packets = [told for node, released in self._packets.items() if node != OUTSIDE for told in released]
-        return SetReplicas(self.view.term, replicas, apart, tuple(packets), outcomes)
+        packets = tuple(told for told in self._released.values() if told.switch)
+        outcomes = tuple(told for told in self._released.values() if not told.switch)
+        return SetReplicas(self.view.term, replicas, apart, packets, outcomes)
+
+    def _forget_released(self, replica: str) -> None:
+        """That was an earlier life of it."""
+        self._released = {names: told for names, told in self._released.items() if told.replica != replica}

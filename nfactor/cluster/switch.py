@@ -104,6 +104,9 @@ class VirtualSwitch(Role):
         """Runtimes that are dead and whose flows may still be claimed."""
         self._orphans: list[Burst] = []
         self._heard: dict[str, float] = {}
+        self._own = inside.address
+        self._early: list[Later] = []
+        """Of those who have given a view with an earlier life of it."""
         self._again = again
         self._rebuild = Rebuild(dispatcher) if again is not None else None
         self._deferred: list[tuple[object, Later]] = []
@@ -184,9 +187,15 @@ class VirtualSwitch(Role):
     # ---------------------------------------------------------------- control
 
     @handles(NotifyClusterCfg)
-    def configure(self, message: NotifyClusterCfg) -> ViewTaken:
+    def configure(self, message: NotifyClusterCfg) -> ViewTaken | Later:
         """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
-        dropped. Packets of their flows wait until the flows are claimed."""
+        dropped. Packets of their flows wait until the flows are claimed. One with an earlier life of it is answered
+        with the first that has this one: what that knew of what the dead had released is lost, and the runtimes are to
+        know it before they hear what this one knows."""
+        mine = next((member.address for member in message.members if member.name == self.host.node), self._own)
+        if message.term > self.view.term and mine != self._own:
+            self._early.append(Later())
+            return self._early[-1]
         if self.view.take(message):
             runtimes = self.view.of_kind("runtime")
             self._dead |= {self._runtimes[name] for name in self._runtimes if name not in self.view}
@@ -198,7 +207,11 @@ class VirtualSwitch(Role):
             self._relay.admit({member.address: member.name for member in runtimes})
             if self._rebuild is not None:
                 self._ask_for_flows(self._rebuild)
-        return ViewTaken(self._relay.released_by(self.view.unfinished, self._inside.address))
+        taken = ViewTaken(self._relay.released_by(self.view.unfinished, self._own))
+        early, self._early = self._early, []
+        for later in early:
+            later.answer(taken)
+        return taken
 
     @handles(ReadState)
     def state(self, message: ReadState) -> KnownState:

@@ -1,8 +1,18 @@
 """What schedules in which nodes begin again have found in the code, each as the shortest story that shows it."""
 
+from functools import partial
+
+from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.rest import owners_agree
-from tests.cluster.test_found_by_schedules import begin_again, cluster_of, move, owner_of, run
+from tests.cluster.test_found_by_schedules import (
+    begin_again,
+    cluster_of,
+    flow_with_a_replica_at,
+    move,
+    owner_of,
+    run,
+)
 
 
 def test_an_order_about_replicas_counts_though_the_view_has_gone_on_when_it_arrives() -> None:
@@ -51,3 +61,57 @@ def test_a_flow_that_comes_when_its_target_has_reported_to_a_new_switch_is_in_it
     run(cluster, 1.0)
     owners_agree(cluster)
     assert not cluster.runtimes["runtime-0"].liaison.migrations_open
+
+
+def test_what_a_dead_replica_released_to_an_earlier_life_of_a_switch_is_in_doubt() -> None:
+    """There was no coordinator when both died. The next one gave a view with the earlier life of the switch, whose
+    present life said how far the replica had come, that is, of nothing; the primary did not know yet that this was
+    another one, and sent its packets again."""
+    cluster = flow_with_a_replica_at("runtime-1")
+
+    def kill_replica(delivery: Delivery) -> None:
+        if delivery.kind == "CommitsStored":
+            cluster.kill("runtime-1")
+
+    cluster.network.before, cluster.network.keep_messages = kill_replica, False
+    cluster.kill("coordinator")
+    cluster.feed(next(iter(cluster.key_of)))
+    run(cluster, 0.01)
+    begin_again(cluster, "switch-0")
+    cluster.restart("coordinator")
+    run(cluster, 3.0)
+    at_most_once(cluster.history)
+    assert 1 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
+
+
+def test_what_a_switch_has_said_of_a_dead_replica_counts_when_it_has_begun_again() -> None:
+    """Its next life said less, and the primary, which did not know yet that this was another one, sent again what had
+    come out."""
+    cluster = flow_with_a_replica_at("runtime-1")
+    cuts, soon = cluster.network.cuts, {"runtime-0": 100_000, "outside": 600_000}
+
+    def kill_replica(delivery: Delivery) -> None:
+        if delivery.kind == "CommitsStored":
+            cluster.network.before = kill_switch
+            cluster.kill("runtime-1")
+
+    def kill_switch(delivery: Delivery) -> None:
+        if (delivery.receiver, delivery.kind) == ("runtime-0", "NotifyClusterCfg"):
+            cluster.network.before = delay_what_is_sent_again
+            begin_again(cluster, "switch-0")
+            for node, after_us in soon.items():
+                way = ("coordinator", node)
+                cuts.add(way)
+                cluster.network.at(cluster.network.now_us + after_us, partial(cuts.discard, way))
+
+    def delay_what_is_sent_again(delivery: Delivery) -> None:
+        if delivery.kind == "StoreCommit":
+            cluster.network.before = lambda delivery: None
+            cluster.network.end_session("runtime-0", "runtime-2")
+
+    cluster.network.before, cluster.network.keep_messages = kill_replica, False
+    cluster.feed(next(iter(cluster.key_of)))
+    run(cluster, 3.0)
+    at_most_once(cluster.history)
+    assert 4 == len(cluster.history.out)
+    assert 0 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
