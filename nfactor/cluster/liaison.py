@@ -128,6 +128,8 @@ class Liaison(Role):
         """Nodes that are dead, and who waits until no migration to them is left."""
         self._tombstones: dict[int, list[FlowKeys]] = {}
         """Flows whose tombstones stand here, by migration."""
+        self._arrived: dict[int, _Migration] = {}
+        """Migrations of which there are such, as all went well."""
         self._early: list[tuple[ReportFlows, Later]] = []
         """Switches that have a later view than we."""
         self._snapshots: dict[str, FlowKeys] = {}
@@ -190,8 +192,10 @@ class Liaison(Role):
         return later
 
     def _report_turned(self, report: FlowReport, switch: str) -> None:
-        """Flows that a switch was told, or may have been told, to send elsewhere."""
-        for migration in self._migrations.values():
+        """Flows that a switch was told, or may have been told, to send elsewhere; of those that have arrived, the ones
+        whose runtime is dead: while their tombstones stand here, nothing may begin anew with their keys."""
+        lost = [migration for migration in self._arrived.values() if migration.target not in self.view]
+        for migration in (*self._migrations.values(), *lost):
             keys, epochs = migration.machine.turned(switch)
             if len(keys):
                 records = migration.records_of(keys) if len(migration.departed) else self._flows.copy(keys)[2]
@@ -297,6 +301,8 @@ class Liaison(Role):
 
     def _over(self, migration: _Migration) -> None:
         moved = len(migration.machine.keys) if migration.machine.state is State.DONE else 0
+        if moved:
+            self._arrived[migration.number] = migration
         ended = MigrationEnded(
             migration=migration.number,
             source=self.host.node,
@@ -339,5 +345,6 @@ class Liaison(Role):
             later.answer(StepTaken())
 
     def _bury(self, number: int) -> None:
+        self._arrived.pop(number, None)
         for keys in self._tombstones.pop(number, ()):
             self._flows.bury(keys)

@@ -205,9 +205,9 @@ class MigrationSource:
 
     def turned(self, switch: str) -> tuple[FlowKeys, Epochs]:
         """Keys of that switch that it may have turned to the target, with the epochs that they have by that. None where
-        it has not been asked, or the set is over. (What is claimed back is the target's until the switch has
+        it has not been asked, or the source kept them. (What is claimed back is the target's until the switch has
         answered.)"""
-        if self.state in (State.PREPARING, State.DONE, State.ABORTED):
+        if self.state in (State.PREPARING, State.ABORTED):
             return self._set_out[:0], self.epochs[:0]
         places = self._owned_by(switch)
         back = np.uint32(self.state is State.RETURNING)

@@ -115,3 +115,27 @@ def test_what_a_switch_has_said_of_a_dead_replica_counts_when_it_has_begun_again
     at_most_once(cluster.history)
     assert 4 == len(cluster.history.out)
     assert 0 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
+
+
+def test_a_flow_that_was_lost_where_it_had_gone_is_not_late_where_it_came_from() -> None:
+    """The switch had begun again as well, and nobody told it of the flow. Its next packet went to the source, whose
+    tombstone stood until the recovery came to it."""
+    cluster = cluster_of(2, "none")
+    cluster.feed(0)
+    run(cluster, 0.1)
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 0.1)
+
+    def lose_first(delivery: Delivery) -> None:
+        if (delivery.receiver, delivery.kind) == ("runtime-0", "Recover"):
+            cluster.network.before = lambda delivery: None
+            cluster.network.end_session("coordinator", "runtime-0")
+
+    cluster.network.before = lose_first
+    begin_again(cluster, "runtime-1")
+    begin_again(cluster, "switch-0")
+    run(cluster, 0.1)
+    cluster.feed(0)
+    run(cluster, 1.0)
+    assert [] == cluster.history.dropped
+    assert [1, 2] == [came.mark for came in cluster.history.out]
