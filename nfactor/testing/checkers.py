@@ -32,7 +32,7 @@ class Conditions:
     """Output commit: nothing is outside that the surviving state does not include."""
     replicated: bool
     lag_packets_max: int | None = 0
-    """Under ``every``: the most that a state may lag behind; None: commits were lost, and came late."""
+    """Under ``every``: the most that a state may lag behind; None: commits were lost, and came late or never."""
     ports_lose: bool = False
     """Packets on their way may be lost: by the ports, or with the node that had sent them."""
     flows_end: bool = False

@@ -144,7 +144,8 @@ class HeapNetwork:
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
         self.lost_messages: Counter[str] = Counter()
-        """Messages that cuts and ends of sessions have lost, by class."""
+        """Messages that cuts and ends of sessions have lost, and those whose senders died when they had come to a node
+        that stood still, by class."""
         self.lost_packets: list[int] = []
         """Marks of packets that ports lost."""
         self.in_flight = 0
@@ -221,11 +222,14 @@ class HeapNetwork:
                 self.lost_messages[type(message).__name__] += 1
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
-                self.run_on(target, lambda: self._handle(way, session, target, actor, octets))
+                came_us = self.now_us
+                self.run_on(target, lambda: self._handle(way, session, came_us, target, actor, octets))
 
         self.at(arrives, arrive)
 
-    def _handle(self, way: tuple[str, str], session: int, node: HeapNode, actor: str, octets: bytes) -> None:
+    def _handle(
+        self, way: tuple[str, str], session: int, came_us: int, node: HeapNode, actor: str, octets: bytes
+    ) -> None:
         message: Any = MESSAGES.decode(octets)
         body = getattr(message, "body", None)
         inner = message if body is None else MESSAGES.decode(body)
@@ -240,6 +244,8 @@ class HeapNetwork:
             self.lost_messages[type(message).__name__] += 1
         elif self.keep_messages or self.nodes[way[0]].alive:
             self._act(node, actor, message)
+        elif came_us < self.now_us:
+            self.lost_messages[type(message).__name__] += 1
         self.behind(delivery)
 
     def _passes(self, way: tuple[str, str], session: int) -> bool:
