@@ -98,8 +98,9 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
         ends_were_idle(history, conditions.idle_marks)
     chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
     for flow, marks in chains.items():
-        for way in {history.way_of.get(mark, 0) for mark in marks}:
-            in_order(flow, [mark for mark in marks if history.way_of.get(mark, 0) == way])
+        ways = [(history.flow_of[mark], history.way_of[mark]) if mark in history.way_of else None for mark in marks]
+        for way in dict.fromkeys(ways):  # what was for a port's earlier flow came by that one's way
+            in_order(flow, [mark for mark, other in zip(marks, ways, strict=True) if other == way])
     outside_is_included(history, finals, chains, conditions)
     protected_survive(history, finals, conditions)
     if not history.deaths and not history.switch_deaths:

@@ -1,0 +1,30 @@
+"""What the judges of a run let pass, and what not."""
+
+import pytest
+
+from nfactor.testing.checkers import Conditions, Final, Violation, check
+from nfactor.testing.lineage import Came, History, Processed, Step, following
+
+
+def run_of(marks: list[int]) -> tuple[History, dict[int, Final]]:
+    """A flow 1 that had these packets, in that order, all of which came out."""
+    history, digest = History(), 0
+    for count, mark in enumerate(marks, 1):
+        digest = following(digest, mark)
+        history.processed.append(Processed("runtime-0", 1, mark, marks[0], count, digest))
+        history.out.append(Came(mark, mark, marks[0], count, digest))
+        if count % 3 == 0:
+            history.records.append(("runtime-0", Step(mark=mark, born=marks[0], count=count, digest=digest)))
+    history.flow_of = dict.fromkeys(marks, 1)
+    return history, {1: Final("runtime-0", marks[0], len(marks), digest)}
+
+
+def test_answers_to_a_port_and_to_its_earlier_flow_come_by_two_ways() -> None:
+    """Each flow's answers go in at a switch of their own, so that these may overtake those."""
+    history, finals = run_of([1, 3, 2])
+    conditions = Conditions(strict=True, replicated=True, flows_end=True)
+    history.way_of = {2: 1, 3: 1}
+    with pytest.raises(Violation, match="processed packet 2 after packet 3"):
+        check(history, finals, conditions, [])
+    history.flow_of[3] = 0
+    check(history, finals, conditions, [])
