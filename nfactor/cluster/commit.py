@@ -28,6 +28,7 @@ Places = npt.NDArray[np.intp]
 NO_PACKETS = Burst.from_frames([])
 NO_CODES: Codes = np.zeros(0, np.uint8)
 NO_BUCKETS: Buckets = np.zeros(0, np.uint16)
+NO_PLACES: Places = np.zeros(0, np.intp)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -89,6 +90,11 @@ class Commit:
         return rest, int(np.count_nonzero(doubtful & ~out))
 
 
+def going(codes: Codes) -> int:
+    """How many packets are not dropped."""
+    return int((codes <= REPLY).sum())
+
+
 def merged(commits: Iterable[Commit], *, piece: int) -> Commit:
     """One commit of several, in order. It counts as the oldest of their pieces, or as ``piece`` if there are none."""
     some = list(commits)
@@ -114,21 +120,24 @@ def to_message(
 ) -> StoreCommit:
     """The commit for its replica, with what has changed in its flows. ``reasons`` are the names of codes."""
     burst, codes = commit.burst, commit.codes
-    dropped: list[int] = []
-    marks: list[bytes] = []
-    if codes.any() and (codes > REPLY).any():
+    names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    marks = b""
+    if len(codes) and codes.max() > REPLY:
         dropped = np.unique(codes[codes > REPLY]).tolist()
-        marks = [burst.marks[codes == code].astype("<u8").tobytes() for code in dropped]
+        names = tuple(reasons[code] for code in dropped)
+        counts = tuple(int(np.count_nonzero(codes == code)) for code in dropped)
+        marks = b"".join(burst.marks[codes == code].astype("<u8").tobytes() for code in dropped)
         burst = burst.select(np.flatnonzero(codes <= REPLY))
     return StoreCommit(
         primary=node,
         address=address,
         sequence=sequence,
         changes=changed.octets,
-        ended=ended.octets(),
+        ended=ended.octets() if len(ended) else b"",
         packets=pack_burst(burst),
-        reasons=tuple(reasons[code] for code in dropped),
-        counts=tuple(len(these) // 8 for these in marks),
-        marks=b"".join(marks),
+        reasons=names,
+        counts=counts,
+        marks=marks,
         emitted=tuple(pack_records(node, (record for _, record in commit.emitted))) if commit.emitted else (),
     )

@@ -23,6 +23,7 @@ from nfactor.compiled.layout import (
     ROW_CLOSING,
     ROW_DIRTY,
     ROW_INITIATOR,
+    ROW_LAG,
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
@@ -39,6 +40,7 @@ from nfactor.compiled.machine import (
     ld_u8,
     ld_u32,
     outlined,
+    prefetch,
     st_8,
     st_16,
     st_32,
@@ -53,6 +55,7 @@ from nfactor.dataplane.changes import CHANGE_OCTETS, PARTS_AT, WHOLE
 
 _ACTIVE, _HELD = 0, 2
 _KEY: Final = 48
+_AHEAD: Final = 8
 _H_EPOCH: Final = 8
 _H_PACKETS: Final = 12
 _H_INITIATOR: Final = 16
@@ -76,16 +79,32 @@ def buckets(context: int, arguments: int, _count: int) -> int:
 
 
 @inlined
+def _cold_of(cx: int, row: int) -> int:
+    """The address of what set operations know of the row at that address."""
+    return ld_fixed(cx + COLD) + udiv(row - ld_fixed(cx + ROWS), ld_fixed(cx + STRIDE)) * COLD_OCTETS
+
+
+@inlined
+def _fetch(cx: int, row: int) -> None:
+    """Have what a change is made of brought into the cache: nobody may have looked at it for a long time."""
+    if row != 0:
+        prefetch(row)
+        prefetch(row + 64)
+        prefetch(_cold_of(cx, row))
+
+
+@inlined
 def _write_change(cx: int, row: int, at: int) -> int:
     """The change of the flow in that row; where the next one goes."""
     parts, last = ld_u8(row + ROW_DIRTY) & (every_part() | WHOLE), ld_i64(row + ROW_LAST_NS)
-    cold, header = ld_fixed(cx + COLD) + udiv(row - ld_fixed(cx + ROWS), ld_fixed(cx + STRIDE)) * COLD_OCTETS, at + _KEY
+    cold, header = _cold_of(cx, row), at + _KEY
     copy_octets(at, row, _KEY)
     st_64(header, last if ld_fixed(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
     st_32(header + _H_EPOCH, ld_u32(cold + COLD_EPOCH))
     st_32(header + _H_PACKETS, ld_u32(row + ROW_PACKETS))
     st_64(header + _H_INITIATOR, ld_u8(row + ROW_INITIATOR) | ld_u8(row + ROW_CLOSING) << 8 | parts << 16)
     st_8(row + ROW_DIRTY, 0)
+    st_32(row + ROW_LAG, 0)
     return write_parts(row, at + CHANGE_OCTETS, parts)
 
 
@@ -99,6 +118,8 @@ def changes_of(context: int, arguments: int, _count: int) -> int:
     at, wholes = start, 0
     for place in range(count):
         row = ld_i64(rows + 8 * place)
+        if place + _AHEAD < count:
+            _fetch(cx, ld_i64(rows + 8 * (place + _AHEAD)))
         if row != 0:
             dirty = ld_u8(row + ROW_DIRTY)
             if dirty != 0 and ld_u8(row + ROW_PHASE) < _HELD:

@@ -22,6 +22,7 @@ from nfactor.compiled.layout import (
     ROW_CLOSING,
     ROW_DIRTY,
     ROW_INITIATOR,
+    ROW_LAG,
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
@@ -86,6 +87,7 @@ def _read(cx: int, address: int, record: int) -> None:
     st_8(address + ROW_INITIATOR, ld_u8(record + _H_INITIATOR))
     st_8(address + ROW_CLOSING, ld_u8(record + _H_CLOSING))
     st_8(address + ROW_DIRTY, 0xFF)
+    st_32(address + ROW_LAG, 0)
     copy_octets(address + ROW_STATES, record + _HEADER, ld_fixed(cx + STATE_SIZE))
 
 
@@ -195,6 +197,7 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
             st_8(statuses + place, _STALE)
         else:
             st_8(row_at(cx, row) + ROW_PHASE, _HELD)
+            st_32(row_at(cx, row) + ROW_LAG, 0)
             st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
             link(cx, row)
 
