@@ -33,9 +33,9 @@ from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.reporter import Reporter
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.buckets import BUCKETS, buckets_of
 from nfactor.dataplane.engine import HELD
-from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.burst_codec import pack_burst, unpack_burst
 from nfactor.packet.flow_key import FlowKeys
@@ -106,7 +106,7 @@ class Primary:
     def take(self, burst: Burst) -> None:
         """As ``Intake`` and ``FlowTable`` do."""
         assert not self._replicator.is_full
-        assert not len(cluster_frame.marker_indices(burst))
+        assert not len(outer_headers.marker_indices(burst))
         self._ledger.take("switch", len(burst))
         codes = self.engine.process(burst)
         rows, emitted = self.engine.touched, self.engine.take_emitted()
@@ -146,7 +146,7 @@ class Replica:
         burst = unpack_burst(message.packets)
         self._ledger.take(message.primary, len(burst) + sum(message.counts))
         if len(burst):
-            switches = cluster_frame.count_sources(burst)
+            switches = outer_headers.count_sources(burst)
             self._egress.packets(burst)
             for switch in switches:
                 self._egress.receipt(switch, message.address, message.sequence)

@@ -58,6 +58,7 @@ from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Status, are
 from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
 from nfactor.packet import cluster_frame
@@ -162,7 +163,7 @@ class VirtualSwitch(Role):
                 self._send(packets, owner)
 
     def _send(self, packets: Burst, runtime: int) -> None:
-        cluster_frame.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
+        outer_headers.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
         taken = self._inside.send(packets)
         self._ledger.hand(self._names[runtime], taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))
