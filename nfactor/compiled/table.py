@@ -15,7 +15,6 @@ from typing import Final
 from nfactor.compiled.layout import (
     ACTIVE,
     COLD,
-    COLD_EPOCH,
     COLD_NEWER,
     COLD_OCTETS,
     COLD_OLDER,
@@ -32,6 +31,7 @@ from nfactor.compiled.layout import (
     OLDEST,
     ROW_CLOSING,
     ROW_DIRTY,
+    ROW_EPOCH,
     ROW_INITIATOR,
     ROW_LAG,
     ROW_PACKETS,
@@ -203,7 +203,7 @@ def insert(cx: int, key: int, tag: int, phase: int, epoch: int) -> int:
     st_64(address + ROW_PACKETS, 0)
     st_32(address + ROW_LAG, 0)
     st_8(address + ROW_PHASE, phase)
-    st_32(cold_at(cx, row) + COLD_EPOCH, epoch)
+    st_32(row_at(cx, row) + ROW_EPOCH, epoch)
     link(cx, row)
     _enter(cx, tag, row)
     return row
