@@ -28,7 +28,6 @@ Places = npt.NDArray[np.intp]
 NO_PACKETS = Burst.from_frames([])
 NO_CODES: Codes = np.zeros(0, np.uint8)
 NO_BUCKETS: Buckets = np.zeros(0, np.uint16)
-NO_PLACES: Places = np.zeros(0, np.intp)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -69,6 +68,22 @@ class Commit:
             emitted=[self.emitted[place] for place in emitted.tolist()],
         )
 
+    def packets_at(self, places: Places) -> "Commit":
+        """Those of its packets, in that order, and nothing that was emitted."""
+        return self.part(places, places[:0])
+
+    def cut(self, start: int, end: int, emitted: Sequence[tuple[bytes, Any]]) -> "Commit":
+        """Its packets from ``start`` up to ``end``, which are not copied, with what was emitted for them."""
+        if not len(self.burst):
+            return Commit(piece=self.piece, emitted=emitted)
+        return Commit(
+            piece=self.piece,
+            buckets=self.buckets[start:end],
+            burst=self.burst.slice(start, end),
+            codes=self.codes[start:end],
+            emitted=emitted,
+        )
+
     def by_bucket(self) -> "Commit":
         """The same, sorted by bucket; what is of one flow stays in order."""
         return self.part(np.argsort(self.buckets, kind="stable"), np.argsort(self.emitted_buckets(), kind="stable"))
@@ -88,6 +103,11 @@ class Commit:
         left = np.flatnonzero(np.where(self.codes <= REPLY, ~(out | doubtful), not told))
         rest = self.part(left, np.arange(0 if told else len(self.emitted)))
         return rest, int(np.count_nonzero(doubtful & ~out))
+
+
+def any_dropped(codes: Codes) -> bool:
+    """Whether any packet does not go on."""
+    return len(codes) > 0 and bool(codes.max() > REPLY)
 
 
 def going(codes: Codes) -> int:
@@ -123,7 +143,7 @@ def to_message(
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     marks = b""
-    if len(codes) and codes.max() > REPLY:
+    if any_dropped(codes):
         dropped = np.unique(codes[codes > REPLY]).tolist()
         names = tuple(reasons[code] for code in dropped)
         counts = tuple(int(np.count_nonzero(codes == code)) for code in dropped)

@@ -16,10 +16,10 @@ from nfactor.cluster.commit import (
     NO_BUCKETS,
     NO_CODES,
     NO_PACKETS,
-    NO_PLACES,
     Codes,
     Commit,
     Places,
+    any_dropped,
     going,
     merged,
     to_message,
@@ -111,8 +111,8 @@ class Replicator:
             self._egress.at_once(self._engine.reasons, burst, codes, emitted)
             return
         buckets = self._changes.buckets(rows)
-        stateful = (buckets != NO_BUCKET) & (codes != LATE)
-        if not stateful.all():
+        if any_dropped(codes):  # else each has a flow
+            stateful = (buckets != NO_BUCKET) & (codes != LATE)
             self._egress.at_once(self._engine.reasons, burst.select(np.flatnonzero(~stateful)), codes[~stateful], [])
             burst, codes = burst.select(np.flatnonzero(stateful)), codes[stateful]
             buckets, rows = buckets[stateful], rows[stateful]
@@ -133,12 +133,14 @@ class Replicator:
             return
         holders = self._deal.holders(buckets)
         emitted = self._deal.holders(commit.emitted_buckets())
-        there = np.bincount(holders, minlength=1 + int(emitted.max(initial=0)))
-        there += np.bincount(emitted, minlength=len(there))
-        for number in np.flatnonzero(there).tolist():
-            places = np.flatnonzero(holders == number)
-            packets = places if len(commit.buckets) else NO_PLACES
-            yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
+        order = np.argsort(holders, kind="stable")  # all columns are put in order once, and cut for each
+        packets = commit.packets_at(order) if len(commit.burst) else commit
+        counts, end = np.bincount(holders, minlength=1 + int(emitted.max(initial=-1))), 0
+        for number, count in enumerate(counts.tolist()):
+            start, end = end, end + count
+            said = [item for item, holder in zip(commit.emitted, emitted, strict=True) if holder == number]
+            if count or said:
+                yield self._deal.name(number), packets.cut(start, end, said), order[start:end]
 
     def _give(self, replica: str, commit: Commit, changed: Changed, ended: FlowKeys = NO_KEYS) -> None:
         """To its replica, with the states that now include it."""
@@ -204,7 +206,8 @@ class Replicator:
 
     def _follow_up(self, rows: Rows) -> None:
         """Send what has changed in those rows."""
-        buckets = NO_BUCKETS if len(self._deal.replicas) == 1 else self._changes.buckets(rows)
+        alone = len(self._deal.replicas) == 1  # where everything goes, whatever its bucket
+        buckets = NO_BUCKETS if alone else self._changes.buckets(rows)
         for replica, part, places in self._parts(Commit(piece=self._outstanding.begin()), buckets):
             changed = self._changes.of(rows if places is None else rows[places])
             if changed.octets:
