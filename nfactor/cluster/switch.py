@@ -91,8 +91,7 @@ class VirtualSwitch(Role):
         """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
         self._orphans_max = orphans_max
         self._dispatcher = dispatcher
-        self._outside = outside
-        self._inside = inside
+        self._outside, self._inside = outside, inside
         self._ledger = ledger
         self._reporter = Reporter(ledger, observed=observed)
         self.view = View()
