@@ -22,6 +22,7 @@ import attrs
 import msgpack  # type: ignore[import-untyped]
 
 from nfactor.actors import envelope
+from nfactor.actors.bulk import is_bulky, packed
 from nfactor.actors.convert import Binder, Decode, Encode, Mismatch, compile_message
 from nfactor.actors.flat import Flat, compile_flat
 from nfactor.actors.ref import Ref
@@ -92,8 +93,16 @@ class Messages:
         # How the messages that can travel in runs do, by class and by tag.
         self.flats: dict[type, Flat] = {cls: flat for cls, flat in flats.items() if flat is not None}
         self.flats_by_tag: dict[int, Flat] = {flat.tag: flat for flat in self.flats.values()}
+        self._with_octets = {cls for cls in self.classes if any(field.type is bytes for field in attrs.fields(cls))}
         self.pack_quickly = msgpack.Packer(use_bin_type=True).pack
         """``pack``, with whatever msgpack raises."""
+
+    def pack_behind(self, prefix: bytes, cls: type, array: list[Any]) -> bytes:
+        """The array of a message of that class behind a prefix, with whatever msgpack raises."""
+        if cls in self._with_octets and is_bulky(array):
+            return packed(array, self.pack_quickly, prefix)
+        data: bytes = prefix + self.pack_quickly(array)
+        return data
 
     def _registered_tag(self, cls: type) -> int | None:
         tag = tag_of(cls)
@@ -105,7 +114,7 @@ class Messages:
         """A message as octets; raises CodecError if its class is not registered or a field is of a wrong type."""
         codec = self._codecs.get(type(value))
         try:
-            data: bytes = self.pack_quickly(codec[0](value))  # type: ignore[index]
+            data = self.pack_behind(b"", type(value), codec[0](value))  # type: ignore[index]
         except Exception:  # the longer way says what is wrong
             return self.pack(self.to_array(value))
         return data

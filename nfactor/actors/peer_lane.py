@@ -155,7 +155,7 @@ class PeerLane:
                 return True
         self._last = route, cls
         try:
-            payload = route.prefix + messages.pack_quickly(messages.encoders[cls](message))
+            payload = messages.pack_behind(route.prefix, cls, messages.encoders[cls](message))
         except Exception:  # of whatever kind: the longer way says what it is
             payload = self._tell_payload(ref, message, None)
         if len(payload) > self._limits.message_octets_max:

@@ -14,7 +14,7 @@ import attrs
 
 from nfactor.compiled.engines import ENGINES, EngineKind
 from nfactor.errors import CallerError
-from nfactor.protocols.replication import Kind, Mode
+from nfactor.protocols.replication import EVERY_MS, Kind, Mode
 
 FLOWS_LIMIT = 1 << 31
 """Rows that a flow table may be given, at most: they are numbered in 32 bits."""
@@ -135,8 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     modes = (
         "what waits for a replica: nothing is replicated; packets wait, if there is one; packets wait for one; states "
     )
-    modes += "follow within K packets (%(default)s)"
-    replay.add_argument("--replication", default="none", metavar="none|strict|strict-hold|every=K", help=modes)
+    modes += f"follow within K packets of their flow and T ms, {EVERY_MS} unless said (%(default)s)"
+    kinds = "none|strict|strict-hold|every=K[/Tms]"
+    replay.add_argument("--replication", default="none", metavar=kinds, help=modes)
     domains = "failure domains of the runtimes, in order: flows are replicated to another one where there is one"
     replay.add_argument("--domains", default="", metavar="NAME,NAME...", help=domains)
     launch = "start another runtime where only one is left to replicate to"

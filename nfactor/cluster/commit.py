@@ -68,6 +68,22 @@ class Commit:
             emitted=[self.emitted[place] for place in emitted.tolist()],
         )
 
+    def packets_at(self, places: Places) -> "Commit":
+        """Those of its packets, in that order, and nothing that was emitted."""
+        return self.part(places, places[:0])
+
+    def cut(self, start: int, end: int, emitted: Sequence[tuple[bytes, Any]]) -> "Commit":
+        """Its packets from ``start`` up to ``end``, which are not copied, with what was emitted for them."""
+        if not len(self.burst):
+            return Commit(piece=self.piece, emitted=emitted)
+        return Commit(
+            piece=self.piece,
+            buckets=self.buckets[start:end],
+            burst=self.burst.slice(start, end),
+            codes=self.codes[start:end],
+            emitted=emitted,
+        )
+
     def by_bucket(self) -> "Commit":
         """The same, sorted by bucket; what is of one flow stays in order."""
         return self.part(np.argsort(self.buckets, kind="stable"), np.argsort(self.emitted_buckets(), kind="stable"))
@@ -87,6 +103,16 @@ class Commit:
         left = np.flatnonzero(np.where(self.codes <= REPLY, ~(out | doubtful), not told))
         rest = self.part(left, np.arange(0 if told else len(self.emitted)))
         return rest, int(np.count_nonzero(doubtful & ~out))
+
+
+def any_dropped(codes: Codes) -> bool:
+    """Whether any packet does not go on."""
+    return len(codes) > 0 and bool(codes.max() > REPLY)
+
+
+def going(codes: Codes) -> int:
+    """How many packets are not dropped."""
+    return int((codes <= REPLY).sum())
 
 
 def merged(commits: Iterable[Commit], *, piece: int) -> Commit:
@@ -114,21 +140,24 @@ def to_message(
 ) -> StoreCommit:
     """The commit for its replica, with what has changed in its flows. ``reasons`` are the names of codes."""
     burst, codes = commit.burst, commit.codes
-    dropped: list[int] = []
-    marks: list[bytes] = []
-    if codes.any() and (codes > REPLY).any():
+    names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    marks = b""
+    if any_dropped(codes):
         dropped = np.unique(codes[codes > REPLY]).tolist()
-        marks = [burst.marks[codes == code].astype("<u8").tobytes() for code in dropped]
+        names = tuple(reasons[code] for code in dropped)
+        counts = tuple(int(np.count_nonzero(codes == code)) for code in dropped)
+        marks = b"".join(burst.marks[codes == code].astype("<u8").tobytes() for code in dropped)
         burst = burst.select(np.flatnonzero(codes <= REPLY))
     return StoreCommit(
         primary=node,
         address=address,
         sequence=sequence,
         changes=changed.octets,
-        ended=ended.octets(),
+        ended=ended.octets() if len(ended) else b"",
         packets=pack_burst(burst),
-        reasons=tuple(reasons[code] for code in dropped),
-        counts=tuple(len(these) // 8 for these in marks),
-        marks=b"".join(marks),
+        reasons=names,
+        counts=counts,
+        marks=marks,
         emitted=tuple(pack_records(node, (record for _, record in commit.emitted))) if commit.emitted else (),
     )

@@ -14,6 +14,7 @@ from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.outcome_messages import EmittedRecords
 from nfactor.cluster.reporter import Reporter, pack_records
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import REPLY
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -41,7 +42,7 @@ class Egress:
     def packets(self, burst: Burst) -> None:
         """Send packets to the switch that each came from; what the port refuses is dropped and counted."""
         if len(burst):
-            cluster_frame.turn_back(burst, source=self._port.address)
+            outer_headers.turn_back(burst, source=self._port.address)
             if self._present:
                 self._readdress(burst)
             taken = self._port.send(burst)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import Member
+from nfactor.compiled import outer_headers
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 
@@ -32,7 +33,7 @@ class Fence:
 
     def only(self, burst: Burst) -> Burst:
         """What of the burst may be taken. The rest is dropped, as ``fenced``."""
-        for address, count in cluster_frame.count_sources(burst).items():
+        for address, count in outer_headers.count_sources(burst).items():
             if address not in self._names:
                 self._ledger.received += count
                 strange = np.array([source == address for source in cluster_frame.sources(burst)], bool)
@@ -42,5 +43,5 @@ class Fence:
 
     def count(self, burst: Burst) -> None:
         """These were taken: each is its switch's."""
-        for address, count in cluster_frame.count_sources(burst).items():
+        for address, count in outer_headers.count_sources(burst).items():
             self._ledger.take(self._names[address], count)

@@ -9,8 +9,8 @@ import attrs
 from nfactor.actors import Actor
 from nfactor.backends.base import Port
 from nfactor.cluster.worker import Worker
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Engine
-from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst, concatenate
 
 BURSTS_PER_PASS_MAX = 16
@@ -177,7 +177,7 @@ def _parts(burst: Burst) -> list[tuple[Burst, bytes | None]]:
     """The packets up to each marker, and the marker; then the rest."""
     parts: list[tuple[Burst, bytes | None]] = []
     start = 0
-    for index in cluster_frame.marker_indices(burst).tolist():
+    for index in outer_headers.marker_indices(burst).tolist():
         parts.append((burst.slice(start, index), burst.frame(index)))
         start = index + 1
     return [*parts, (burst.slice(start, len(burst)) if start else burst, None)]

@@ -66,6 +66,11 @@ class Ledger:
         self.buffered_max = max(self.buffered_max, self.buffered)
         assert self.buffered >= 0, "more packets left a buffer than entered it"
 
+    @property
+    def has_fates(self) -> bool:
+        """Whether ``take_fates`` has any."""
+        return bool(self._fates)
+
     def take_fates(self) -> list[tuple[str, Marks]]:
         """The packets that were dropped since the last call, by reason."""
         fates, self._fates = self._fates, []

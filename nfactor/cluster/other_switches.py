@@ -9,6 +9,7 @@ from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import ForgetAliases
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -42,7 +43,7 @@ class OtherSwitches:
 
     def take(self, burst: Burst) -> tuple[Burst, Burst]:
         """Frames that they sent: packets that come in, and such as go out by this switch because of an alias."""
-        for address, count in cluster_frame.count_sources(burst).items():
+        for address, count in outer_headers.count_sources(burst).items():
             self._ledger.take(self._names[address], count)
         outwards = (cluster_frame.label_bits(burst) & cluster_frame.TEACH) > 0
         return burst.select(np.flatnonzero(~outwards)), burst.select(np.flatnonzero(outwards))
@@ -59,7 +60,7 @@ class OtherSwitches:
 
     def _hand(self, packets: Burst, switch: int) -> None:
         member = next(member for member in self._view.of_kind("switch") if member.index == switch)
-        cluster_frame.readdress(packets, target=member.address, source=self._inside.address)
+        outer_headers.readdress(packets, target=member.address, source=self._inside.address)
         taken = self._inside.send(packets)
         self._ledger.hand(member.name, taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))

@@ -23,9 +23,9 @@ from nfactor.cluster.outcome_messages import Outcomes
 from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.state import Schema
 from nfactor.errors import PeerDown, ProtocolError
-from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.peek import address_pairs
 
@@ -129,11 +129,11 @@ class Outside:
     def _address(self, burst: Burst) -> None:
         source = self._port.address
         if len(self._entries) == 1:
-            cluster_frame.readdress(burst, target=self._entries[0], source=source)
+            outer_headers.readdress(burst, target=self._entries[0], source=source)
             return
         numbers = address_pairs(burst) % len(self._entries)
         for number, entry in enumerate(self._entries):
-            cluster_frame.readdress(burst.select(np.flatnonzero(numbers == number)), target=entry, source=source)
+            outer_headers.readdress(burst.select(np.flatnonzero(numbers == number)), target=entry, source=source)
 
     async def wait_empty(self) -> None:
         """Return when no packet is inside any more, and nobody is missing."""

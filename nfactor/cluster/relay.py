@@ -11,6 +11,7 @@ import numpy as np
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import Released
+from nfactor.compiled import outer_headers
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst, Marks
 
@@ -61,7 +62,7 @@ class Relay:
 
     def pass_on(self, burst: Burst) -> None:
         """Frames that came from runtimes."""
-        common = cluster_frame.common_source(burst)
+        common = outer_headers.common_source(burst)
         if common is not None:
             self._from(common, burst)
             return
@@ -75,7 +76,7 @@ class Relay:
         if runtime is None:
             self.fenced += len(burst)
             return
-        markers = cluster_frame.marker_indices(burst)
+        markers = outer_headers.marker_indices(burst)
         if len(markers):
             self._ledger.receipts += len(markers)
             for place in markers.tolist():
@@ -92,7 +93,7 @@ class Relay:
         """Packets that have passed the chain."""
         burst = self._learn(burst)
         if len(burst):
-            cluster_frame.readdress(burst, target=self._next_hop, source=self._outside.address)
+            outer_headers.readdress(burst, target=self._next_hop, source=self._outside.address)
             taken = self._outside.send(burst)
             self._ledger.sent += taken
             self._ledger.drop("port_full", burst.slice(taken, len(burst)))

@@ -39,9 +39,9 @@ from nfactor.cluster.recovery_messages import (
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.changes import Copies, packets_of
 from nfactor.dataplane.engine import Epochs, Records, Status, are
-from nfactor.packet import cluster_frame
 from nfactor.packet.burst_codec import unpack_burst
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import ReplicaStore
@@ -105,7 +105,7 @@ class ReplicaTable(Role):
         burst = unpack_burst(message.packets)
         self._ledger.take(primary, len(burst) + sum(message.counts))
         if len(burst):
-            switches = cluster_frame.count_sources(burst)
+            switches = outer_headers.count_sources(burst)
             self._egress.packets(burst)
             for switch in switches:
                 self._egress.receipt(switch, message.address, sequence)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from nfactor.cluster.host import Host
+from nfactor.cluster.lag import LAG_STEPS
 from nfactor.cluster.recovery_messages import SetReplicas
 from nfactor.cluster.replicator import REREPLICATE_S, Replicator
 from nfactor.cluster.view import watermarks
-from nfactor.protocols.replication import EVERY_S, RESEND_COMMITS_S, Kind, Mode
+from nfactor.protocols.replication import RESEND_COMMITS_S, Kind, Mode
 
 
 class ReplicationClock:
@@ -16,19 +17,20 @@ class ReplicationClock:
         self._host = host
         self._replicator = replicator
         self._settle = settle
+        self._step_s = mode.every_ms / 1000 / LAG_STEPS
         self._moves = False
         self._term = 0
         """Of the view with which the last order was given."""
         if mode.kind is Kind.EVERY:
-            self._catch_up()
+            self._step()
         if mode.replicates:
             self._resend()
 
-    def _catch_up(self) -> None:
-        """Under ``every``: no state lags behind for longer than this, however quiet it is."""
+    def _step(self) -> None:
+        """Under ``every``: no state lags behind for longer than that, however quiet it is."""
         self._settle()
-        self._replicator.catch_up()
-        self._host.after(EVERY_S, self._catch_up)
+        self._replicator.step()
+        self._host.after(self._step_s, self._step)
 
     def _resend(self) -> None:
         """What a session of the link has lost is sent again."""

@@ -8,24 +8,33 @@ rows and buckets in arrays, and the engine says what has changed in them as octe
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from nfactor.cluster.commit import NO_CODES, NO_PACKETS, Codes, Commit, Places, merged, to_message
+from nfactor.cluster.commit import (
+    NO_BUCKETS,
+    NO_CODES,
+    NO_PACKETS,
+    Codes,
+    Commit,
+    Places,
+    any_dropped,
+    going,
+    merged,
+    to_message,
+)  # fmt: skip
+from nfactor.cluster.departed import Departed
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.exposure import Exposure
-from nfactor.cluster.lag import Lag
+from nfactor.cluster.lag import Lag, in_bulk
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import pack_u32
 from nfactor.cluster.outcome_messages import Protection
-from nfactor.cluster.recovery_messages import ForgetReplicas
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
-from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, epochs_of, joined
-from nfactor.dataplane.engine import LATE, REPLY, Engine, Epochs, Records
-from nfactor.packet.burst import Burst, Octets
-from nfactor.packet.flow_key import FlowKeys, keys_array, places_of
+from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, joined
+from nfactor.dataplane.engine import LATE, Engine, Records
+from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
+from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
 
@@ -39,8 +48,6 @@ REREPLICATION_FLOWS_MAX = 2000
 """So many at once: a million flows have a replica again within five seconds (DESIGN section 7)."""
 REPLICATION_BATCH_FLOWS_MAX = 500
 """Flows whose states go to a new replica in one message, unless one bucket has more."""
-
-_NO_PLACES: Places = np.zeros(0, np.intp)
 
 
 class Replicator:
@@ -66,7 +73,6 @@ class Replicator:
         self._egress = egress
         self._ledger = ledger
         self._send = send
-        self._forget = forget
         self._now = now
         self._room = room
         self._deal = Deal()
@@ -75,14 +81,13 @@ class Replicator:
         """When each replica last confirmed something, or was given something while it had nothing to confirm."""
         self.resent = 0
         """Commits that were sent again."""
-        self._departed: dict[int, tuple[FlowKeys, Epochs]] = {}
-        """Flows that left, by migration, and of which epoch their last state here is."""
         self._outstanding = Outstanding()
+        self._departed = Departed(ledger.node, self._deal, self._outstanding, forget)
         self._without_copies: deque[FlowKeys] = deque()
         """Flows that are to go to another replica."""
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
-        self._lag = Lag(mode.every_packets)
+        self._lag = Lag(engine.changes, mode.every_packets)
         self._unstored = 0
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
@@ -102,15 +107,12 @@ class Replicator:
         emitted."""
         if not self._mode.strict:
             if self._mode.kind is Kind.EVERY:
-                if self._lag.add(rows):
-                    self.catch_up()
-                if not self._deal.replicas:
-                    self._exposure.count(_going(codes))
+                self._count_lag(rows, codes)
             self._egress.at_once(self._engine.reasons, burst, codes, emitted)
             return
         buckets = self._changes.buckets(rows)
-        stateful = (buckets != NO_BUCKET) & (codes != LATE)
-        if not stateful.all():
+        if any_dropped(codes):  # else each has a flow
+            stateful = (buckets != NO_BUCKET) & (codes != LATE)
             self._egress.at_once(self._engine.reasons, burst.select(np.flatnonzero(~stateful)), codes[~stateful], [])
             burst, codes = burst.select(np.flatnonzero(stateful)), codes[stateful]
             buckets, rows = buckets[stateful], rows[stateful]
@@ -131,12 +133,14 @@ class Replicator:
             return
         holders = self._deal.holders(buckets)
         emitted = self._deal.holders(commit.emitted_buckets())
-        there = np.bincount(holders, minlength=1 + int(emitted.max(initial=0)))
-        there += np.bincount(emitted, minlength=len(there))
-        for number in np.flatnonzero(there).tolist():
-            places = np.flatnonzero(holders == number)
-            packets = places if len(commit.buckets) else _NO_PLACES
-            yield self._deal.name(number), commit.part(packets, np.flatnonzero(emitted == number)), places
+        order = np.argsort(holders, kind="stable")  # all columns are put in order once, and cut for each
+        packets = commit.packets_at(order) if len(commit.burst) else commit
+        counts, end = np.bincount(holders, minlength=1 + int(emitted.max(initial=-1))), 0
+        for number, count in enumerate(counts.tolist()):
+            start, end = end, end + count
+            said = [item for item, holder in zip(commit.emitted, emitted, strict=True) if holder == number]
+            if count or said:
+                yield self._deal.name(number), packets.cut(start, end, said), order[start:end]
 
     def _give(self, replica: str, commit: Commit, changed: Changed, ended: FlowKeys = NO_KEYS) -> None:
         """To its replica, with the states that now include it."""
@@ -155,8 +159,9 @@ class Replicator:
         commit.whole, commit.message = changed.whole, message
         channel.add(commit)
         self._outstanding.give(commit.piece)
-        self._unstored += len(commit.burst)
-        self._ledger.hand(replica, len(commit.burst))
+        if len(commit.burst):
+            self._unstored += len(commit.burst)
+            self._ledger.hand(replica, len(commit.burst))
         self._send(replica, message)
 
     def resend(self) -> None:
@@ -174,21 +179,35 @@ class Replicator:
             self._outstanding.give(commit.piece)
             self._ledger.buffer(len(commit.burst))
             return
-        self._exposure.count(_going(commit.codes))
+        self._exposure.count(going(commit.codes))
         self._egress.at_once(self._engine.reasons, commit.burst, commit.codes, commit.emitted)
+
+    def _count_lag(self, rows: Rows, codes: Codes) -> None:
+        """Under ``every``: the packets may leave when this has sent the states that would lag too far behind."""
+        due = self._lag.add(rows)
+        if not self._deal.replicas:
+            self._exposure.count(going(codes))
+        elif len(due):
+            self._follow_up(due)
 
     def catch_up(self) -> None:
         """Send every state that lags behind, under ``every``."""
-        for rows in self._lag.take():
-            if self._deal.replicas:
-                self._follow_up(rows)
+        self._follow_up_all(self._lag.take())
+
+    def step(self) -> None:
+        """The same for those that have lagged behind for long; a ``LAG_STEPS``'th of the time has passed for which any
+        may."""
+        self._follow_up_all(self._lag.step())
+
+    def _follow_up_all(self, rows: list[Rows]) -> None:
+        if self._deal.replicas:
+            for some in in_bulk(rows, BURST_PACKETS_MAX):
+                self._follow_up(some)
 
     def _follow_up(self, rows: Rows) -> None:
         """Send what has changed in those rows."""
-        buckets = self._changes.buckets(rows)
-        there = buckets != NO_BUCKET
-        if not there.all():
-            buckets, rows = buckets[there], rows[there]
+        alone = len(self._deal.replicas) == 1  # where everything goes, whatever its bucket
+        buckets = NO_BUCKETS if alone else self._changes.buckets(rows)
         for replica, part, places in self._parts(Commit(piece=self._outstanding.begin()), buckets):
             changed = self._changes.of(rows if places is None else rows[places])
             if changed.octets:
@@ -228,27 +247,11 @@ class Replicator:
     def departed(self, migration: int, keys: FlowKeys, records: Records) -> None:
         """Flows left for another runtime; their replicas keep them until ``moved``."""
         if self._mode.replicates:
-            self._departed[migration] = keys, epochs_of(records)
+            self._departed.left(migration, keys, records)
 
     def moved(self, migration: int, keys: FlowKeys) -> None:
-        """They are protected where they are now. Copies of them are where their buckets are, which leave no replica."""
-        if migration not in self._departed:
-            return
-        departed, epochs = self._departed.pop(migration)
-        places = places_of(keys, departed)
-        gone = np.zeros(len(departed), bool)
-        gone[places[places >= 0]] = True
-        if not gone.all():
-            self._departed[migration] = departed.where(~gone), epochs[~gone]
-        if gone.any():  # behind what was sent there and lost, and comes again: it may hold copies of them
-            self._outstanding.when_done(partial(self._forget_there, departed.where(gone), epochs[gone]))
-
-    def _forget_there(self, keys: FlowKeys, epochs: Epochs) -> None:
-        holders = self._deal.holders(buckets_of(keys.array))
-        for number in np.unique(holders[holders >= 0]).tolist():
-            those = holders == number
-            message = ForgetReplicas(self._ledger.node, keys.where(those).octets(), pack_u32(epochs[those]))
-            self._forget(self._deal.name(number), message)
+        """They are protected where they are now."""
+        self._departed.moved(migration, keys)
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""
@@ -390,8 +393,3 @@ class Replicator:
         """What was without a replica when there was one at last has been stored."""
         if self._deal.replicas and not self._without_copies:
             self._exposure.end()
-
-
-def _going(codes: Codes) -> int:
-    """How many packets are not dropped."""
-    return int((codes <= REPLY).sum())

@@ -69,8 +69,11 @@ class Reporter:
 
     def complete(self, primary: bytes, sequence: int) -> None:
         """Whatever was handed in so far completes that commit."""
-        self._pieces.append((primary, sequence))
-        self.wake()
+        if self._busy or self._pieces or self._ledger.has_fates or self._fates:
+            self._pieces.append((primary, sequence))
+            self.wake()
+        else:  # most commits have packets alone
+            self.completed(primary, sequence)
 
     def wake(self) -> None:
         """There may be something to tell."""

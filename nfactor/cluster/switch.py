@@ -58,6 +58,7 @@ from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Status, are
 from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
 from nfactor.packet import cluster_frame
@@ -90,8 +91,7 @@ class VirtualSwitch(Role):
         """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
         self._orphans_max = orphans_max
         self._dispatcher = dispatcher
-        self._outside = outside
-        self._inside = inside
+        self._outside, self._inside = outside, inside
         self._ledger = ledger
         self._reporter = Reporter(ledger, observed=observed)
         self.view = View()
@@ -162,7 +162,7 @@ class VirtualSwitch(Role):
                 self._send(packets, owner)
 
     def _send(self, packets: Burst, runtime: int) -> None:
-        cluster_frame.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
+        outer_headers.readdress(packets, target=self._addresses[runtime], source=self._inside.address)
         taken = self._inside.send(packets)
         self._ledger.hand(self._names[runtime], taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))

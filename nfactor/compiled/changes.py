@@ -12,22 +12,19 @@ from nfactor.compiled.layout import (
     ARRAY_DATA,
     ARRAY_DIMENSIONS,
     CLOCK,
-    COLD,
-    COLD_EPOCH,
     COLD_NEWER,
-    COLD_OCTETS,
     COMMON_CLOCK,
     MAKE_INTEGER,
     NO_ROW,
     OLDEST,
     ROW_CLOSING,
     ROW_DIRTY,
+    ROW_EPOCH,
     ROW_INITIATOR,
+    ROW_LAG,
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
-    ROWS,
-    STRIDE,
 )
 from nfactor.compiled.machine import (
     call_address,
@@ -39,11 +36,11 @@ from nfactor.compiled.machine import (
     ld_u8,
     ld_u32,
     outlined,
+    prefetch,
     st_8,
     st_16,
     st_32,
     st_64,
-    udiv,
 )
 from nfactor.compiled.table import cold_at, find, hash_of, insert, remove, row_at, row_of
 from nfactor.dataplane.buckets import (
@@ -53,6 +50,7 @@ from nfactor.dataplane.changes import CHANGE_OCTETS, PARTS_AT, WHOLE
 
 _ACTIVE, _HELD = 0, 2
 _KEY: Final = 48
+_AHEAD: Final = 8
 _H_EPOCH: Final = 8
 _H_PACKETS: Final = 12
 _H_INITIATOR: Final = 16
@@ -79,13 +77,14 @@ def buckets(context: int, arguments: int, _count: int) -> int:
 def _write_change(cx: int, row: int, at: int) -> int:
     """The change of the flow in that row; where the next one goes."""
     parts, last = ld_u8(row + ROW_DIRTY) & (every_part() | WHOLE), ld_i64(row + ROW_LAST_NS)
-    cold, header = ld_fixed(cx + COLD) + udiv(row - ld_fixed(cx + ROWS), ld_fixed(cx + STRIDE)) * COLD_OCTETS, at + _KEY
+    header = at + _KEY
     copy_octets(at, row, _KEY)
     st_64(header, last if ld_fixed(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
-    st_32(header + _H_EPOCH, ld_u32(cold + COLD_EPOCH))
+    st_32(header + _H_EPOCH, ld_u32(row + ROW_EPOCH))
     st_32(header + _H_PACKETS, ld_u32(row + ROW_PACKETS))
     st_64(header + _H_INITIATOR, ld_u8(row + ROW_INITIATOR) | ld_u8(row + ROW_CLOSING) << 8 | parts << 16)
     st_8(row + ROW_DIRTY, 0)
+    st_32(row + ROW_LAG, 0)
     return write_parts(row, at + CHANGE_OCTETS, parts)
 
 
@@ -99,6 +98,10 @@ def changes_of(context: int, arguments: int, _count: int) -> int:
     at, wholes = start, 0
     for place in range(count):
         row = ld_i64(rows + 8 * place)
+        if place + _AHEAD < count:  # nobody may have looked at it for a long time
+            ahead = ld_i64(rows + 8 * (place + _AHEAD))
+            prefetch(ahead)
+            prefetch(ahead + 64)
         if row != 0:
             dirty = ld_u8(row + ROW_DIRTY)
             if dirty != 0 and ld_u8(row + ROW_PHASE) < _HELD:
@@ -184,7 +187,7 @@ def _read_change(cx: int, at: int, end: int) -> int:
             return number
     row = row_at(cx, number)
     st_64(row + ROW_LAST_NS, ld_i64(header))
-    st_32(cold_at(cx, number) + COLD_EPOCH, ld_u32(header + _H_EPOCH))
+    st_32(row_at(cx, number) + ROW_EPOCH, ld_u32(header + _H_EPOCH))
     st_32(row + ROW_PACKETS, ld_u32(header + _H_PACKETS))
     st_8(row + ROW_INITIATOR, ld_u8(header + _H_INITIATOR))
     st_8(row + ROW_CLOSING, ld_u8(header + _H_INITIATOR + 1))
@@ -221,5 +224,5 @@ def let_go(cx: int, keys: int, epochs: int, count: int) -> None:
     """Remove copies; if the address of epochs is not 0, those alone whose epoch is none higher."""
     for place in range(count):
         row = row_of(cx, keys, place, count)
-        if row >= 0 and (epochs == 0 or ld_u32(cold_at(cx, row) + COLD_EPOCH) <= ld_u32(epochs + 4 * place)):
+        if row >= 0 and (epochs == 0 or ld_u32(row_at(cx, row) + ROW_EPOCH) <= ld_u32(epochs + 4 * place)):
             remove(cx, row)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nfactor.compiled import layout, python_calls
 from nfactor.compiled.changes import CUT_SHORT, NOT_HERE, WHOLE_SHIFT
 from nfactor.compiled.flow_memory import MOVES, SLICE, FlowMemory
+from nfactor.compiled.lag import DUE_SHIFT
 from nfactor.compiled.memory_map import Words
 from nfactor.compiled.native import Code
 from nfactor.dataplane.buckets import Buckets
@@ -30,6 +31,7 @@ from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.packet.flow_key import FlowKeys, keys_array
 
 _OCTETS_BITS: Final = (1 << WHOLE_SHIFT) - 1
+_BEGIN_BITS: Final = (1 << DUE_SHIFT) - 1
 
 
 class CompiledChanges(Changes):
@@ -43,12 +45,15 @@ class CompiledChanges(Changes):
         """Of the largest change."""
         self._buckets = python_calls.bind_arrays(code.address("buckets"), context)
         self._changes_of = python_calls.bind_arrays(code.address("changes_of"), context)
+        self._count_lag = python_calls.bind_arrays(code.address("count_lag"), context)
+        self._packets_max = np.zeros(1, np.int64)
         self._make_room(SLICE)
 
     def _make_room(self, flows: int) -> None:
         self._room = flows
         self._octets = np.empty(flows * self._change_octets, np.uint8)
         self._whole = np.empty((flows, KEY_OCTETS), np.uint8)
+        self._begin, self._due = np.empty(flows, np.int64), np.empty(flows, np.int64)
 
     def keys_of(self, rows: Rows) -> FlowKeys:
         """See ``Changes.keys_of``."""
@@ -67,6 +72,14 @@ class CompiledChanges(Changes):
         if len(rows) > self._room:
             self._make_room(len(rows))
         return self._changed(self._changes_of(np.ascontiguousarray(rows), self._octets, self._whole))
+
+    def count(self, rows: Rows, packets_max: int) -> tuple[Rows, Rows]:
+        """See ``Changes.count``."""
+        if len(rows) > self._room:
+            self._make_room(len(rows))
+        self._packets_max[0] = packets_max
+        found = self._count_lag(rows, self._packets_max, self._begin, self._due)
+        return self._begin[: found & _BEGIN_BITS].copy(), self._due[: found >> DUE_SHIFT].copy()
 
     def whole(self, keys: Keys) -> Changed:
         """See ``Changes.whole``."""

@@ -3,8 +3,9 @@
 One *context* per engine holds everything that the loop needs; its address is the first argument of all compiled code.
 Behind the words named here lie the *slots*: address and length of each table that the NFs use.
 
-A *row* is one flow: the engine's own part, one cache line that every packet reads, then the NFs' states. What only set
-operations read lies apart (``COLD``). A *packet record* holds what the headers of one packet of a block say.
+A *row* is one flow: the engine's own part, one cache line that every packet reads; what replication counts and the
+epoch; then the NFs' states. The order by age lies apart (``COLD``). A *packet record* holds what the headers of one
+packet of a block say.
 """
 
 from typing import Final
@@ -84,13 +85,15 @@ ROW_PHASE: Final = 60
 ROW_INITIATOR: Final = 61
 ROW_CLOSING: Final = 62
 ROW_DIRTY: Final = 63
-ROW_STATES: Final = 64
+ROW_LAG: Final = 64
+"""Packets since somebody asked what they had changed (``compiled.lag``)."""
+ROW_EPOCH: Final = 68
+ROW_STATES: Final = 72
 
-# What lies apart, per row.
-COLD_EPOCH: Final = 0
-COLD_OLDER: Final = 4
-COLD_NEWER: Final = 8
-COLD_OCTETS: Final = 16
+# What lies apart, per row: the rows that came next before it and next after it.
+COLD_OLDER: Final = 0
+COLD_NEWER: Final = 4
+COLD_OCTETS: Final = 8
 NO_ROW: Final = 0xFFFF_FFFF
 
 # The columns of the burst at hand: addresses.

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 import llvmlite
 import llvmlite.binding as llvm
 
-from nfactor.compiled import arithmetic, blocks, bucket, changes, helpers, loop, owners, parse, sets, table
+from nfactor.compiled import arithmetic, blocks, bucket, changes, helpers, lag, loop, outer, owners, parse, sets, table
 from nfactor.compiled.codegen import Library, ModuleCode
 
 CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
@@ -27,10 +27,12 @@ CACHE_DIRECTORY: Final = "NFACTOR_CACHE"
 _CHECKSUM_OCTETS: Final = 32
 
 Modules: TypeAlias = tuple[ModuleType, ...]
-CHAIN: Final[Modules] = (arithmetic, helpers, bucket, table, blocks, parse, loop, sets, changes)
+CHAIN: Final[Modules] = (arithmetic, helpers, bucket, table, blocks, parse, loop, sets, changes, lag)
 """What is compiled with the text of a chain."""
 SWITCH: Final[Modules] = (bucket, table, blocks, parse, owners)
 """The flow table of a virtual switch, which has no text."""
+OUTER: Final[Modules] = (outer,)
+"""Passes over outer headers; no text either."""
 
 
 class Code:

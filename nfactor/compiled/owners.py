@@ -15,7 +15,6 @@ from nfactor.compiled.layout import (
     BLOCK,
     BLOCK_PACKETS,
     BURST_OFFSETS,
-    COLD_EPOCH,
     COLD_NEWER,
     COLUMNS,
     CREATED,
@@ -31,6 +30,7 @@ from nfactor.compiled.layout import (
     PK_READ,
     PK_START,
     REFUSED,
+    ROW_EPOCH,
     ROW_PACKETS,
     ROW_STATES,
     ROWS_USED,
@@ -230,7 +230,7 @@ def owners_of(cx: int, keys: int, owners: int, count: int) -> None:
 def _give(cx: int, number: int, owner: int, epoch: int) -> None:
     row = row_at(cx, number)
     st_32(row + ROW_OWNER, owner)
-    st_32(cold_at(cx, number) + COLD_EPOCH, epoch)
+    st_32(row_at(cx, number) + ROW_EPOCH, epoch)
     st_f64(row + _MOVED, ld_f64(cx + NOW))
     st_64(row + _DOUBT, _NO_DOUBT)
     st_64(cx + REDIRECTED, ld_i64(cx + REDIRECTED) + 1)
@@ -244,7 +244,7 @@ def redirect(cx: int, keys: int, epochs: int, source: int, target: int, statuses
         if number < 0:
             st_8(statuses + place, _UNKNOWN)
             continue
-        owner, known = ld_i32(row_at(cx, number) + ROW_OWNER), ld_u32(cold_at(cx, number) + COLD_EPOCH)
+        owner, known = ld_i32(row_at(cx, number) + ROW_OWNER), ld_u32(row_at(cx, number) + ROW_EPOCH)
         if owner == target and known == epoch:
             continue
         if owner != source:
@@ -267,7 +267,7 @@ def turned(cx: int, keys: int, epochs: int, target: int, statuses: int, count: i
 
 @inlined
 def _is_owned(cx: int, number: int, owner: int, epoch: int) -> bool:
-    return ld_i32(row_at(cx, number) + ROW_OWNER) == owner and ld_u32(cold_at(cx, number) + COLD_EPOCH) == epoch
+    return ld_i32(row_at(cx, number) + ROW_OWNER) == owner and ld_u32(row_at(cx, number) + ROW_EPOCH) == epoch
 
 
 @entry
@@ -287,7 +287,7 @@ def claim(
         st_32(owners + 4 * place, owner)
         if owner != dead:
             st_8(statuses + place, _EXISTS)
-        elif epoch <= ld_u32(cold_at(cx, number) + COLD_EPOCH):
+        elif epoch <= ld_u32(row_at(cx, number) + ROW_EPOCH):
             st_8(statuses + place, _STALE)
         else:
             _give(cx, number, claimer, epoch)
@@ -332,15 +332,15 @@ def restore(cx: int, keys: int, epochs: int, packets: int, owner: int, count: in
         number = row_of(cx, keys, place, count)
         if number < 0:
             number = _begin(cx, key, hash_of(cx, key), owner, epoch)
-        elif epoch <= ld_u32(cold_at(cx, number) + COLD_EPOCH):
+        elif epoch <= ld_u32(row_at(cx, number) + ROW_EPOCH):
             row, count_there = row_at(cx, number), ld_u32(packets + 4 * place)
-            same = epoch == ld_u32(cold_at(cx, number) + COLD_EPOCH) and ld_i32(row + ROW_OWNER) == owner
+            same = epoch == ld_u32(row_at(cx, number) + ROW_EPOCH) and ld_i32(row + ROW_OWNER) == owner
             if same and count_there > ld_u32(row + ROW_PACKETS):
                 st_32(row + ROW_PACKETS, count_there)
             continue
         if number >= 0:
             st_32(row_at(cx, number) + ROW_OWNER, owner)
-            st_32(cold_at(cx, number) + COLD_EPOCH, epoch)
+            st_32(row_at(cx, number) + ROW_EPOCH, epoch)
             st_32(row_at(cx, number) + ROW_PACKETS, ld_u32(packets + 4 * place))
             st_f64(row_at(cx, number) + _MOVED, ld_f64(cx + NOW))
 

@@ -9,7 +9,6 @@ from typing import Final
 from nfactor.compiled.chain_stub import deallocate, farewell
 from nfactor.compiled.layout import (
     CLOCK,
-    COLD_EPOCH,
     COLD_NEWER,
     COLD_OLDER,
     COMMON_CLOCK,
@@ -21,7 +20,9 @@ from nfactor.compiled.layout import (
     OLDEST,
     ROW_CLOSING,
     ROW_DIRTY,
+    ROW_EPOCH,
     ROW_INITIATOR,
+    ROW_LAG,
     ROW_LAST_NS,
     ROW_PACKETS,
     ROW_PHASE,
@@ -71,7 +72,7 @@ def _write(cx: int, row: int, record: int) -> None:
     """The flow's record."""
     address, last = row_at(cx, row), ld_i64(row_at(cx, row) + ROW_LAST_NS)
     st_64(record, last if ld_fixed(cx + COMMON_CLOCK) else ld_i64(cx + CLOCK) - last)
-    st_32(record + _H_EPOCH, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+    st_32(record + _H_EPOCH, ld_u32(row_at(cx, row) + ROW_EPOCH))
     st_32(record + _H_PACKETS, ld_u32(address + ROW_PACKETS))
     st_64(record + _H_INITIATOR, ld_u8(address + ROW_INITIATOR) | ld_u8(address + ROW_CLOSING) << 8)
     copy_octets(record + _HEADER, address + ROW_STATES, ld_fixed(cx + STATE_SIZE))
@@ -86,6 +87,7 @@ def _read(cx: int, address: int, record: int) -> None:
     st_8(address + ROW_INITIATOR, ld_u8(record + _H_INITIATOR))
     st_8(address + ROW_CLOSING, ld_u8(record + _H_CLOSING))
     st_8(address + ROW_DIRTY, 0xFF)
+    st_32(address + ROW_LAG, 0)
     copy_octets(address + ROW_STATES, record + _HEADER, ld_fixed(cx + STATE_SIZE))
 
 
@@ -106,7 +108,7 @@ def pick(cx: int, keys: int, epochs: int, flows_max: int) -> int:
         if ld_u8(address + ROW_PHASE) == _ACTIVE:
             st_8(address + ROW_PHASE, _LEAVING)
             copy_octets(keys + 48 * count, address, 48)
-            st_32(epochs + 4 * count, ld_u32(cold + COLD_EPOCH))
+            st_32(epochs + 4 * count, ld_u32(address + ROW_EPOCH))
             count += 1
         row = ld_u32(cold + COLD_OLDER)
     return count
@@ -118,7 +120,7 @@ def pin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
     for place in range(count):
         row = row_of(cx, keys, place, count)
         if row >= 0:
-            st_32(epochs + 4 * place, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+            st_32(epochs + 4 * place, ld_u32(row_at(cx, row) + ROW_EPOCH))
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _ACTIVE:
             st_8(statuses + place, _UNKNOWN)
             continue
@@ -161,7 +163,7 @@ def unpin(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
             continue
         st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
         if epochs:
-            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
+            st_32(row_at(cx, row) + ROW_EPOCH, ld_u32(epochs + 4 * place))
 
 
 @entry
@@ -191,11 +193,12 @@ def hold(cx: int, keys: int, epochs: int, statuses: int, count: int) -> None:
                 st_8(statuses + place, _FULL)
         elif ld_u8(row_at(cx, row) + ROW_PHASE) != _GONE:
             st_8(statuses + place, _EXISTS)
-        elif ld_u32(cold_at(cx, row) + COLD_EPOCH) >= ld_u32(epochs + 4 * place):
+        elif ld_u32(row_at(cx, row) + ROW_EPOCH) >= ld_u32(epochs + 4 * place):
             st_8(statuses + place, _STALE)
         else:
             st_8(row_at(cx, row) + ROW_PHASE, _HELD)
-            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
+            st_32(row_at(cx, row) + ROW_LAG, 0)
+            st_32(row_at(cx, row) + ROW_EPOCH, ld_u32(epochs + 4 * place))
             link(cx, row)
 
 
@@ -206,12 +209,12 @@ def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count:
         row = row_of(cx, keys, place, count)
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != _HELD:
             st_8(statuses + place, _UNKNOWN)
-        elif ld_u32(epochs + 4 * place) < ld_u32(cold_at(cx, row) + COLD_EPOCH):
+        elif ld_u32(epochs + 4 * place) < ld_u32(row_at(cx, row) + ROW_EPOCH):
             st_8(statuses + place, _STALE)
         else:
             _read(cx, row_at(cx, row), records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
             st_8(row_at(cx, row) + ROW_PHASE, _ACTIVE)
-            st_32(cold_at(cx, row) + COLD_EPOCH, ld_u32(epochs + 4 * place))
+            st_32(row_at(cx, row) + ROW_EPOCH, ld_u32(epochs + 4 * place))
             count_active(cx, 1)
 
 
@@ -295,7 +298,7 @@ def copy(cx: int, keys: int, epochs: int, records: int, statuses: int, count: in
         if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) >= _HELD:
             st_8(statuses + place, _UNKNOWN)
         else:
-            st_32(epochs + 4 * place, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+            st_32(epochs + 4 * place, ld_u32(row_at(cx, row) + ROW_EPOCH))
             _write(cx, row, records + place * (ld_fixed(cx + STATE_SIZE) + _HEADER))
 
 
@@ -307,7 +310,7 @@ def every(cx: int, keys: int, epochs: int, records: int, flows_max: int) -> int:
         following = ld_u32(cold_at(cx, row) + COLD_NEWER)
         prefetch(row_at(cx, following))
         copy_octets(keys + 48 * count, row_at(cx, row), 48)
-        st_32(epochs + 4 * count, ld_u32(cold_at(cx, row) + COLD_EPOCH))
+        st_32(epochs + 4 * count, ld_u32(row_at(cx, row) + ROW_EPOCH))
         _write(cx, row, records + octets * count)
         count += 1
         row = following

@@ -15,7 +15,6 @@ from typing import Final
 from nfactor.compiled.layout import (
     ACTIVE,
     COLD,
-    COLD_EPOCH,
     COLD_NEWER,
     COLD_OCTETS,
     COLD_OLDER,
@@ -32,7 +31,9 @@ from nfactor.compiled.layout import (
     OLDEST,
     ROW_CLOSING,
     ROW_DIRTY,
+    ROW_EPOCH,
     ROW_INITIATOR,
+    ROW_LAG,
     ROW_PACKETS,
     ROW_PHASE,
     ROW_STATES,
@@ -200,8 +201,9 @@ def insert(cx: int, key: int, tag: int, phase: int, epoch: int) -> int:
     copy_octets(address, key, 48)
     st_64(address + 48, 0)
     st_64(address + ROW_PACKETS, 0)
+    st_32(address + ROW_LAG, 0)
     st_8(address + ROW_PHASE, phase)
-    st_32(cold_at(cx, row) + COLD_EPOCH, epoch)
+    st_32(row_at(cx, row) + ROW_EPOCH, epoch)
     link(cx, row)
     _enter(cx, tag, row)
     return row
@@ -226,6 +228,7 @@ def begin(cx: int, address: int, initiator: int) -> None:
     st_8(address + ROW_INITIATOR, initiator)
     st_8(address + ROW_CLOSING, 0)
     st_8(address + ROW_DIRTY, 0xFF)
+    st_32(address + ROW_LAG, 0)
     copy_octets(address + ROW_STATES, ld_fixed(cx + TEMPLATE), ld_fixed(cx + STATE_SIZE))
     st_64(cx + CREATED, ld_i64(cx + CREATED) + 1)
 

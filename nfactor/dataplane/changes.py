@@ -120,6 +120,15 @@ class Changes(ABC):
         """What has changed in flows that process packets, in order. A row that is there twice is asked about once."""
 
     @abstractmethod
+    def count(self, rows: Rows, packets_max: int) -> tuple[Rows, Rows]:
+        """A packet came of the flow in each of these rows. Those of which it is the first since somebody asked about
+        them; and those that are to be asked about now, as ``packets_max`` packets have come since. Each row is in one
+        of the two at most, and once.
+
+        Where one has so many, all of these that have half as many are to be asked about: they would be soon, one after
+        the other, and each would cost a message."""
+
+    @abstractmethod
     def whole(self, keys: Keys) -> Changed:
         """Those of these flows that process packets here, whole."""
 

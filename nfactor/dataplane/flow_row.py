@@ -26,7 +26,9 @@ COUNT_MASK: Final = 0xFFFF_FFFF
 class Row:
     """A flow actor: its key, its phase, and the states of the chain."""
 
-    __slots__ = ("closing", "dirty", "epoch", "initiator", "key", "last_ns", "packets", "phase", "steps", "time_out_ns")
+    __slots__ = (
+        "closing", "dirty", "epoch", "initiator", "key", "lag", "last_ns", "packets", "phase", "steps", "time_out_ns",
+    )  # fmt: skip
 
     def __init__(self, key: bytes, epoch: int, phase: int) -> None:
         self.key = key
@@ -36,6 +38,8 @@ class Row:
         self.closing = 0
         self.dirty = 0
         """What has changed since somebody asked: bits of ``dataplane.changes``."""
+        self.lag = 0
+        """Packets since then."""
         self.last_ns = 0
         self.packets = 0
         self.time_out_ns = 0
@@ -54,7 +58,7 @@ class Row:
     def take(self, header: FlowHeader, last_ns: int) -> None:
         """Be what came with states from elsewhere; the epoch is the caller's affair."""
         self.last_ns, self.packets, self.initiator = last_ns, header.packets, header.initiator
-        self.closing, self.dirty = header.closing, WHOLE
+        self.closing, self.dirty, self.lag = header.closing, WHOLE, 0
 
     def leave(self) -> None:
         """The flow is to leave."""

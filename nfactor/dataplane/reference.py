@@ -169,7 +169,7 @@ class ReferenceEngine(ReferenceSets):
         return row
 
     def _begin(self, row: Row, direction: int) -> None:
-        row.initiator, row.closing, row.dirty = direction, 0, WHOLE
+        row.initiator, row.closing, row.dirty, row.lag = direction, 0, WHOLE, 0
         row.set_time_out(self._time_outs)
         row.steps = self._with_states(self._chain.new_states())
         self._created += 1

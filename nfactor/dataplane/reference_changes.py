@@ -57,6 +57,21 @@ class ReferenceChanges(Changes):
         """See ``Changes.of``."""
         return self._changed(row for row in rows.tolist() if row is not None and row.dirty and self._lives(row))
 
+    def count(self, rows: Rows, packets_max: int) -> tuple[Rows, Rows]:
+        """See ``Changes.count``."""
+        counted = [row for row in rows.tolist() if row is not None]
+        begin, due = [], []
+        for row in counted:
+            row.lag += 1
+            if row.lag == 1:
+                begin.append(row)
+        if any(row.lag >= packets_max for row in counted):
+            for row in counted:
+                if row.lag >= packets_max - packets_max // 2:
+                    row.lag = 0
+                    due.append(row)
+        return np.array([row for row in begin if row.lag], object), np.array(due, object)
+
     def whole(self, keys: Keys) -> Changed:
         """See ``Changes.whole``."""
         rows = [row for row in map(self._rows.get, keys) if row is not None and self._lives(row)]
@@ -71,7 +86,7 @@ class ReferenceChanges(Changes):
             if row.dirty & WHOLE:
                 whole.append(row.key)
             changes.append(_change(row.key, self._pack(row), self._parts, every | row.dirty & WHOLE))
-            row.dirty = 0
+            row.dirty = row.lag = 0
         return Changed(b"".join(changes), FlowKeys.of(whole))
 
     def _lives(self, row: Row) -> bool:

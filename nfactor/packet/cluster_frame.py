@@ -24,7 +24,6 @@ do the receipts by which a switch sees how much a replica has released.
 """
 
 import struct
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -160,12 +159,6 @@ def read_receipt(frame: bytes) -> dict[bytes, int] | None:
 def sources(burst: Burst) -> list[bytes]:
     """The source address of each frame."""
     return [bytes(row) for row in _addresses(burst)[burst.offsets + _SOURCE]]
-
-
-def count_sources(burst: Burst) -> dict[bytes, int]:
-    """How many frames there are from each source address."""
-    common = common_source(burst)
-    return Counter(sources(burst)) if common is None else {common: len(burst)}
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:

@@ -15,6 +15,7 @@ with the states as they are now, through another replica. So nothing is lost and
 ``docs/explanation/design.md`` says what differs).
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -27,12 +28,17 @@ from nfactor.dataplane.engine import Epochs, Keys, Records
 from nfactor.errors import CallerError, ProtocolError
 from nfactor.packet.flow_key import FlowKeys
 
-EVERY_S: Final = 0.01
-"""Under ``every=K`` a changed state is sent after so long at the latest, however few packets there were."""
+EVERY_MS: Final = 100
+"""Under ``every=K`` a changed state is sent after so long at the latest, however few packets there were. A state that
+follows twice as soon is sent nearly twice as often, and a death takes a second to be decided on in any case."""
 
 RESEND_COMMITS_S: Final = 0.25
 """When a replica has confirmed nothing for so long of what it was sent, it is sent all of it again: a session of the
 link to it has ended, or it is busy, and ignores what it has."""
+
+_DIGITS_MAX: Final = 9
+_NUMBER: Final = rf"[1-9][0-9]{{0,{_DIGITS_MAX - 1}}}"
+_EVERY: Final = re.compile(rf"every=(?P<packets>{_NUMBER})(?:/(?P<ms>{_NUMBER})ms)?")
 
 C = TypeVar("C")
 
@@ -47,27 +53,29 @@ class Kind(Enum):
     STRICT_HOLD = "strict-hold"
     """When a replica has stored the state that includes it; while none can be had, it waits."""
     EVERY = "every"
-    """At once; states follow every so many packets."""
+    """At once; the state of a flow follows after so many packets of it, or so much time."""
 
 
 @attrs.frozen
 class Mode:
-    """How a chain is replicated. ``every_packets`` is the most that a state lags behind, under ``every``, in packets of
-    one runtime."""
+    """How a chain is replicated. Under ``every`` the state of a flow is on its way to the replica before
+    ``every_packets`` packets have left of which the replica does not know, and within ``every_ms`` milliseconds."""
 
     kind: Kind = Kind.NONE
     every_packets: int = 0
+    every_ms: int = EVERY_MS
 
     @classmethod
     def parse(cls, text: str) -> "Mode":
-        """``none``, ``strict``, ``strict-hold`` or ``every=K``; raises ``CallerError``."""
-        name, _, number = text.partition("=")
-        if name == Kind.EVERY.value and number.isascii() and number.isdecimal() and int(number) > 0:
-            return cls(Kind.EVERY, int(number))
+        """``none``, ``strict``, ``strict-hold``, ``every=K`` or ``every=K/Tms``; raises ``CallerError``."""
+        every = _EVERY.fullmatch(text)
+        if every is not None:
+            return cls(Kind.EVERY, int(every["packets"]), int(every["ms"] or EVERY_MS))
         if text in (Kind.NONE.value, Kind.STRICT.value, Kind.STRICT_HOLD.value):
             return cls(Kind(text))
         raise CallerError(
-            f"replication {text}: must be none, strict, strict-hold, or every=K with K packets, from 1 on"
+            f"replication {text}: must be none, strict, strict-hold, every=K or every=K/Tms: K packets and T "
+            f"milliseconds, of up to {_DIGITS_MAX} digits and from 1 on"
         )
 
     @property

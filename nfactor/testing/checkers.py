@@ -32,7 +32,10 @@ class Conditions:
     """Output commit: nothing is outside that the surviving state does not include."""
     replicated: bool
     lag_packets_max: int | None = 0
-    """Under ``every``: the most that a state may lag behind; None: commits were lost, and came late or never."""
+    """Under ``every``: the most that a state may lag behind, in packets of the flow; None: commits were lost, and came
+    late or never."""
+    lag_us_max: int | None = None
+    """The same in time; None: at any time, or runtimes slept."""
     ports_lose: bool = False
     """Packets on their way may be lost: by the ports, or with the node that had sent them."""
     flows_end: bool = False
@@ -242,6 +245,8 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
                     f"{where}"
                 )
             _loss_within_bound(death, flow, final, count, conditions)
+            if conditions.lag_us_max is not None:
+                _loss_within_time(death, flow, final, history, conditions.lag_us_max)
 
 
 def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
@@ -252,6 +257,18 @@ def _loss_within_bound(death: Death, flow: int, final: Final, count: int, condit
         raise Violation(
             f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come "
             f"out; it went on from {final.count}"
+        )
+
+
+def _loss_within_time(death: Death, flow: int, final: Final, history: History, lag_us: int) -> None:
+    """What had come out so long before is not lost."""
+    before_us = death.time_us - lag_us - ON_THE_WAY_US
+    counts = (came.count for came in history.out if came.born == final.born and came.time_us <= before_us)
+    least = max(counts, default=0)
+    if final.count < least:
+        raise Violation(
+            f"(g) loss bound: {least} packets of flow {flow} had come out more than {lag_us / 1000:g} ms before "
+            f"{death.node} died; it went on from {final.count}"
         )
 
 

@@ -37,6 +37,8 @@ STRIKING_US = 2_500_000
 IDLE_S, STEP_S = 2.0, 0.2
 """Where flows end, they do so after so much time by the clock of the packets, and from packet to packet it is so much
 later."""
+UNDER_WAY_PACKETS_MAX = 8
+"""Packets of a flow in commits that die with the runtime that had sent them: of two bursts, at most."""
 AGAIN_US = 3_000
 """A switch, or the coordinator, begins again so long after a death that was to be final."""
 
@@ -326,10 +328,12 @@ class Run:
                     continue  # no packet of it came so far
                 finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
+        lost, slept = self.network.lost_messages["StoreCommit"] > 0, bool(schedule.pauses)
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
-            lag_packets_max=None if self.network.lost_messages["StoreCommit"] else cluster.mode.every_packets + 8,
+            lag_packets_max=None if lost else cluster.mode.every_packets + UNDER_WAY_PACKETS_MAX,
+            lag_us_max=None if lost or slept or cluster.mode.kind is not Kind.EVERY else cluster.mode.every_ms * 1000,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
             flows_end=schedule.flows_end,

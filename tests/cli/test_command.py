@@ -61,9 +61,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["replay", "CAP", "--domains", "a,b", "--runtimes", "3"], "2 failure domains of --runtimes 3"),
         (
             ["replay", "CAP", "--replication", "often"],
-            "replication often: must be none, strict, strict-hold, or every=K",
+            "replication often: must be none, strict, strict-hold, every=K or every=K/Tms",
         ),
-        (["replay", "CAP", "--replication", "every=0"], "every=K with K packets, from 1 on"),
+        (
+            ["replay", "CAP", "--replication", "every=0"],
+            "K packets and T milliseconds, of up to 9 digits and from 1 on",
+        ),
         (["replay", "CAP", "--kill-runtime-at", "5"], "nobody would be left"),
         (["replay", "CAP", "--replication", "strict-hold"], "--runtimes 2 here: packets would wait"),
         (

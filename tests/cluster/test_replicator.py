@@ -253,30 +253,6 @@ def test_it_is_full_while_too_many_packets_wait_and_says_when_there_is_room() ->
     assert world.room > before
 
 
-def test_under_every_states_follow_after_so_many_packets_or_when_time_has_passed() -> None:
-    world = World("every=4")
-    world.view(["one", "two"])
-    world.packets([1, 2, 1])
-    assert world.wire.marks == [1, 2, 3]
-    assert world.replicator.unprotected_flows() == 2
-    assert not any(replica.under_way for replica in world.replicas.values())
-    world.packets([3])
-    world.settle()
-    assert world.replicator.unprotected_flows() == 0
-    world.packets([1])
-    world.replicator.catch_up()
-    world.settle()
-    world.end(3)
-    world.settle()
-    assert [len(replica.store) for replica in world.replicas.values()] == [0, 0, 0]
-    world.view([])
-    world.packets([4] * 5)
-    world.replicator.catch_up()
-    protection = world.replicator.protection()
-    assert protection is not None
-    assert (protection.flows, protection.packets) == (1, 5)
-
-
 @pytest.mark.parametrize("mode", ["strict", "every=1"])
 def test_what_has_no_flow_and_what_an_nf_drops_is_told_and_the_rest_goes_its_way(mode: str) -> None:
     """A malformed packet waits for nobody; a packet that an NF dropped is told of by whoever has stored its flow."""

@@ -153,7 +153,7 @@ def flows_that_moved_stay_at_their_old_replica() -> Fault:
     """Nobody tells it to forget them: an old state may come back."""
 
     def mutant(self: Replicator, migration: int, keys: FlowKeys) -> None:
-        self._departed.pop(migration, None)
+        self._departed._flows.pop(migration, None)
 
     return patched(Replicator, moved=mutant)
 

@@ -70,6 +70,22 @@ def packets_leave_before_any_replica_has_their_state() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
+@written("cluster", needed=135)
+def a_flow_that_is_due_is_not_told() -> Fault:
+    """Under ``every``: its count begins anew all the same."""
+
+    def mutant(self: Replicator, rows: Any, codes: Any) -> None:
+        self._lag.add(rows)
+
+    return patched(Replicator, _count_lag=mutant)
+
+
+@written("recovery", needed=31)
+def a_flow_is_told_of_only_when_it_is_due() -> Fault:
+    """Under ``every``: never by the clock."""
+    return patched(Replicator, step=lambda self: None)
+
+
 @written("recovery", needed=8)
 def drops_are_told_before_their_state_is_stored() -> Fault:
     """They are seen outside as much as a packet is."""

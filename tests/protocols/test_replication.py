@@ -10,7 +10,7 @@ from nfactor.dataplane.chain import HEADER, FlowHeader
 from nfactor.dataplane.changes import PARTS_AT, WHOLE, Part, Run
 from nfactor.dataplane.reference_changes import ReferenceCopies
 from nfactor.errors import CallerError, ProtocolError
-from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, ReplicaStore
+from nfactor.protocols.replication import EVERY_MS, Channel, Kind, Mode, Outstanding, ReplicaStore
 
 
 @pytest.mark.parametrize(
@@ -20,21 +20,40 @@ from nfactor.protocols.replication import Channel, Kind, Mode, Outstanding, Repl
         ("strict", Kind.STRICT, 0, True, True),
         ("strict-hold", Kind.STRICT_HOLD, 0, True, True),
         ("every=64", Kind.EVERY, 64, False, True),
+        ("every=1/20ms", Kind.EVERY, 1, False, True),
     ],
 )
 def test_the_modes_are_what_the_design_names(
     text: str, kind: Kind, packets: int, strict: bool, replicates: bool
 ) -> None:
     mode = Mode.parse(text)
-    assert mode == Mode(kind, packets)
+    assert mode == Mode(kind, packets, 20 if "/" in text else EVERY_MS)
     assert (strict, replicates) == (mode.strict, mode.replicates)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Strict", "every", "every=", "every=0", "every=-1", "every=x", "strict=3", "every=²"]
+    "text",
+    [
+        "",
+        "Strict",
+        "every",
+        "every=",
+        "every=0",
+        "every=-1",
+        "every=x",
+        "strict=3",
+        "every=²",
+        "every=8/",
+        "every=8/9",
+        "every=8/0ms",
+        "every=8/0.5ms",
+        "every=8/-1ms",
+        "every=1234567890",
+        "every=8/20ms ",
+    ],
 )
 def test_any_other_mode_is_refused_by_name(text: str) -> None:
-    with pytest.raises(CallerError, match="must be none, strict, strict-hold, or every=K"):
+    with pytest.raises(CallerError, match="must be none, strict, strict-hold, every=K or every=K/Tms"):
         Mode.parse(text)
 
 

@@ -1,0 +1,97 @@
+"""Replication whose states follow the packets: how far a flow's may lag behind at its replica."""
+
+from typing import Any
+
+from hypothesis import given, settings, strategies as st
+
+from nfactor.cluster.lag import LAG_STEPS
+from nfactor.cluster.recovery_messages import StoreCommit
+from nfactor.dataplane.chain import HEADER
+from nfactor.dataplane.changes import packets_of
+from nfactor.packet.flow_key import keys_list
+from tests.cluster.test_replicator import CHANGE, NAMES, STEPS, Replica, World
+
+
+def test_under_every_a_state_follows_after_so_many_packets_of_its_flow_or_when_time_has_passed() -> None:
+    world = World("every=4")
+    world.view(["one", "two"])
+    world.packets([1, 3, 1, 2, 1])
+    assert world.wire.marks == [1, 2, 3, 4, 5], "at once"
+    assert not any(replica.under_way for replica in world.replicas.values()), "none has had four"
+    world.packets([1, 2])
+    assert sum(map(_flows_told, world.replicas.values())) == 2, "one has, and another of this burst half as many"
+    world.settle()
+    assert world.replicator.unprotected_flows() == 1
+    for _ in range(LAG_STEPS - 1):
+        world.replicator.step()
+    world.settle()
+    assert world.replicator.unprotected_flows() == 1, "it may lag yet"
+    world.replicator.step()
+    world.settle()
+    assert world.replicator.unprotected_flows() == 0
+    world.packets([1])
+    world.replicator.catch_up()
+    assert sum(map(_flows_told, world.replicas.values())) == 1
+    world.settle()
+    for _ in range(LAG_STEPS):
+        world.replicator.step()
+    assert not any(replica.under_way for replica in world.replicas.values()), "everything was told"
+    world.end(3)
+    world.settle()
+    assert [len(replica.store) for replica in world.replicas.values()] == [0, 0, 0]
+
+
+def test_under_every_without_a_replica_packets_pass_unprotected_and_nothing_is_kept_of_them() -> None:
+    world = World("every=4")
+    world.view([])
+    world.packets([4] * 5)
+    world.replicator.catch_up()
+    protection = world.replicator.protection()
+    assert protection is not None
+    assert (protection.flows, protection.packets) == (1, 5)
+    world.view(["one"])
+    world.settle()
+    assert world.replicator.unprotected_flows() == 0
+
+
+def _flows_told(replica: Replica) -> int:
+    """In messages under way."""
+    return sum(len(message.changes) // CHANGE for message in replica.under_way if isinstance(message, StoreCommit))
+
+
+@settings(max_examples=200)
+@given(st.lists(STEPS, max_size=40), st.integers(1, 5))
+def test_under_every_no_replica_lags_behind_further_than_was_said(steps: list[Any], packets_max: int) -> None:
+    """Whatever happens to flows, of each one that lives at most K - 1 packets are told of in no message, or none for as
+    long as it takes; and the flows that count as protected are those that replicas have."""
+    world = World(f"every={packets_max}")
+    world.view(list(NAMES))
+    for number, (step, value) in enumerate(steps):
+        getattr(world, step)(value)
+        world.ledger.counters()
+        assert world.replicator.unprotected_flows() == len(world.engine.keys()) - len(world.protected)
+        world.replicator.step()
+        assert _lag_max(world) < packets_max
+        if number % 5 == 4:
+            for _ in range(LAG_STEPS):
+                world.replicator.step()
+            assert _lag_max(world) == 0
+    assert sorted(world.wire.marks) == list(range(1, world.mark + 1))
+
+
+def _lag_max(world: World) -> int:
+    """By how many packets the copy of a flow lags behind at most, once everything has arrived that is under way."""
+    told: dict[bytes, int] = {}
+    for replica in world.replicas.values():
+        keys, _, records = replica.store.look("primary")
+        told.update(zip(keys, packets_of(records).tolist(), strict=True))
+        for message in replica.under_way:
+            if isinstance(message, StoreCommit):
+                for start in range(0, len(message.changes), CHANGE):
+                    header = message.changes[start + 48 : start + 48 + HEADER.size]
+                    told[message.changes[start : start + 48]] = HEADER.unpack(header).packets
+                for key in keys_list(message.ended):
+                    told.pop(key, None)
+    keys = world.engine.keys()
+    counts = packets_of(world.engine.copy(keys)[1]).tolist()
+    return max((count - told.get(key, 0) for key, count in zip(keys, counts, strict=True)), default=0)
