@@ -328,7 +328,8 @@ class Run:
                     continue  # no packet of it came so far
                 finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
-        lost, slept = self.network.lost_messages["StoreCommit"] > 0, bool(schedule.pauses)
+        lost = self.network.lost_messages["StoreCommit"] > 0
+        slept = bool(schedule.pauses) or any(deed.what is What.SLEEP for deed in schedule.deeds)
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
