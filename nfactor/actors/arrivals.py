@@ -42,11 +42,15 @@ class Arrivals:
     def open(self, payload: bytes, now: float) -> None:
         """Take a message of the link."""
         arrays, is_whole = envelope.each(payload)
-        is_alone = len(arrays) == 1 and not envelope.is_ask_run(arrays[0])
-        self.alone_at = now if is_alone else None
-        if not (is_alone and self._opened_plainly(arrays[0])):
+        if len(arrays) == 1:
+            self.alone_at = now
+            if not self._opened_plainly(arrays[0]):
+                if envelope.is_ask_run(arrays[0]):
+                    self.alone_at = None  # the answers travel together
+                self._open_all(arrays)
+            self.alone_at = None
+        else:
             self._open_all(arrays)
-        self.alone_at = None
         self.undecodable += not is_whole
 
     def _opened_plainly(self, array: Any) -> bool:

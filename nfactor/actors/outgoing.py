@@ -37,7 +37,8 @@ class Outgoing:
         self.queue_max = limits.queue_max
         self.queue: deque[bytes] = deque()
         self.queued = 0
-        """Messages in the queue: a run is as many as it holds."""
+        """Messages in the queue: a run is as many as it holds. One of questions or answers counts as it grows, one of
+        tells when it ends."""
         self._counts: deque[int] = deque()
         """The same for each payload."""
         self.spent: dict[str, int] = {}
@@ -51,7 +52,7 @@ class Outgoing:
         self._route: Route | None = None
 
     def __len__(self) -> int:
-        return self.queued + self._run.count
+        return self.queued + (self._run.count if self._run.kind == RUN else 0)
 
     @property
     def has_room(self) -> bool:
@@ -129,7 +130,8 @@ class Outgoing:
         return self._run
 
     def join(self, kind: int, actor_name: str, flat: Flat, number: int, message: object) -> bool:
-        """Let a question or an answer join the run that is open, or begin one; False: it cannot travel so."""
+        """Let a question or an answer join the run that is open, or begin one; False: it cannot travel so, or it is a
+        question and there is no room."""
         run = self._run
         if run.flat is not flat or run.kind != kind or run.actor_name != actor_name or len(run.values) >= run.end:
             self.end_run()
@@ -137,9 +139,10 @@ class Outgoing:
             if count <= 0:
                 return False
             run = self._run = Run(kind, actor_name, None, flat, count)
-        if not run.note(message, run.values):
+        if (kind == ASK_RUN and self.queued >= self.queue_max) or not run.note(message, run.values):
             return False
         run.numbers.append(number)
+        self.queued += 1
         return True
 
     def _run_messages_max(self, actor_name: str, octets_max: int) -> int:
@@ -162,6 +165,7 @@ class Outgoing:
         if run.kind == RUN:
             self.spent[run.actor_name] = self.spent.get(run.actor_name, 0) + count
             self.told += count
+            self.queued += count
             array: list[object] = [RUN, run.actor_name, flat.tag, run.values]
         elif run.kind == ASK_RUN:
             array = [ASK_RUN, run.actor_name, flat.tag, run.numbers, run.values]
@@ -169,7 +173,6 @@ class Outgoing:
             array = [REPLY_RUN, flat.tag, run.numbers, run.values]
         self.queue.append(self._pack(array))
         self._counts.append(count)
-        self.queued += count
 
     # ---- out ----
 

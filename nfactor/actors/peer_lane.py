@@ -209,38 +209,38 @@ class PeerLane:
         if len(payload) > self._limits.message_octets_max:
             raise self._too_long(payload)
         out.end_run()
-        if not self._may_ask:
+        if len(self.asks) >= node.asks_max or out.queued >= out.queue_max:
             raise self._full(ref)
-        self._note_asked(number, answer)
+        self.asks[number] = answer
+        self.link.expects_answer = True
+        self._asked += 1
         if len(self.asks) > 1:
             out.put(payload)
-            self._send_together(self._questions_together)
+            self._send_questions()
         elif not self._send_alone(payload, node.now()):  # nobody has anything to send along, but the link is not ready
             out.put(payload)
             self.send_now()
         return number
 
-    @property
-    def _may_ask(self) -> bool:
-        return len(self.asks) < self.node.asks_max and len(self.out) < self.out.queue_max
-
-    def _note_asked(self, number: int, answer: Answer) -> None:
-        self.asks[number] = answer
-        self.link.expects_answer = True
-        self._asked += 1
-
-    @property
-    def _questions_together(self) -> int:
-        return min(max(_SEND_QUESTIONS, len(self.asks) // 2), _SEND_MESSAGES)
-
     def _asked_in_run(self, ref: Ref, message: object, number: int, answer: Answer) -> bool:
         """A question has joined a run, or begun one; False: it has to go by itself, or may not."""
-        flat = self.node.messages.flats.get(type(message)) if ref.key is None else None
-        if flat is None or not self._may_ask or not self.out.join(ASK_RUN, ref.actor_name, flat, number, message):
+        asks, flat = self.asks, self.node.messages.flats.get(type(message))
+        if flat is None or ref.key is not None or len(asks) >= self.node.asks_max:
             return False
-        self._note_asked(number, answer)
-        self._send_together(self._questions_together)
+        if not self.out.join(ASK_RUN, ref.actor_name, flat, number, message):
+            return False
+        asks[number] = answer
+        self._asked += 1
+        self._send_questions()
         return True
+
+    def _send_questions(self) -> None:
+        """A question was queued: enough of them are sent before the pass ends."""
+        queued = self.out.queued
+        if queued >= _SEND_QUESTIONS and queued >= min(len(self.asks) // 2, _SEND_MESSAGES):
+            self.send_now()
+        elif not self._is_marked:
+            self.mark()
 
     def _send_alone(self, payload: bytes, now: float) -> bool:
         """Send something at once, past the queue; False: something waits there, or the link cannot."""
@@ -253,13 +253,6 @@ class PeerLane:
         if self.due_at > now + self._soonest_s:
             self.node.departures.note(self, self.link.next_time())
         return True
-
-    def _send_together(self, together: int) -> None:
-        """Something was queued for which somebody waits; so many are sent before the pass ends."""
-        if len(self.out) >= together:
-            self.send_now()
-        elif not self._is_marked:
-            self.mark()
 
     def has_asked(self, number: int) -> bool:
         """That question went this way and is not answered."""
@@ -297,7 +290,10 @@ class PeerLane:
 
     def _answered(self) -> None:
         self.node.departures.is_urgent = True
-        self._send_together(_SEND_ANSWERS)
+        if self.out.queued >= _SEND_ANSWERS:
+            self.send_now()
+        elif not self._is_marked:
+            self.mark()
 
     def give_credit(self, actor_name: str, messages: int) -> None:
         """So many messages to an actor here have been handled."""

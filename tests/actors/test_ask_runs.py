@@ -209,7 +209,7 @@ async def test_a_session_that_ends_leaves_each_question_in_doubt() -> None:
 
 @virtual_time
 async def test_a_question_of_a_run_is_taken_back_by_itself() -> None:
-    """While it waits to leave, and when it is there but was not begun with."""
+    """It is there, and was not begun with."""
     async with two_nodes(messages=MESSAGES) as world:
         await world.supervisor.start(Sleeper, name="actor")
         late: list[object] = []
@@ -219,7 +219,9 @@ async def test_a_question_of_a_run_is_taken_back_by_itself() -> None:
                 late.append(await world.a.ref("b", "actor").ask(Slow(number), Doubled))
 
         async with trio.open_nursery() as nursery:
-            for number, seconds in enumerate((5, 5, 0.05, 5, 0), start=1):
+            nursery.start_soon(ask, 1, 5)
+            await trio.sleep(0.01)
+            for number, seconds in ((2, 5), (3, 0.05), (4, 5)):
                 nursery.start_soon(ask, number, seconds)
         await trio.sleep(1)
         assert [2, 4, 8] == sorted(one.number for one in late if isinstance(one, Doubled))
