@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
     from nfactor.actors.peer_lane import PeerLane
 
-_REPLY, _PLAIN_TELL, _PLAIN_ASK = 3, 4, 5
+_REPLY, _PLAIN_TELL, _REPLY_RUN, _PLAIN_ASK = 3, 4, 4, 5
 """Elements of the envelopes that are the most; a tell with a trace has five, an ask of a handler has seven."""
 
 
@@ -45,6 +45,8 @@ class Arrivals:
         if len(arrays) == 1:
             self.alone_at = now
             if not self._opened_plainly(arrays[0]):
+                if envelope.is_ask_run(arrays[0]):
+                    self.alone_at = None  # the answers travel together
                 self._open_all(arrays)
             self.alone_at = None
         else:
@@ -94,7 +96,9 @@ class Arrivals:
             name = None
             if size == _REPLY and self._replied_plainly(*array):
                 continue
-            if size == _PLAIN_ASK and self._asked_plainly(*array):
+            if size == _PLAIN_ASK and (self._asked_plainly(*array) or self._asked_in_run(*array)):
+                continue
+            if size == _REPLY_RUN and self._replied_in_run(*array):
                 continue
             try:
                 self._open(envelope.checked(array))
@@ -135,6 +139,50 @@ class Arrivals:
         self.received += 1
         return True
 
+    def _replied_in_run(self, kind: object, tag: Any, numbers: Any, values: Any) -> bool:
+        """They were replies of one class; False: the longer way says what it is."""
+        if kind != envelope.REPLY_RUN:
+            return False
+        messages = self._messages_of_run(tag, numbers, values)
+        if messages is None:
+            return False
+        asks, departures = self._lane.asks, self._node.departures
+        for number, message in zip(numbers, messages, strict=True):
+            answer = asks.get(number)
+            if answer is None:
+                self.late_replies += 1
+            else:
+                answer.reply(message)
+                departures.has_answered = True
+        departures.has_answered_last = departures.has_answered and len(asks) == 1
+        return True
+
+    def _asked_in_run(self, kind: object, to: Any, tag: Any, numbers: Any, values: Any) -> bool:
+        """They were questions of one class to an actor here; False: see above."""
+        node, lane = self._node, self._lane
+        if kind != envelope.ASK_RUN or type(to) is not str:
+            return False
+        cell, messages = node.cells.get(to), self._messages_of_run(tag, numbers, values)
+        if cell is None or messages is None:
+            return False
+        session = lane.link.session
+        for number, message in zip(numbers, messages, strict=True):
+            asker = self.questions[number] = RemoteAsker(lane, session, number)
+            if not ask_at_once(node, cell, message, asker):
+                error = node.deliver(to, Entry(message, None, asker), inline=True)
+                if error is not None:
+                    asker.fail(error)
+        self.received += len(numbers)
+        return True
+
+    def _messages_of_run(self, tag: Any, numbers: Any, values: Any) -> list[object] | None:
+        """The messages of a run, if there is one to each number."""
+        try:
+            messages = self._node.messages.flats_by_tag[tag].take(values)
+            return messages if envelope.all_whole(numbers) and len(messages) == len(numbers) else None
+        except Exception:
+            return None
+
     def _offer(self, cell: "Cell | None", messages: list[object]) -> None:
         """Put plain messages into a mailbox; those for which there is no room bounce. An actor that has nothing else to
         do handles them at once: then few are alive at a time, and that is half of what they cost."""
@@ -167,8 +215,14 @@ class Arrivals:
             case envelope.TELL:
                 self._told(array)
             case envelope.RUN:
-                for tell in self._node.messages.tells(array):
+                for tell in self._node.messages.singly(array):
                     self._told(tell)
+            case envelope.ASK_RUN:
+                for ask in self._node.messages.singly(array):
+                    self._asked(ask)
+            case envelope.REPLY_RUN:
+                for _, number, body in self._node.messages.singly(array):
+                    self._replied(number, body)
             case envelope.ASK:
                 self._asked(array)
             case envelope.REPLY:

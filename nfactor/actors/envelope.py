@@ -13,6 +13,8 @@
     [8, actor, begins]                                  an actor is watched, or is not any more
     [9, actor, reason]                                  a watched actor is gone
     [10, actor, tag, [field, field, …]]                 a run of tells of one class (see actors.flat)
+    [11, actor, tag, [number, …], [field, field, …]]    a run of asks of one class
+    [12, tag, [number, …], [field, field, …]]           a run of replies of one class
 
 A tell has its trace as a fifth element if it belongs to one; an ask has ``[actor, call]`` of the handler that asks (or
 nil) and its trace as a sixth and seventh. A message is an array in turn, so an envelope is packed once; several of them
@@ -25,7 +27,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from nfactor.errors import ProtocolError
 
-TELL, ASK, REPLY, ERROR, BOUNCE, WITHDRAW, CREDIT, PROBE, WATCH, GONE, RUN = range(11)
+TELL, ASK, REPLY, ERROR, BOUNCE, WITHDRAW, CREDIT, PROBE, WATCH, GONE, RUN, ASK_RUN, REPLY_RUN = range(13)
 BOUNCE_FULL, BOUNCE_DEAD = "bounced", "no-remote-actor"
 
 _KEY = (bytes, type(None))
@@ -44,6 +46,8 @@ _SHAPES: Final[dict[int, tuple[tuple[type, ...] | type, ...]]] = {
     WATCH: (int, str, bool),
     GONE: (int, str, str),
     RUN: (int, str, int, list),
+    ASK_RUN: (int, str, int, list, list),
+    REPLY_RUN: (int, int, list, list),
 }
 _SIZES: Final = {TELL: (4, 5), ASK: (5, 7)}
 
@@ -63,7 +67,19 @@ def checked(array: object) -> list[Any]:
         raise ProtocolError("an ask of a handler that is none")
     if kind == PROBE and not all(type(place) is str for place in array[5]):
         raise ProtocolError("a probe whose path is none")
+    if kind in (ASK_RUN, REPLY_RUN) and not all_whole(array[-2]):
+        raise ProtocolError("a run whose numbers are none")
     return array
+
+
+def is_ask_run(array: object) -> bool:
+    """A run of questions, or what says that it is one."""
+    return type(array) is list and array[:1] == [ASK_RUN]
+
+
+def all_whole(numbers: list[Any]) -> bool:
+    """Every one of them is an int, and none a bool."""
+    return list(map(type, numbers)).count(int) == len(numbers)
 
 
 def each(data: bytes) -> tuple[list[Any], bool]:

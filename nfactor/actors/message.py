@@ -146,16 +146,25 @@ class Messages:
         except Exception as error:  # an author's own validators may raise anything
             raise ProtocolError(f"message {cls.__name__} cannot be decoded: {error}") from error
 
-    def tells(self, array: list[Any]) -> list[list[Any]]:
-        """A checked envelope, or the envelopes of the tells of a run; raises ProtocolError."""
-        if array[0] != envelope.RUN:
-            return [array]
-        _, actor_name, tag, values = array
+    def singly(self, array: list[Any]) -> list[list[Any]]:
+        """A checked envelope, or those that a run stands for; raises ProtocolError."""
+        match array:
+            case [envelope.RUN, name, tag, values]:
+                return [[envelope.TELL, name, None, body] for body in self._bodies(tag, values)]
+            case [envelope.ASK_RUN, name, tag, numbers, values]:
+                bodies = self._bodies(tag, values, len(numbers))
+                return [[envelope.ASK, name, None, *each] for each in zip(numbers, bodies, strict=True)]
+            case [envelope.REPLY_RUN, tag, numbers, values]:
+                bodies = self._bodies(tag, values, len(numbers))
+                return [[envelope.REPLY, *each] for each in zip(numbers, bodies, strict=True)]
+        return [array]
+
+    def _bodies(self, tag: int, values: list[Any], count: int | None = None) -> list[list[Any]]:
+        """The messages of a run, as arrays; ``count``: so many they have to be."""
         flat = self.flats_by_tag.get(tag)
-        if flat is None or len(values) % flat.width:
+        if flat is None or (len(values) % flat.width if count is None else len(values) != count * flat.width):
             raise ProtocolError(f"a run of messages with the tag {tag}: do both nodes have the same messages?")
-        starts = range(0, len(values), flat.width)
-        return [[envelope.TELL, actor_name, None, [tag, *values[start : start + flat.width]]] for start in starts]
+        return [[tag, *values[start : start + flat.width]] for start in range(0, len(values), flat.width)]
 
     def pack(self, array: list[Any]) -> bytes:
         """msgpack, with what it cannot hold (an int over 64 bits, a lone surrogate) as CodecError."""

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from itertools import accumulate, islice
 
-from nfactor.actors.envelope import RUN
+from nfactor.actors.envelope import ASK_RUN, REPLY_RUN, RUN
 from nfactor.actors.flat import Flat
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.parking import Line
 from nfactor.actors.runs import NO_RUN, RUN_MESSAGES_MAX, Route, Run
 
 _PAYLOAD_OCTETS_MIN = 5
-_RUN_OCTETS = 16
-"""What a run costs at most, besides the actor's name and its values."""
+_RUN_OCTETS = 20
+"""What a run costs at most, besides the actor's name, its numbers and its values."""
+_NUMBER_OCTETS = 9
 _NAME_OCTETS_MAX = 4
 """Of a character, in UTF-8."""
 
@@ -36,7 +37,8 @@ class Outgoing:
         self.queue_max = limits.queue_max
         self.queue: deque[bytes] = deque()
         self.queued = 0
-        """Messages in the queue: a run is as many as it holds."""
+        """Messages in the queue: a run is as many as it holds. One of questions or answers counts as it grows, one of
+        tells when it ends."""
         self._counts: deque[int] = deque()
         """The same for each payload."""
         self.spent: dict[str, int] = {}
@@ -50,7 +52,7 @@ class Outgoing:
         self._route: Route | None = None
 
     def __len__(self) -> int:
-        return self.queued + self._run.count
+        return self.queued + (self._run.count if self._run.kind == RUN else 0)
 
     @property
     def has_room(self) -> bool:
@@ -64,7 +66,7 @@ class Outgoing:
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
-        if self._route is not None:
+        if self._run is not NO_RUN:
             self.end_run()
         self.queue.append(payload)
         self._counts.append(1)
@@ -117,32 +119,60 @@ class Outgoing:
     def begin_run(self, route: Route, actor_name: str, cls: type, flat: Flat) -> Run:
         """A run for an actor; NO_RUN if not even one message may be told to it."""
         self.end_run()
-        octets = self._octets_max - _RUN_OCTETS - _NAME_OCTETS_MAX * len(actor_name)
         count = min(
-            RUN_MESSAGES_MAX,
+            self._run_messages_max(actor_name, flat.octets_max),
             self.credit_max - self.spent.get(actor_name, 0),
             self.queue_max - self.queued,
-            octets // flat.octets_max,
         )
         if count > 0 and not self.lines:
-            self._route, self._run = route, Run(actor_name, cls, flat, count)
+            self._route, self._run = route, Run(RUN, actor_name, cls, flat, count)
             route.run = self._run
         return self._run
 
+    def join(self, kind: int, actor_name: str, flat: Flat, number: int, message: object) -> bool:
+        """Let a question or an answer join the run that is open, or begin one; False: it cannot travel so, or it is a
+        question and there is no room."""
+        run = self._run
+        if run.flat is not flat or run.kind != kind or run.actor_name != actor_name or len(run.values) >= run.end:
+            self.end_run()
+            count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
+            if count <= 0:
+                return False
+            run = self._run = Run(kind, actor_name, None, flat, count)
+        if (kind == ASK_RUN and self.queued >= self.queue_max) or not run.note(message, run.values):
+            return False
+        run.numbers.append(number)
+        self.queued += 1
+        return True
+
+    def _run_messages_max(self, actor_name: str, octets_max: int) -> int:
+        """Messages of so many octets that a run may hold, by its length and that of a datagram."""
+        octets = self._octets_max - _RUN_OCTETS - _NAME_OCTETS_MAX * len(actor_name)
+        return min(RUN_MESSAGES_MAX, octets // octets_max)
+
     def end_run(self) -> None:
         """Queue what the open run holds."""
-        route, run, flat = self._route, self._run, self._run.flat
-        if route is None or flat is None:
+        run, flat = self._run, self._run.flat
+        if flat is None:
             return
-        route.run = self._run = NO_RUN
-        self._route = None
+        self._run = NO_RUN
+        if self._route is not None:
+            self._route.run = NO_RUN
+            self._route = None
         count = run.count
-        if count:
+        if not count:
+            return
+        if run.kind == RUN:
             self.spent[run.actor_name] = self.spent.get(run.actor_name, 0) + count
-            self.queue.append(self._pack([RUN, run.actor_name, flat.tag, run.values]))
-            self._counts.append(count)
-            self.queued += count
             self.told += count
+            self.queued += count
+            array: list[object] = [RUN, run.actor_name, flat.tag, run.values]
+        elif run.kind == ASK_RUN:
+            array = [ASK_RUN, run.actor_name, flat.tag, run.numbers, run.values]
+        else:
+            array = [REPLY_RUN, flat.tag, run.numbers, run.values]
+        self.queue.append(self._pack(array))
+        self._counts.append(count)
 
     # ---- out ----
 

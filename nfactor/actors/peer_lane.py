@@ -16,6 +16,8 @@ import attrs
 from nfactor.actors import envelope
 from nfactor.actors.arrivals import Arrivals
 from nfactor.actors.calls import Call
+from nfactor.actors.envelope import ASK_RUN, REPLY_RUN
+from nfactor.actors.flat import Flat
 from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
 from nfactor.actors.link import Link
 from nfactor.actors.link_statistics import LinkStatistics
@@ -195,6 +197,8 @@ class PeerLane:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
         node, out, messages = self.node, self.out, self.node.messages
         number = node.next_number()
+        if self.asks and call is None and trace is None and self._asked_in_run(ref, message, number, answer):
+            return number
         try:
             array = [envelope.ASK, ref.actor_name, ref.key, number, messages.encoders[type(message)](message)]
             if call is not None or trace is not None:
@@ -211,11 +215,32 @@ class PeerLane:
         self.link.expects_answer = True
         self._asked += 1
         if len(self.asks) > 1:
-            self._queue(payload, min(max(_SEND_QUESTIONS, len(self.asks) // 2), _SEND_MESSAGES))
+            out.put(payload)
+            self._send_questions()
         elif not self._send_alone(payload, node.now()):  # nobody has anything to send along, but the link is not ready
             out.put(payload)
             self.send_now()
         return number
+
+    def _asked_in_run(self, ref: Ref, message: object, number: int, answer: Answer) -> bool:
+        """A question has joined a run, or begun one; False: it has to go by itself, or may not."""
+        asks, flat = self.asks, self.node.messages.flats.get(type(message))
+        if flat is None or ref.key is not None or len(asks) >= self.node.asks_max:
+            return False
+        if not self.out.join(ASK_RUN, ref.actor_name, flat, number, message):
+            return False
+        asks[number] = answer
+        self._asked += 1
+        self._send_questions()
+        return True
+
+    def _send_questions(self) -> None:
+        """A question was queued: enough of them are sent before the pass ends."""
+        queued = self.out.queued
+        if queued >= _SEND_QUESTIONS and queued >= min(len(self.asks) // 2, _SEND_MESSAGES):
+            self.send_now()
+        elif not self._is_marked:
+            self.mark()
 
     def _send_alone(self, payload: bytes, now: float) -> bool:
         """Send something at once, past the queue; False: something waits there, or the link cannot."""
@@ -228,15 +253,6 @@ class PeerLane:
         if self.due_at > now + self._soonest_s:
             self.node.departures.note(self, self.link.next_time())
         return True
-
-    def _queue(self, payload: bytes, together: int) -> None:
-        """Queue something for which somebody waits; so many are sent before the pass ends."""
-        out = self.out
-        out.put(payload)
-        if len(out.queue) >= together:
-            self.send_now()
-        elif not self._is_marked:
-            self.mark()
 
     def has_asked(self, number: int) -> bool:
         """That question went this way and is not answered."""
@@ -256,9 +272,28 @@ class PeerLane:
         self.out.end_run()
         alone_at = self.arrivals.alone_at
         if alone_at is None or not self._send_alone(payload, alone_at):
-            self.node.departures.is_urgent = True
-            self._queue(payload, _SEND_ANSWERS)
+            self.out.put(payload)
+            self._answered()
         return True
+
+    def answer_in_run(
+        self, session: tuple[Identity, Identity] | None, number: int, flat: Flat, value: object
+    ) -> bool | None:
+        """The same of a message that may join a run; None: it cannot, and nothing was done."""
+        if session is None or session != self.link.session or number not in self.arrivals.questions:
+            return False
+        if not self.out.join(REPLY_RUN, "", flat, number, value):
+            return None
+        del self.arrivals.questions[number]
+        self._answered()
+        return True
+
+    def _answered(self) -> None:
+        self.node.departures.is_urgent = True
+        if self.out.queued >= _SEND_ANSWERS:
+            self.send_now()
+        elif not self._is_marked:
+            self.mark()
 
     def give_credit(self, actor_name: str, messages: int) -> None:
         """So many messages to an actor here have been handled."""
@@ -340,7 +375,7 @@ class PeerLane:
         node, name = self.node, self.peer.name
         payloads = (*ended.in_doubt, *self.out.abandon())
         arrays = [envelope.checked(array) for payload in payloads for array in envelope.each(payload)[0]]
-        left = [tell for array in arrays for tell in node.messages.tells(array)]
+        left = [each for array in arrays for each in node.messages.singly(array)]
         self.arrivals.questions.clear()
         for cell in node.cells.values():
             if cell.mailbox is not None and cell.mailbox.owed:

@@ -23,6 +23,10 @@ class RemoteAsker:
 
     def reply(self, value: object) -> bool:
         lane, messages = self._lane, self._lane.node.messages
+        if lane.arrivals.alone_at is None and (flat := messages.flats.get(type(value))) is not None:
+            was_waited_for = lane.answer_in_run(self._session, self._number, flat, value)
+            if was_waited_for is not None:
+                return was_waited_for
         try:
             body = None if value is None else messages.encoders[type(value)](value)
             payload = messages.pack_quickly([envelope.REPLY, self._number, body])

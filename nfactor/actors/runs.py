@@ -1,11 +1,16 @@
-"""Runs: tells of one class to one actor that come one after the other, gathered as bare values and packed in one go.
+"""Runs: tells of one class to one actor that come one after the other, gathered as bare values and packed in one go;
+and so questions to one actor, and answers to a peer, each with its number.
 
-A run is opened by the second such tell, is the last thing that waits on its lane, and ends when it is full, when
-anything else is sent on the lane, or with the pass. What it may hold was allowed in advance (credit, room, a datagram),
-so that a tell that joins it is one comparison and one note of its values (``Ref.tell_nowait``).
+A run of tells is opened by the second such tell, one of questions by the first that is asked while others are under
+way, one of answers by the first that has something to travel with. A run is the last thing that waits on its lane, and
+ends when it is full, when anything else is sent on the lane, or with the pass. What a run of tells may hold was allowed
+in advance (credit, room, a datagram), so that a tell that joins it is one comparison and one note of its values
+(``Ref.tell_nowait``).
 """
 
 from typing import TYPE_CHECKING, Any
+
+from nfactor.actors.envelope import RUN
 
 if TYPE_CHECKING:
     from nfactor.actors.flat import Flat
@@ -16,15 +21,19 @@ RUN_MESSAGES_MAX = 256
 
 
 class Run:
-    """Tells that wait to be packed together."""
+    """Messages that wait to be packed together."""
 
-    __slots__ = ("actor_name", "cls", "end", "flat", "note", "values")
+    __slots__ = ("actor_name", "cls", "end", "flat", "kind", "note", "numbers", "values")
 
-    def __init__(self, actor_name: str, cls: type | None, flat: "Flat | None", messages_max: int) -> None:
+    def __init__(self, kind: int, actor_name: str, cls: type | None, flat: "Flat | None", messages_max: int) -> None:
+        self.kind = kind
+        """Of its envelope: tells, asks, or replies (then there is no name of an actor)."""
         self.actor_name = actor_name
         self.cls = cls
         self.flat = flat
         self.values: list[Any] = []
+        self.numbers: list[int] = []
+        """Of its questions or answers; tells have none."""
         self.end = 0
         """So many values are all that it may hold."""
         if flat is not None:
@@ -37,7 +46,7 @@ class Run:
         return 0 if self.flat is None else len(self.values) // self.flat.width
 
 
-NO_RUN = Run("", None, None, 0)
+NO_RUN = Run(RUN, "", None, None, 0)
 """No message joins it."""
 
 

@@ -9,7 +9,8 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text
 names = st.sampled_from(["counter", "table", "teller", "nobody"])
 bodies = st.lists(st.integers(0, 12) | scalars | st.lists(scalars, max_size=3), max_size=4)
 parts = scalars | names | bodies
-envelopes = st.integers(0, 11).flatmap(lambda kind: st.lists(parts, max_size=8).map(lambda rest: [kind, *rest]))
+envelopes = st.integers(0, 13).flatmap(lambda kind: st.lists(parts, max_size=8).map(lambda rest: [kind, *rest]))
+numbers = st.lists(st.integers(0, 3), max_size=5)
 plausible = st.one_of(
     st.tuples(st.just(0), names, st.none() | st.binary(max_size=4), bodies),
     st.tuples(st.just(1), names, st.none() | st.binary(max_size=4), st.integers(0, 5), bodies),
@@ -19,6 +20,8 @@ plausible = st.one_of(
     st.tuples(st.just(8), names, st.booleans()),
     st.tuples(st.just(9), names, names),
     st.tuples(st.just(10), names, st.integers(0, 12), st.lists(st.integers(0, 3) | scalars, max_size=5)),
+    st.tuples(st.just(11), names, st.integers(0, 12), numbers, st.lists(st.integers(0, 3) | scalars, max_size=5)),
+    st.tuples(st.just(12), st.integers(0, 12), numbers, st.lists(st.integers(0, 3) | scalars, max_size=5)),
 )
 payloads = (envelopes | plausible).map(lambda array: pack(array)) | st.binary(max_size=60)
 

@@ -86,7 +86,7 @@ def test_values_that_were_noted_are_the_same_messages_again(told: list[Flat]) ->
     assert all(FLAT.note(one, values) for one in told)
     assert told == FLAT.take(values)
     assert len(MESSAGES.pack(values)) <= 5 + FLAT.octets_max * len(told)
-    assert [one.number for one in told] == [tell[3][1] for tell in MESSAGES.tells([10, "actor", 11, values])]
+    assert [one.number for one in told] == [tell[3][1] for tell in MESSAGES.singly([10, "actor", 11, values])]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_only_classes_of_plain_fields_travel_in_runs() -> None:
 @pytest.mark.parametrize("array", [[10, "actor", 99, [1]], [10, "actor", 11, [1, 2]]])
 def test_a_run_of_an_unknown_class_or_form_is_a_protocol_error(array: list[Any]) -> None:
     with pytest.raises(ProtocolError, match="run"):
-        MESSAGES.tells(array)
+        MESSAGES.singly(array)
 
 
 class Diary(Actor):

@@ -61,7 +61,7 @@ def open_envelopes(data: bytes) -> None:
     """Arrays, each of which is an envelope or a ProtocolError."""
     for array in envelope.each(data)[0]:
         with contextlib.suppress(ProtocolError):
-            for tell in MESSAGES.tells(envelope.checked(array)):
+            for tell in MESSAGES.singly(envelope.checked(array)):
                 envelope.checked(tell)
 
 
