@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ FLOWS_MAX = 1 << 18
 EVERY = ("every=64", "every=64/50ms", "every=64/10ms", "every=1024")
 EVERY_TURN_NS = 300_000_000
 """Of the source, in which its clock strikes several times for each of them."""
-IN_FLIGHT = 4032
+IN_FLIGHT = 4096
 """Packets that the primary may have under way before replicas get their turn."""
 
 Rounds = dict[str, list[float]]
@@ -159,7 +160,8 @@ class Pair:
     """A primary and its replicas, and the time that each side took since it was last asked."""
 
     def __init__(self, mode: str, replicas: int, *, joined: bool) -> None:
-        self._port, self._joined = Arrivals(), joined
+        self._port = Arrivals()
+        self._receive = partial(self._port.receive_joined, large=mode != "none") if joined else self._port.receive
         names = [f"replica-{number}" for number in range(replicas)]
         self._primary = Primary(mode, names)
         self._replicas = {name: Replica(name) for name in names}
@@ -172,7 +174,7 @@ class Pair:
         for start in range(0, len(bursts), size):
             begin = time.process_time_ns()
             self._port.waiting.extend(bursts[start : start + size])
-            while (burst := self._port.receive_joined() if self._joined else self._port.receive()) is not None:
+            while (burst := self._receive()) is not None:
                 self._primary.take(burst)
             self._primary.look_at_the_clock(self._spent_ns + source)
             source += time.process_time_ns() - begin

@@ -77,6 +77,7 @@ async def measure(bursts: list[Burst], seconds: float, *, threaded: bool) -> tup
         arrived=lambda burst: None,
         processed=processed,
         marker=lambda frame: None,
+        replicated=False,
         threaded=threaded,
     )
     async with trio.open_nursery() as nursery:

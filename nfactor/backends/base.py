@@ -10,7 +10,12 @@ from abc import ABC, abstractmethod
 
 import attrs
 
-from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, concatenate
+from nfactor.packet.burst import Burst, concatenate
+
+JOINED_PACKETS_MAX = 4096
+"""Packets that wait at a port and are taken as one burst: no more are joined once there are so many."""
+LARGE_PACKETS = 512
+"""A burst of so many packets is worth being dealt with by itself."""
 
 
 @attrs.frozen
@@ -92,14 +97,19 @@ class Port(ABC):
     def receive(self) -> Burst | None:
         """The next frames that have arrived, at most ``BURST_PACKETS_MAX``, or None. They belong to the caller."""
 
-    def receive_joined(self) -> Burst | None:
-        """The same, but small bursts that have arrived are joined until there are ``BURST_PACKETS_MAX`` packets or
-        more: what is done once per burst costs less under load, and where nothing has arrived nobody waits for it."""
-        first = self.receive()
-        if first is None:
+    def receive_joined(self, *, large: bool) -> Burst | None:
+        """The same, but bursts that have arrived are joined until there are ``JOINED_PACKETS_MAX`` packets or more:
+        what is done once per burst costs less under load, and where nothing has arrived nobody waits for it. Behind one
+        that has ``LARGE_PACKETS`` or more the next is only joined if ``large``: it costs a copy."""
+        burst = self.receive()
+        if burst is None:
             return None
-        bursts, count = [first], len(first)
-        while count < BURST_PACKETS_MAX and (burst := self.receive()) is not None:
+        bursts, count = [burst], len(burst)
+        while count < JOINED_PACKETS_MAX and (large or len(burst) < LARGE_PACKETS):
+            following = self.receive()
+            if following is None:
+                break
+            burst = following
             bursts.append(burst)
             count += len(burst)
         return concatenate(bursts)

@@ -103,7 +103,7 @@ class FlowTable(Role, ActorTable[None]):
         )
         self.intake = Intake(
             self._port, self._engine, admit=self._fence.only, arrived=self._fence.count, processed=self._processed,
-            marker=self._marker_arrived, threaded=self._threaded,
+            marker=self._marker_arrived, replicated=self._mode.replicates, threaded=self._threaded,
         )  # fmt: skip
         self._endings = Endings(self._engine, self.replicator)
         self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)

@@ -71,6 +71,7 @@ class Intake:
         arrived: Callable[[Burst], None],
         processed: Callable[[Burst, Any], None],
         marker: Callable[[bytes], None],
+        replicated: bool,
         threaded: bool,
     ) -> None:
         self._port = port
@@ -79,6 +80,7 @@ class Intake:
         self._arrived = arrived
         self._processed = processed
         self._marker = marker
+        self._replicated = replicated
         self._worker = Worker(engine) if threaded else None
         self._ahead: Burst | None = None
         """The batch that comes next."""
@@ -101,7 +103,7 @@ class Intake:
             await self._port.wait_readable()
             for _ in range(BURSTS_PER_PASS_MAX):
                 await wait_room()
-                burst = self._port.receive_joined()
+                burst = self._port.receive_joined(large=self._replicated)
                 if burst is None:
                     break
                 self.take(burst)

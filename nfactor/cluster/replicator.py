@@ -38,7 +38,7 @@ from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
 
-UNSTORED_PACKETS_MAX = 4096
+UNSTORED_PACKETS_MAX = 16_384
 """Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
 UNSTORED_COMMITS_MAX = 1024
 """The same in commits to one replica."""

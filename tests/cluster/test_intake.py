@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from nfactor.backends.base import Port, PortStatistics
+from nfactor.backends.base import JOINED_PACKETS_MAX, LARGE_PACKETS, Port, PortStatistics
 from nfactor.cluster.intake import BATCH_BURSTS_MAX, BATCH_PACKETS_MAX, Intake, IntakeStatistics
 from nfactor.cluster.worker import Worker
 from nfactor.compiled.engine import CompiledEngine
@@ -62,11 +62,11 @@ class Arrivals(Port):
 class Node:
     """What a flow table does around its intake, in short: it writes down what it sees."""
 
-    def __init__(self, engine: Engine, bursts: Sequence[Burst], *, threaded: bool) -> None:
+    def __init__(self, engine: Engine, bursts: Sequence[Burst], *, threaded: bool, replicated: bool = False) -> None:
         self.engine = engine
         self.packets: list[tuple[int, int, bytes | None]] = []
         """Mark, code and flow of each packet, in order; a marker has a mark of -1 and its migration."""
-        self.arrived = self.flushes = 0
+        self.arrived = self.flushes = self.bursts = 0
         self.expected = sum(map(len, bursts))
         self.is_done = trio.Event()
         self.has_room: Callable[[], bool] = lambda: True
@@ -77,6 +77,7 @@ class Node:
             arrived=self._arrived,
             processed=self._processed,
             marker=self._marker,
+            replicated=replicated,
             threaded=threaded,
         )
 
@@ -84,6 +85,7 @@ class Node:
         self.arrived += len(burst)
 
     def _processed(self, burst: Burst, codes: Any) -> None:
+        self.bursts += 1
         keys = self.engine.changes.keys_of(self.engine.touched)
         self.packets += zip(burst.marks.tolist(), codes.tolist(), keys, strict=True)
         assert self.arrived == self.engine.statistics().packets, "what is processed has arrived, and nothing else"
@@ -181,6 +183,26 @@ async def test_bursts_that_wait_are_joined_up_to_a_limit_which_is_counted(size: 
     assert IntakeStatistics(bursts=200, batches=2 * (full + (rest > 0)), full=2 * full, stopped=0) == (
         node.intake.statistics()
     )
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("replicated", "size", "at_once"),
+    [
+        (False, 64, JOINED_PACKETS_MAX // 64),
+        (True, 64, JOINED_PACKETS_MAX // 64),
+        (False, LARGE_PACKETS, 1),
+        (True, LARGE_PACKETS, JOINED_PACKETS_MAX // LARGE_PACKETS),
+    ],
+)
+async def test_bursts_that_wait_are_joined_and_large_ones_where_flows_are_replicated(
+    replicated: bool, size: int, at_once: int
+) -> None:
+    burst = burst_of([frame.ljust(60, b"\0") for frame in drawn_frames(Random(1), size)])
+    node = Node(engine_of(CompiledEngine), [burst] * 200, threaded=False, replicated=replicated)
+    await node.run()
+    full, rest = divmod(_TILL_PAUSE, at_once)
+    assert node.bursts == 2 * (full + (rest > 0))
 
 
 @pytest.mark.trio
