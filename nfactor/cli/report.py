@@ -138,7 +138,7 @@ def sections(outcome: Outcome, *, truncated: bool) -> dict[str, Any]:
         },
         "recoveries": {"flows": sum(event.flows for event in outcome.recovered)},
         "lost_with_node": outcome.lost,
-        "in_doubt": 0,  # a switch knows how far a dead replica had come, so there is never a doubt (design.md)
+        "in_doubt": outcome.in_doubt,
         "unprotected": {"packets": outcome.unprotected_packets, "seconds": round(outcome.unprotected_s, 6)},
         "truncated": truncated,
         **({"counters": outcome.nf_counters} if outcome.nf_counters else {}),

@@ -101,6 +101,11 @@ class Outcome:
         return sum(node.protection.packets for node in self.nodes if node.protection is not None)
 
     @property
+    def in_doubt(self) -> int:
+        """Packets of which nobody knows whether a dead replica released them."""
+        return sum(node.protection.in_doubt for node in self.nodes if node.protection is not None)
+
+    @property
     def unprotected_s(self) -> float:
         """For how long that was so, on the runtime where it was longest."""
         return max((node.protection.seconds for node in self.nodes if node.protection is not None), default=0.0)

@@ -387,7 +387,9 @@ class Replicator:
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""
-        return None if self._mode.kind is Kind.NONE else self._exposure.told(self.unprotected_flows())
+        if self._mode.kind is Kind.NONE:
+            return None
+        return self._exposure.told(self.unprotected_flows(), in_doubt=self.in_doubt, resent=self.resent)
 
     def _protected_again(self) -> None:
         """What was without a replica when there was one at last has been stored."""

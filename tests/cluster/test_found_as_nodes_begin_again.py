@@ -81,7 +81,9 @@ def test_what_a_dead_replica_released_to_an_earlier_life_of_a_switch_is_in_doubt
     cluster.restart("coordinator")
     run(cluster, 3.0)
     at_most_once(cluster.history)
-    assert 1 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
+    told = cluster.runtimes["runtime-0"].flows.replicator.protection()
+    assert told is not None, "it is told, in the report too"
+    assert 1 == told.in_doubt
 
 
 def test_what_a_switch_has_said_of_a_dead_replica_counts_when_it_has_begun_again() -> None:
