@@ -77,6 +77,8 @@ class ReplicaTable(Role):
         """By dead runtime."""
         self._left: dict[str, list[_Batch]] = {}
         """By dead runtime, what another that is dead had turned to it, and was not there to finish."""
+        self._forgone: dict[str, list[_Batch]] = {}
+        """By dead runtime, flows of its that have ended here, for want of room, while it is being recovered."""
         reporter.completed = self._completed
 
     @property
@@ -191,8 +193,10 @@ class ReplicaTable(Role):
 
         def end(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
-            ends = unpack_statuses(answer.statuses) == Status.OK
-            self._flows.farewell(keys.where(full).where(ends), batch.records[full][ends])
+            ends = np.flatnonzero(full)[are(unpack_statuses(answer.statuses), Status.OK)]
+            gone = _Batch(batch.switch, keys.at(ends), batch.epochs[ends], batch.records[ends])
+            self._forgone.setdefault(takeover.dead, []).append(gone)
+            self._flows.farewell(gone.keys, gone.records)
             self._claim(takeover, claim, rest)
 
         question = ForgoFlows(node, takeover.dead, keys.where(full).octets(), epochs)
@@ -252,8 +256,9 @@ class ReplicaTable(Role):
                 report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
-        for owner, left in self._left.items():
-            for batch in left:
+        self._forgone = {dead: gone for dead, gone in self._forgone.items() if dead in self.view.unfinished}
+        for owner, batches in (*self._left.items(), *self._forgone.items()):
+            for batch in batches:
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
 
 

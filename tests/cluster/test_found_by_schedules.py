@@ -4,6 +4,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nfactor.cluster.messages import Migrating, NotifyClusterCfg, PrepareFlows, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import LIAISON, OUTSIDE
@@ -322,9 +323,11 @@ def test_a_coordinator_that_has_begun_again_makes_no_replica_of_one_that_is_fenc
     assert set(range(1, 9)) == {came.mark for came in cluster.history.out} | {m for _, m in cluster.history.dropped}
 
 
-def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_migration() -> None:
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_migration(forgets: bool) -> None:
     """It had arrived, and its source had not heard of that when the target died. The target's replica had no room for
-    it, and told its end; then the source took it back, in a state that may be older than what had come out."""
+    it, and told its end; then the source took it back, in a state that may be older than what had come out. So it was
+    again where the switch had begun again meanwhile and ``forgets`` that the flow was forgone."""
 
     def story(last: int) -> HeapCluster:
         cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("strict"), limits=Limits(flows=2))
@@ -350,8 +353,15 @@ def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_m
         keys = cluster.runtimes[replica].replicas._store.look("runtime-1")[0]
         return cluster.key_of[flow] in list(keys)
 
+    def forget(delivery: Delivery) -> None:
+        answers = (delivery.sender, delivery.kind, delivery.receiver) == ("switch-0", "FlowStatuses", "runtime-2")
+        if forgets and answers and not cluster.history.restarts:
+            begin_again(cluster, "switch-0")
+
     cluster, flow = next((cluster, flow) for flow in range(3, 20) if is_at("runtime-2", cluster := story(flow), flow))
+    cluster.network.behind = forget
     run(cluster, 3.0)
+    assert forgets == ("switch-0" in cluster.history.restarts)
     cluster.feed(flow)
     run(cluster, 0.1)
     (life,) = {entry.born for entry in cluster.history.processed if entry.mark in (4, 5)}
