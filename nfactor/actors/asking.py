@@ -51,11 +51,10 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
             if answer.is_given:
                 await node.let_others_run()
                 return answer.take()
+        alone = call is None and trace is None and len(lane.asks) == 1
         if call is None and within_s is None:
-            if trace is None and node.reception is not None and len(lane.asks) == 1:
-                return await node.reception.wait(answer)
-            return await answer.wait()
-        return await _wait(node, ref, answer, number, within_s)
+            return await _parked(node, answer, alone=alone)
+        return await _wait(node, ref, answer, number, within_s, alone=alone)
     finally:
         lane.asked(ref, number, answer)
 
@@ -83,8 +82,17 @@ async def _ask_here(
                 cell.withdraw(asker)
 
 
-async def _wait(node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None) -> object:
-    """Wait for an answer, but not in a circle."""
+async def _parked(node: "Node", answer: Answer, *, alone: bool) -> object:
+    """Wait for an answer; if it is the only one under way, where it comes in."""
+    if alone and node.reception is not None:
+        return await node.reception.wait(answer)
+    return await answer.wait()
+
+
+async def _wait(
+    node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None, *, alone: bool = False
+) -> object:
+    """Wait for an answer, but not in a circle, nor for longer than it may take."""
     call = current_call()
     if call is not None:
         number = number or node.next_number()
@@ -96,7 +104,7 @@ async def _wait(node: "Node", ref: Ref, answer: Answer, number: int, within_s: f
     if within_s is not None:
         timer = node.timers.after(within_s, partial(_too_slow, ref, answer, within_s))
     try:
-        return await answer.wait()
+        return await _parked(node, answer, alone=alone)
     finally:
         if timer is not None:
             timer.cancel()

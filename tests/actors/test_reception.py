@@ -68,8 +68,9 @@ async def test_who_asks_again_and_again_is_woken_by_the_answer_itself() -> None:
         async with lent(patch) as world:
             await world.lend()
             begun = len(world.takers)
-            for _ in range(10):
+            for _ in range(5):
                 await world.counter.ask(Add(1), Total)
+                await world.counter.ask(Add(1), Total, within_s=1.0)
             assert {trio.lowlevel.current_task().name} == set(world.takers[begun:])
 
 
@@ -112,6 +113,18 @@ async def test_an_asker_that_takes_in_what_comes_is_told_that_the_peer_is_down()
             world.network.cut["b"] = None
             with pytest.raises(PeerDown, match="silent"):
                 await world.counter.ask(Add(1), Total)
+
+
+@virtual_time
+async def test_an_asker_that_takes_in_what_comes_waits_no_longer_than_it_said() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        async with lent(patch) as world:
+            await world.lend()
+            begun = trio.current_time()
+            with pytest.raises(trio.TooSlowError, match=r"within 0\.2 s"):
+                await world.sleeper.ask(Nap(5.0), Total, within_s=0.2)
+            assert 0.2 <= trio.current_time() - begun < 0.3
+            assert Total(1) == await world.counter.ask(Add(1), Total), "and others are heard again"
 
 
 @virtual_time
