@@ -29,7 +29,7 @@ from benchmarks.traffic import bursts_of, plain_frames
 from nfactor.backends.memory import MemoryPort
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.egress import Egress
-from nfactor.cluster.lag import LAG_STEPS
+from nfactor.cluster.lag import STEPS_PER_TIME
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
 from nfactor.cluster.replicator import Replicator
@@ -86,7 +86,7 @@ class Primary:
         self._ledger = Ledger("primary")
         parsed = Mode.parse(mode)
         self.engine.follows = parsed.replicates
-        self._step_ns, self._stepped_ns = parsed.every_ms * 1_000_000 // LAG_STEPS, 0
+        self._step_ns, self._stepped_ns = parsed.every_ms * 1_000_000 // STEPS_PER_TIME, 0
         self.sent: deque[tuple[str, bytes]] = deque()
         egress = egress_of(self._ledger)
         self._replicator = Replicator(

@@ -13,7 +13,9 @@ import attrs
 from nfactor.packet.burst import Burst, concatenate
 
 JOINED_PACKETS_MAX = 4096
-"""Packets that wait at a port and are taken as one burst: no more are joined once there are so many."""
+"""Packets that wait at a port and are taken as one burst: no more bursts are joined once there are so many."""
+JOINED_OCTETS_MAX = 8 << 20
+"""The same in octets of what the bursts are parts of."""
 LARGE_PACKETS = 512
 """A burst of so many packets is worth being dealt with by itself."""
 
@@ -98,20 +100,21 @@ class Port(ABC):
         """The next frames that have arrived, at most ``BURST_PACKETS_MAX``, or None. They belong to the caller."""
 
     def receive_joined(self, *, large: bool) -> Burst | None:
-        """The same, but bursts that have arrived are joined until there are ``JOINED_PACKETS_MAX`` packets or more:
+        """The same, but bursts that have arrived are joined until there are ``JOINED_PACKETS_MAX`` packets or more
+        (or ``JOINED_OCTETS_MAX`` octets):
         what is done once per burst costs less under load, and where nothing has arrived nobody waits for it. Behind one
         that has ``LARGE_PACKETS`` or more the next is only joined if ``large``: it costs a copy."""
         burst = self.receive()
         if burst is None:
             return None
-        bursts, count = [burst], len(burst)
-        while count < JOINED_PACKETS_MAX and (large or len(burst) < LARGE_PACKETS):
+        bursts, count, octets = [burst], len(burst), len(burst.data)
+        while count < JOINED_PACKETS_MAX and octets < JOINED_OCTETS_MAX and (large or len(burst) < LARGE_PACKETS):
             following = self.receive()
             if following is None:
                 break
             burst = following
             bursts.append(burst)
-            count += len(burst)
+            count, octets = count + len(burst), octets + len(burst.data)
         return concatenate(bursts)
 
     @abstractmethod

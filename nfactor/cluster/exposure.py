@@ -32,7 +32,7 @@ class Exposure:
             self._seconds += self._now() - self._since
             self._since = None
 
-    def told(self, flows: int, *, in_doubt: int, resent: int) -> Protection:
+    def told(self, flows: int, *, in_doubt: int) -> Protection:
         """With the number of flows that are not protected now, and what else ``Protection`` tells."""
         running = 0.0 if self._since is None else self._now() - self._since
-        return Protection(flows, self._packets, self._seconds + running, in_doubt, resent)
+        return Protection(flows, self._packets, self._seconds + running, in_doubt)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nfactor.actors import ActorTable, handles, handles_keyed
 from nfactor.backends.base import Port
-from nfactor.cluster.arrivals import Arrivals
+from nfactor.cluster.announcements import Announcements
 from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.endings import Endings
@@ -110,7 +110,7 @@ class FlowTable(Role, ActorTable[None]):
         self._bereft = Bereft(
             self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
         )
-        self._arrivals = Arrivals(self.ask)
+        self._announcements = Announcements(self.ask)
         self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
@@ -129,7 +129,7 @@ class FlowTable(Role, ActorTable[None]):
         if renewed := self._fence.admit(switches):
             self._egress.follow([member.address for member in switches])
             self.replicator.doubt(renewed)
-            self._arrivals.tables_are_lost([member.name for member in switches])
+            self._announcements.tables_are_lost([member.name for member in switches])
 
     def _processed(self, burst: Burst, codes: npt.NDArray[np.uint8]) -> None:
         """The engine is done with packets from the port."""
@@ -241,7 +241,7 @@ class FlowTable(Role, ActorTable[None]):
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
             say = partial(self._installed, message.migration, later, answer)
-            self.replicator.when_stored(partial(self._arrivals.tell, say))
+            self.replicator.when_stored(partial(self._announcements.tell, say))
         return later
 
     def _installed(self, migration: int, later: Later, answer: FlowsInstalled) -> None:
@@ -273,7 +273,7 @@ class FlowTable(Role, ActorTable[None]):
         due, statuses = self._holding.waits_for(keys, message.dead), np.full(len(keys), Status.UNKNOWN, np.uint8)
         statuses[due] = self._take_over(keys.where(due), unpack_u32(message.epochs)[due], records[due])
         self._drain()
-        self._arrivals.tell(partial(later.answer, FlowStatuses(statuses.tobytes())))
+        self._announcements.tell(partial(later.answer, FlowStatuses(statuses.tobytes())))
         return later
 
     @settled

@@ -2,9 +2,10 @@
 
 What is counted of a flow is counted in its row, so that nothing is kept of flows here, and nothing is left of them when
 they go: a row that has another flow by then says what has changed of that one. Rows are listed when a flow begins to
-lag, by the step of time in which it does, and told when that is long enough ago. So each flow is told as seldom as the
-promise allows, and no more at once than began to lag in one step: to tell some ten thousand would hold packets up for
-milliseconds, and their changes take memory that the system has to find, and gets back.
+lag, by the step of time in which it does, and told when that is long enough ago (once more, perhaps, if it has been
+told meanwhile as it had so many packets). So no more are told at once than began to lag in one step: to tell some ten
+thousand would hold packets up for milliseconds, and their changes take memory that the system has to find, and gets
+back.
 """
 
 from collections import deque
@@ -16,6 +17,8 @@ from nfactor.dataplane.changes import Changes, Rows
 
 LAG_STEPS: Final = 8
 """A flow that begins to lag is told within so many steps."""
+STEPS_PER_TIME: Final = 10
+"""How many steps are made in the time that a flow may lag: two are left for timers that are late."""
 
 
 class Lag:

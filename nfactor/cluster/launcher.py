@@ -42,6 +42,7 @@ from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
+from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Engine
 from nfactor.dataplane.state import schema_of
 
@@ -53,6 +54,7 @@ REPLICAS_MAILBOX_MAX = 65_536
 
 @asynccontextmanager
 async def _open(world: World, name: str) -> AsyncIterator[Node]:
+    outer_headers.load()
     transport, incarnation = world.transport(name), world.incarnation(name)
     async with open_node(name, transport, MESSAGES, incarnation=incarnation, limits=LINK_LIMITS) as node:
         yield node

@@ -78,10 +78,10 @@ class Membership(Role):
         """Runtimes that are suspected, and what witnesses said so far."""
         self._joining: list[tuple[Member, Later]] = []
         """Nodes that want to be in it, and cannot yet."""
-        self._unfenced: set[str] = set()
-        """Runtimes that are dead, and of which the switches may still take frames."""
-        self._fences: dict[int, frozenset[str]] = {}
-        """By what asks the switches to take a view: who is dead in that view."""
+        self._unfenced: dict[str, int] = {}
+        """Runtimes that are dead, and of which the switches may still take frames: the first view without each."""
+        self._fences: dict[int, int] = {}
+        """By what asks the switches to take a view: which view."""
         self._waiting: deque[Recovery] = deque()
         """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
@@ -121,7 +121,7 @@ class Membership(Role):
         self._watch()
         self._take_view()
         self._open.update(unfinished)
-        self._unfenced.update(unfinished)
+        self._unfenced.update(dict.fromkeys(unfinished, self.view.term))
         self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
         for name in sorted(unfinished):
             self._start_recovery(name)
@@ -209,8 +209,8 @@ class Membership(Role):
         """Fence it and tell everybody at once, whatever else is on its way: others may be waiting for its answer."""
         self._members = tuple(member for member in self._members if member.name != name)
         self._open.add(name)
-        self._unfenced.add(name)
         self._forget_released(name)
+        self._unfenced[name] = self.view.term + 1
         self._take_view()  # questions to it end with that, and steps of other recoveries
         self._start_recovery(name)
         self._launch_where_needed()
@@ -236,7 +236,7 @@ class Membership(Role):
         """Give the orders of the present step, all at once. Each is answered, or its node declared dead."""
         orders = self._orders(recovery)
         if recovery.step is Step.FENCING:
-            self._fences[id(recovery)] = frozenset(self._unfenced)
+            self._fences[id(recovery)] = self.view.term
         recovery.begin([node for node, *_ in orders])
         for node, actor, message, reply in orders:
             self.ask(node, actor, message, reply, partial(self._answered, recovery, node))
@@ -277,7 +277,8 @@ class Membership(Role):
     def _proceed(self, recovery: Recovery) -> None:
         step = recovery.proceed()
         if step is Step.VIEWING:
-            self._unfenced -= self._fences.pop(id(recovery))
+            fenced = self._fences.pop(id(recovery))
+            self._unfenced = {name: term for name, term in self._unfenced.items() if term > fenced}
             if id(recovery) in self._admissions:
                 self._unknown.discard(self._admissions[id(recovery)][0].address)
         if recovery.number == 0 and step is Step.CLAIMING:

@@ -25,8 +25,6 @@ class Protection:
     """For how long there were such packets: from the first until all flows were protected again, or until now."""
     in_doubt: int = 0
     """Packets of which nobody knows whether a dead replica released them; they are not sent again."""
-    resent: int = 0
-    """Commits that were sent again, as their confirmation had not come."""
 
 
 @message(tag=61)

@@ -80,6 +80,7 @@ class ReplicaTable(Role):
         self._forgone: dict[str, list[_Batch]] = {}
         """By dead runtime, flows of its that have ended here, for want of room, while it is being recovered."""
         reporter.completed = self._completed
+        view.when_finished = self._finished_with
 
     @property
     def copies(self) -> int:
@@ -245,6 +246,10 @@ class ReplicaTable(Role):
         if not takeover.finishing:
             self._claim_next(takeover)
 
+    def _finished_with(self, dead: str) -> None:
+        """Its recovery is over: the switches have let go of it."""
+        self._forgone.pop(dead, None)
+
     def report(self, report: FlowReport) -> None:
         """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to
         others in their stead."""
@@ -256,7 +261,6 @@ class ReplicaTable(Role):
                 report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
-        self._forgone = {dead: gone for dead, gone in self._forgone.items() if dead in self.view.unfinished}
         for owner, batches in (*self._left.items(), *self._forgone.items()):
             for batch in batches:
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)

@@ -33,13 +33,15 @@ from nfactor.cluster.outcome_messages import Protection
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
 from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, joined
 from nfactor.dataplane.engine import LATE, Engine, Records
-from nfactor.packet.burst import BURST_PACKETS_MAX, Burst, Octets
+from nfactor.packet.burst import Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
 
-UNSTORED_PACKETS_MAX = 16_384
+UNSTORED_PACKETS_MAX = 8192
 """Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
+UNSTORED_OCTETS_MAX = 16 << 20
+"""The same in octets. When the replica dies, all of one flow goes into one message, which the link has to take."""
 UNSTORED_COMMITS_MAX = 1024
 """The same in commits to one replica."""
 REREPLICATE_S = 0.01
@@ -88,7 +90,7 @@ class Replicator:
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
         self._lag = Lag(engine.changes, mode.every_packets)
-        self._unstored = 0
+        self._unstored = self._unstored_octets = 0
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
         self._exposure = Exposure(now)
@@ -99,8 +101,8 @@ class Replicator:
     def is_full(self) -> bool:
         """Whether so much waits that no other burst may be processed."""
         holds = self._mode.kind is Kind.STRICT_HOLD and not self._deal.replicas
-        commits = max(map(len, self._channels.values()), default=0)
-        return holds or self._unstored >= UNSTORED_PACKETS_MAX or commits >= UNSTORED_COMMITS_MAX
+        many = max(map(len, self._channels.values()), default=0) >= UNSTORED_COMMITS_MAX
+        return holds or many or self._unstored >= UNSTORED_PACKETS_MAX or self._unstored_octets >= UNSTORED_OCTETS_MAX
 
     def commit(self, burst: Burst, rows: Rows, codes: Codes, emitted: list[tuple[bytes, Any]]) -> None:
         """A burst was processed: ``rows`` that it touched and ``codes`` as the engine gave them, and what its NFs
@@ -159,8 +161,9 @@ class Replicator:
         commit.whole, commit.message = changed.whole, message
         channel.add(commit)
         self._outstanding.give(commit.piece)
+        self._unstored += len(commit.burst)
+        self._unstored_octets += len(message.packets)
         if len(commit.burst):
-            self._unstored += len(commit.burst)
             self._ledger.hand(replica, len(commit.burst))
         self._send(replica, message)
 
@@ -195,13 +198,12 @@ class Replicator:
         self._follow_up_all(self._lag.take())
 
     def step(self) -> None:
-        """The same for those that have lagged behind for long; a ``LAG_STEPS``'th of the time has passed for which any
-        may."""
+        """The same for those that have lagged behind for long: a step of time is over."""
         self._follow_up_all(self._lag.step())
 
     def _follow_up_all(self, rows: list[Rows]) -> None:
         if self._deal.replicas:
-            for some in in_bulk(rows, BURST_PACKETS_MAX):
+            for some in in_bulk(rows, REPLICATION_BATCH_FLOWS_MAX):
                 self._follow_up(some)
 
     def _follow_up(self, rows: Rows) -> None:
@@ -272,6 +274,7 @@ class Replicator:
 
     def _confirmed(self, commit: Commit) -> None:
         self._unstored -= len(commit.burst)
+        self._unstored_octets -= len(commit.message.packets) if commit.message is not None else 0
         self._outstanding.done(commit.piece)
 
     def set_replicas(
@@ -389,7 +392,7 @@ class Replicator:
         """What runs, or ran, unprotected; None where nothing is replicated."""
         if self._mode.kind is Kind.NONE:
             return None
-        return self._exposure.told(self.unprotected_flows(), in_doubt=self.in_doubt, resent=self.resent)
+        return self._exposure.told(self.unprotected_flows(), in_doubt=self.in_doubt)
 
     def _protected_again(self) -> None:
         """What was without a replica when there was one at last has been stored."""

@@ -22,6 +22,8 @@ class View:
         """Nodes that are dead, and whose recovery is not over."""
         self._names: frozenset[str] = frozenset()
         self._watchers: list[Callable[[str], None]] = []
+        self.when_finished: Callable[[str], None] = lambda node: None
+        """Called with the name of each node whose recovery is over."""
 
     def watch(self, watcher: Callable[[str], None]) -> None:
         """Be called with the name of each node that leaves."""
@@ -53,6 +55,7 @@ class View:
     def finish(self, node: str) -> None:
         """The recovery of that node is over."""
         self.unfinished.pop(node, None)
+        self.when_finished(node)
 
     def state(self) -> KnownState:
         """What is known, for a coordinator that has begun again."""

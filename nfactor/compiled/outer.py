@@ -41,7 +41,7 @@ def _writable(data: int, offsets: int) -> int:
 def _header_at(data: int, offsets: int, place: int) -> int:
     """The address of a frame's header; 0 if that does not lie within the data."""
     start, size = ld_i64(ld_i64(offsets + ARRAY_DATA) + 8 * place), ld_i64(ld_i64(data + ARRAY_DIMENSIONS))
-    if start < 0 or start + _HEADER > size:
+    if start < 0 or start > size - _HEADER:
         return 0
     return ld_i64(data + ARRAY_DATA) + start
 

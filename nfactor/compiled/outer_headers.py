@@ -65,19 +65,27 @@ class CompiledHeaders:
 
 
 @cache
-def _headers() -> Any:
-    return cluster_frame if find_spec("llvmlite") is None else CompiledHeaders()
+def load() -> Any:
+    """What does the work from now on. It is code, of which there need be no more than one in a process; to have it made
+    takes a moment in which nothing else happens, so a node asks for it before it begins. Where LLVM cannot be loaded
+    numpy does it."""
+    if find_spec("llvmlite") is None:
+        return cluster_frame
+    try:
+        return CompiledHeaders()
+    except (ImportError, OSError, RuntimeError):  # as llvmlite has it
+        return cluster_frame
 
 
 def marker_indices(burst: Burst) -> npt.NDArray[np.intp]:
     """See ``cluster_frame.marker_indices``."""
-    found: npt.NDArray[np.intp] = _headers().marker_indices(burst)
+    found: npt.NDArray[np.intp] = load().marker_indices(burst)
     return found
 
 
 def common_source(burst: Burst) -> bytes | None:
     """See ``cluster_frame.common_source``."""
-    source: bytes | None = _headers().common_source(burst)
+    source: bytes | None = load().common_source(burst)
     return source
 
 
@@ -89,9 +97,9 @@ def count_sources(burst: Burst) -> dict[bytes, int]:
 
 def turn_back(burst: Burst, *, source: bytes) -> None:
     """See ``cluster_frame.turn_back``."""
-    _headers().turn_back(burst, source=source)
+    load().turn_back(burst, source=source)
 
 
 def readdress(burst: Burst, *, target: bytes, source: bytes) -> None:
     """See ``cluster_frame.readdress``."""
-    _headers().readdress(burst, target=target, source=source)
+    load().readdress(burst, target=target, source=source)

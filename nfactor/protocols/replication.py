@@ -32,6 +32,10 @@ EVERY_MS: Final = 100
 """Under ``every=K`` a changed state is sent after so long at the latest, however few packets there were. A state that
 follows twice as soon is sent nearly twice as often, and a death takes a second to be decided on in any case."""
 
+EVERY_MS_MIN: Final = 10
+EVERY_MS_MAX: Final = 1000
+"""What may be said: timers of a busy node do not keep to less, and flows that lag are listed for so long."""
+
 RESEND_COMMITS_S: Final = 0.25
 """When a replica has confirmed nothing for so long of what it was sent, it is sent all of it again: a session of the
 link to it has ended, or it is busy, and ignores what it has."""
@@ -69,13 +73,13 @@ class Mode:
     def parse(cls, text: str) -> "Mode":
         """``none``, ``strict``, ``strict-hold``, ``every=K`` or ``every=K/Tms``; raises ``CallerError``."""
         every = _EVERY.fullmatch(text)
-        if every is not None:
+        if every is not None and EVERY_MS_MIN <= int(every["ms"] or EVERY_MS) <= EVERY_MS_MAX:
             return cls(Kind.EVERY, int(every["packets"]), int(every["ms"] or EVERY_MS))
         if text in (Kind.NONE.value, Kind.STRICT.value, Kind.STRICT_HOLD.value):
             return cls(Kind(text))
         raise CallerError(
-            f"replication {text}: must be none, strict, strict-hold, every=K or every=K/Tms: K packets and T "
-            f"milliseconds, of up to {_DIGITS_MAX} digits and from 1 on"
+            f"replication {text}: must be none, strict, strict-hold, every=K or every=K/Tms: K packets, from 1 "
+            f"on and of up to {_DIGITS_MAX} digits, and T milliseconds, from {EVERY_MS_MIN} to {EVERY_MS_MAX}"
         )
 
     @property

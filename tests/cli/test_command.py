@@ -65,7 +65,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         ),
         (
             ["replay", "CAP", "--replication", "every=0"],
-            "K packets and T milliseconds, of up to 9 digits and from 1 on",
+            "K packets, from 1 on and of up to 9 digits, and T milliseconds, from 10 to 1000",
         ),
         (["replay", "CAP", "--kill-runtime-at", "5"], "nobody would be left"),
         (["replay", "CAP", "--replication", "strict-hold"], "--runtimes 2 here: packets would wait"),

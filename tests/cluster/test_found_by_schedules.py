@@ -367,4 +367,5 @@ def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_m
     (life,) = {entry.born for entry in cluster.history.processed if entry.mark in (4, 5)}
     assert [life] == [ended.born for _, ended, _ in cluster.history.ends if ended.born == life]
     assert life not in {entry.born for entry in cluster.history.processed if entry.mark > 5}
+    assert not cluster.runtimes["runtime-2"].replicas._forgone, "the next life of the dead one has nothing of it"
     owners_agree(cluster)

@@ -4,11 +4,13 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from nfactor.cluster.lag import LAG_STEPS
+from nfactor.cluster.lag import LAG_STEPS, STEPS_PER_TIME
 from nfactor.cluster.recovery_messages import StoreCommit
+from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.changes import packets_of
 from nfactor.packet.flow_key import keys_list
+from nfactor.protocols.replication import Mode
 from tests.cluster.test_replicator import CHANGE, NAMES, STEPS, Replica, World
 
 
@@ -52,6 +54,46 @@ def test_under_every_without_a_replica_packets_pass_unprotected_and_nothing_is_k
     world.view(["one"])
     world.settle()
     assert world.replicator.unprotected_flows() == 0
+
+
+class LateHost:
+    """A host whose timers are late, as those of a busy machine are."""
+
+    def __init__(self, late_s: float) -> None:
+        self._late_s = late_s
+        self.now_s = 5.0
+        self._due: list[tuple[float, Any]] = []
+
+    def now(self) -> float:
+        return self.now_s
+
+    def after(self, seconds: float, call: Any) -> None:
+        assert seconds >= 0
+        self._due.append((self.now_s + seconds + self._late_s, call))
+
+    def run(self, until_s: float) -> None:
+        while self._due and min(self._due, key=lambda due: due[0])[0] <= until_s:
+            self._due.sort(key=lambda due: due[0])
+            self.now_s, call = self._due.pop(0)
+            call()
+
+
+@given(st.sampled_from([10, 20, 100, 1000]), st.floats(0, 0.0015))
+def test_a_flow_lags_no_longer_than_was_said_though_timers_are_late(every_ms: int, late_s: float) -> None:
+    host, steps = LateHost(late_s), list[float]()
+
+    class Steps:
+        def step(self) -> None:
+            steps.append(host.now_s)
+
+        def resend(self) -> None:
+            pass
+
+    ReplicationClock(host, Steps(), Mode.parse(f"every=8/{every_ms}ms"), lambda: None)  # type: ignore[arg-type]
+    host.run(8.0)
+    lags = [told - listed for listed, told in zip(steps, steps[LAG_STEPS:], strict=False)]
+    assert 0 < max(lags) <= every_ms / 1000 + 1e-9
+    assert len(steps) <= 3.0 / (every_ms / 1000 / STEPS_PER_TIME) + 2, "and no more often than that"
 
 
 def _flows_told(replica: Replica) -> int:

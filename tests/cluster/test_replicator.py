@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import ForgetReplicas, StoreCommit
-from nfactor.cluster.replicator import UNSTORED_PACKETS_MAX, Replicator
+from nfactor.cluster.replicator import UNSTORED_OCTETS_MAX, UNSTORED_PACKETS_MAX, Replicator
 from nfactor.cluster.reporter import Reporter
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import Chain
@@ -90,8 +90,9 @@ class World:
     def _room(self) -> None:
         self.room += 1
 
-    def packets(self, flows: list[int]) -> None:
-        burst = burst_of([udp("10.0.0.1", flow, "10.0.0.2", 9) for flow in flows], first_mark=self.mark + 1)
+    def packets(self, flows: list[int], payload: bytes = b"") -> None:
+        frames = [udp("10.0.0.1", flow, "10.0.0.2", 9, payload) for flow in flows]
+        burst = burst_of(frames, first_mark=self.mark + 1)
         self.mark += len(flows)
         self.ledger.received += len(flows)
         codes = self.engine.process(burst)
@@ -240,12 +241,14 @@ def test_under_strict_hold_nothing_leaves_without_a_replica_and_who_waits_for_st
     assert (sorted(world.released), called, world.ledger.buffered) == ([1, 2, 3], ["stored"], 0)
 
 
-def test_it_is_full_while_too_many_packets_wait_and_says_when_there_is_room() -> None:
-    world = World("strict")
+@pytest.mark.parametrize("large", [False, True])
+def test_it_is_full_while_too_many_packets_wait_and_says_when_there_is_room(large: bool) -> None:
+    """Or too many octets: when their replica dies they may all have to go in one message."""
+    world, octets = World("strict"), 8192 if large else 0
     world.view(["one"])
-    for _ in range(UNSTORED_PACKETS_MAX // 512):
+    for _ in range(1 + UNSTORED_OCTETS_MAX // (512 * 8292) if large else UNSTORED_PACKETS_MAX // 512):
         assert not world.replicator.is_full
-        world.packets([1] * 512)
+        world.packets([1] * 512, bytes(octets))
     assert world.replicator.is_full
     before = world.room
     world.settle()

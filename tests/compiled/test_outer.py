@@ -83,8 +83,17 @@ def test_frames_that_may_not_be_written_and_columns_with_gaps_are_left_to_numpy(
     alike(burst)
 
 
-def test_without_llvm_it_is_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    outer_headers._headers.cache_clear()
-    monkeypatch.setattr(outer_headers, "find_spec", lambda name: None)
-    assert outer_headers._headers() is cluster_frame
-    outer_headers._headers.cache_clear()
+@pytest.mark.parametrize("broken", [False, True])
+def test_without_llvm_it_is_numpy(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError("no such library")
+
+    if broken:
+        monkeypatch.setattr(outer_headers, "CompiledHeaders", fail)
+    else:
+        monkeypatch.setattr(outer_headers, "find_spec", lambda name: None)
+    outer_headers.load.cache_clear()
+    try:
+        assert outer_headers.load() is cluster_frame
+    finally:
+        outer_headers.load.cache_clear()

@@ -46,6 +46,8 @@ def test_the_modes_are_what_the_design_names(
         "every=8/",
         "every=8/9",
         "every=8/0ms",
+        "every=8/9ms",
+        "every=8/1001ms",
         "every=8/0.5ms",
         "every=8/-1ms",
         "every=1234567890",

@@ -13,7 +13,7 @@ from nfactor.cluster.names import LIAISON
 from nfactor.cluster.recovery_messages import AwaitTable
 
 
-class Arrivals:
+class Announcements:
     """``ask`` as in ``Role``."""
 
     def __init__(self, ask: Callable[..., None]) -> None:
