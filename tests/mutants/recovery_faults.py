@@ -10,7 +10,7 @@ from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.liaison import Liaison
 from nfactor.cluster.membership import Membership
-from nfactor.cluster.messages import NotifyClusterCfg, PrepareFlows
+from nfactor.cluster.messages import FlowStatuses, NotifyClusterCfg, PrepareFlows, unpack_u32
 from nfactor.cluster.outside import Collector
 from nfactor.cluster.recovery_messages import StepTaken
 from nfactor.cluster.relay import Relay
@@ -271,6 +271,16 @@ def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
         return claim(self, keys, epochs, packets, dead=dead, claimer=claimer, now=now)
 
     return patched(Dispatcher, claim=mutant)
+
+
+@written("recovery", needed=137)
+def a_flow_that_is_forgone_keeps_its_epoch() -> Fault:
+    """Its source can take it back, and it ends twice."""
+
+    def forgo(self: VirtualSwitch, message: Any) -> FlowStatuses:
+        return FlowStatuses(bytes([Status.OK] * len(unpack_u32(message.epochs))))
+
+    return patched(VirtualSwitch, forgo=forgo)
 
 
 @written("recovery", needed=77)
