@@ -27,9 +27,9 @@ class CompiledHeaders:
         from nfactor.compiled.memory_map import Words
 
         self._context = Words(layout.CONTEXT_OCTETS)
-        code = native.load("", native.OUTER)
+        self._code = native.load("", native.OUTER)  # it is gone from memory when nobody has it
         self._find_markers, self._same_source, self._turn_back, self._readdress = (
-            python_calls.bind_arrays(code.address(name), self._context)
+            python_calls.bind_arrays(self._code.address(name), self._context)
             for name in ("find_markers", "same_source", "turn_back", "readdress")
         )
 

@@ -1,12 +1,13 @@
 """Outer headers by machine code and by numpy: the same answers, the same octets, the same errors."""
 
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from nfactor.compiled import outer_headers
+from nfactor.compiled import native, outer_headers
 from nfactor.compiled.outer_headers import CompiledHeaders
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -97,3 +98,13 @@ def test_without_llvm_it_is_numpy(broken: bool, monkeypatch: pytest.MonkeyPatch)
         assert outer_headers.load() is cluster_frame
     finally:
         outer_headers.load.cache_clear()
+
+
+def test_its_code_stays_though_nobody_else_has_it() -> None:
+    headers = CompiledHeaders()
+    native.load.cache_clear()
+    gc.collect()
+    native.load("", native.SWITCH)  # takes the place in memory that would be free
+    burst = Burst.from_frames([OTHER + OWN + bytes(60)])
+    headers.readdress(burst, target=OWN, source=OTHER)
+    assert [OWN + OTHER] == [frame[:12] for frame in burst.frames()]
