@@ -35,7 +35,7 @@ class ReplicationClock:
         for _ in range(1 + min(missed, STEPS_PER_TIME)):
             self._replicator.step()
         self._next_step_s += (1 + missed) * self._step_s
-        self._host.after(self._next_step_s - self._host.now(), self._step)
+        self._host.after(max(0.0, self._next_step_s - self._host.now()), self._step)  # it may have taken long
 
     def _resend(self) -> None:
         """What a session of the link has lost is sent again."""

@@ -96,6 +96,22 @@ def test_a_flow_lags_no_longer_than_was_said_though_timers_are_late(every_ms: in
     assert len(steps) <= 3.0 / (every_ms / 1000 / STEPS_PER_TIME) + 2, "and no more often than that"
 
 
+def test_a_step_that_takes_longer_than_a_step_is_followed_by_the_next_at_once() -> None:
+    host, steps = LateHost(0.0), list[float]()
+
+    class Steps:
+        def step(self) -> None:
+            host.now_s += 0.0015
+            steps.append(host.now_s)
+
+        def resend(self) -> None:
+            pass
+
+    ReplicationClock(host, Steps(), Mode.parse("every=8/10ms"), lambda: None)  # type: ignore[arg-type]
+    host.run(5.1)
+    assert len(steps) > 20
+
+
 def _flows_told(replica: Replica) -> int:
     """In messages under way."""
     return sum(len(message.changes) // CHANGE for message in replica.under_way if isinstance(message, StoreCommit))

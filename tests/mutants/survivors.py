@@ -37,6 +37,11 @@ SURVIVORS: dict[str, str] = {
         "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
         "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
     ),
+    "DOOMED + REFUSED to PREPARING": (
+        "The set would stay open for ever, which is seen if its source lives. A target has to die, and a switch to end "
+        "the whole set meanwhile: where that comes among the schedules that are surveyed, the source dies as well. "
+        "tests/protocols/test_migration.py says that the set is ABORTED."
+    ),
     "DOOMED + ANSWERED dropped": _UNUSED,
     "DOOMED + MARKER dropped": _UNUSED,
     "RETURNING + MARKER dropped": _UNUSED,
