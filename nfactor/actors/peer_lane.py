@@ -236,8 +236,11 @@ class PeerLane:
 
     def _send_questions(self) -> None:
         """A question was queued: enough of them are sent before the pass ends."""
-        queued = self.out.queued
-        if queued >= _SEND_QUESTIONS and queued >= min(len(self.asks) // 2, _SEND_MESSAGES):
+        self._send_from(max(_SEND_QUESTIONS, min(len(self.asks) // 2, _SEND_MESSAGES)))
+
+    def _send_from(self, together: int) -> None:
+        """Something was queued for which somebody waits: so many are sent before the pass ends."""
+        if self.out.queued >= together:
             self.send_now()
         elif not self._is_marked:
             self.mark()
@@ -290,10 +293,7 @@ class PeerLane:
 
     def _answered(self) -> None:
         self.node.departures.is_urgent = True
-        if self.out.queued >= _SEND_ANSWERS:
-            self.send_now()
-        elif not self._is_marked:
-            self.mark()
+        self._send_from(_SEND_ANSWERS)
 
     def give_credit(self, actor_name: str, messages: int) -> None:
         """So many messages to an actor here have been handled."""

@@ -100,22 +100,19 @@ class Port(ABC):
         """The next frames that have arrived, at most ``BURST_PACKETS_MAX``, or None. They belong to the caller."""
 
     def receive_joined(self, *, large: bool) -> Burst | None:
-        """The same, but bursts that have arrived are joined until there are ``JOINED_PACKETS_MAX`` packets or more
-        (or ``JOINED_OCTETS_MAX`` octets):
-        what is done once per burst costs less under load, and where nothing has arrived nobody waits for it. Behind one
-        that has ``LARGE_PACKETS`` or more the next is only joined if ``large``: it costs a copy."""
-        burst = self.receive()
-        if burst is None:
-            return None
-        bursts, count, octets = [burst], len(burst), len(burst.data)
-        while count < JOINED_PACKETS_MAX and octets < JOINED_OCTETS_MAX and (large or len(burst) < LARGE_PACKETS):
-            following = self.receive()
-            if following is None:
-                break
-            burst = following
+        """The same, but bursts that have arrived are joined until there are ``JOINED_PACKETS_MAX`` packets or more, or
+        ``JOINED_OCTETS_MAX`` octets: what is done once per burst costs less under load, and where nothing has arrived
+        nobody waits for it. Behind one that has ``LARGE_PACKETS`` or more the next is only joined if ``large``: it
+        costs a copy."""
+        bursts: list[Burst] = []
+        packets = octets = 0
+        while (burst := self.receive()) is not None:
             bursts.append(burst)
-            count, octets = count + len(burst), octets + len(burst.data)
-        return concatenate(bursts)
+            packets, octets = packets + len(burst), octets + len(burst.data)
+            is_alone = len(burst) >= LARGE_PACKETS and not large
+            if is_alone or packets >= JOINED_PACKETS_MAX or octets >= JOINED_OCTETS_MAX:
+                break
+        return concatenate(bursts) if bursts else None
 
     @abstractmethod
     async def wait_readable(self) -> None:

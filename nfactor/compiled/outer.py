@@ -23,6 +23,12 @@ _REFUSED = -1
 
 
 @inlined
+def _integer(context: int, value: int) -> int:
+    """What Python gets."""
+    return call_address(ld_i64(ld_i64(context + ARRAY_DATA) + MAKE_INTEGER), value, 0, 0)
+
+
+@inlined
 def _frames(data: int, offsets: int) -> int:
     """How many frames there are, or why not."""
     count = ld_i64(ld_i64(offsets + ARRAY_DIMENSIONS))
@@ -60,7 +66,7 @@ def find_markers(context: int, arguments: int, _count: int) -> int:
         if ld_u16(at + 12) == _MARKER:
             st_64(found + 8 * markers, place)
             markers += 1
-    return call_address(ld_i64(ld_i64(context + ARRAY_DATA) + MAKE_INTEGER), markers, 0, 0)
+    return _integer(context, markers)
 
 
 @entry
@@ -81,7 +87,7 @@ def same_source(context: int, arguments: int, _count: int) -> int:
         elif source != first:
             same = 0
             break
-    return call_address(ld_i64(ld_i64(context + ARRAY_DATA) + MAKE_INTEGER), same, 0, 0)
+    return _integer(context, same)
 
 
 @inlined
@@ -106,7 +112,7 @@ def turn_back(context: int, arguments: int, _count: int) -> int:
         st_16(at + 4, ld_u16(at + 10))
         st_32(at + 6, low)
         st_16(at + 10, high)
-    return call_address(ld_i64(ld_i64(context + ARRAY_DATA) + MAKE_INTEGER), count, 0, 0)
+    return _integer(context, count)
 
 
 @entry
@@ -119,4 +125,4 @@ def readdress(context: int, arguments: int, _count: int) -> int:
         at = _header_at(data, offsets, place)
         st_64(at, low)
         st_32(at + 8, high)
-    return call_address(ld_i64(ld_i64(context + ARRAY_DATA) + MAKE_INTEGER), count, 0, 0)
+    return _integer(context, count)

@@ -230,7 +230,7 @@ def owners_of(cx: int, keys: int, owners: int, count: int) -> None:
 def _give(cx: int, number: int, owner: int, epoch: int) -> None:
     row = row_at(cx, number)
     st_32(row + ROW_OWNER, owner)
-    st_32(row_at(cx, number) + ROW_EPOCH, epoch)
+    st_32(row + ROW_EPOCH, epoch)
     st_f64(row + _MOVED, ld_f64(cx + NOW))
     st_64(row + _DOUBT, _NO_DOUBT)
     st_64(cx + REDIRECTED, ld_i64(cx + REDIRECTED) + 1)
@@ -334,15 +334,16 @@ def restore(cx: int, keys: int, epochs: int, packets: int, owner: int, count: in
             number = _begin(cx, key, hash_of(cx, key), owner, epoch)
         elif epoch <= ld_u32(row_at(cx, number) + ROW_EPOCH):
             row, count_there = row_at(cx, number), ld_u32(packets + 4 * place)
-            same = epoch == ld_u32(row_at(cx, number) + ROW_EPOCH) and ld_i32(row + ROW_OWNER) == owner
+            same = epoch == ld_u32(row + ROW_EPOCH) and ld_i32(row + ROW_OWNER) == owner
             if same and count_there > ld_u32(row + ROW_PACKETS):
                 st_32(row + ROW_PACKETS, count_there)
             continue
         if number >= 0:
-            st_32(row_at(cx, number) + ROW_OWNER, owner)
-            st_32(row_at(cx, number) + ROW_EPOCH, epoch)
-            st_32(row_at(cx, number) + ROW_PACKETS, ld_u32(packets + 4 * place))
-            st_f64(row_at(cx, number) + _MOVED, ld_f64(cx + NOW))
+            row = row_at(cx, number)
+            st_32(row + ROW_OWNER, owner)
+            st_32(row + ROW_EPOCH, epoch)
+            st_32(row + ROW_PACKETS, ld_u32(packets + 4 * place))
+            st_f64(row + _MOVED, ld_f64(cx + NOW))
 
 
 @entry

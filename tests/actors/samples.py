@@ -7,7 +7,7 @@ import attrs
 import trio
 import trio.testing
 
-from nfactor.actors import Actor, DeadLetter, Instrument, Messages, Ref, handles, message
+from nfactor.actors import Actor, DeadLetter, Instrument, Messages, Ref, TraceContext, handles, message
 from nfactor.errors import RemoteError
 
 
@@ -131,6 +131,16 @@ class Sleeper(Actor):
         self.context.stop()
         await trio.sleep(1)
         return Total(1)
+
+
+class Looker(Instrument):
+    """Sees every message that is delivered."""
+
+    def __init__(self) -> None:
+        self.messages: list[object] = []
+
+    def delivered(self, node: str, actor: str, message: object, trace: TraceContext | None) -> None:
+        self.messages.append(message)
 
 
 @attrs.define(eq=False)

@@ -7,11 +7,11 @@ import trio
 import trio.testing
 from hypothesis import given, settings, strategies as st
 
-from nfactor.actors import Actor, Instrument, LinkLimits, Messages, TraceContext, handles, message
+from nfactor.actors import Actor, LinkLimits, Messages, handles, message
 from nfactor.actors.envelope import ASK_RUN, REPLY_RUN, checked
 from nfactor.errors import ActorDead, CodecError, MailboxFull, NfactorError, PeerDown, ProtocolError, RemoteError
 from tests.actors.network import Network
-from tests.actors.samples import virtual_time
+from tests.actors.samples import Looker, virtual_time
 from tests.actors.worlds import World, peer, two_nodes
 
 
@@ -145,16 +145,6 @@ async def test_questions_and_answers_cost_little_more_than_their_values() -> Non
         assert sum(world.network.sizes[before:]) <= 2 * 80 * 3 + 10 * 60
 
 
-class Looker(Instrument):
-    """Sees every message."""
-
-    def __init__(self) -> None:
-        self.delivered_: list[object] = []
-
-    def delivered(self, node: str, actor: str, message: object, trace: TraceContext | None) -> None:
-        self.delivered_.append(message)
-
-
 @virtual_time
 async def test_who_looks_on_sees_the_questions_of_a_run_one_by_one() -> None:
     async with two_nodes(messages=MESSAGES) as world:
@@ -162,8 +152,8 @@ async def test_who_looks_on_sees_the_questions_of_a_run_one_by_one() -> None:
         world.b.add_instrument(looker)
         await world.supervisor.start(lambda: reckoner, name="actor")
         await all_answers(world, [Double(number) for number in range(1, 10)])
-        assert 9 == len(looker.delivered_)
-        assert reckoner.seen == looker.delivered_
+        assert 9 == len(looker.messages)
+        assert reckoner.seen == looker.messages
 
 
 @virtual_time

@@ -6,12 +6,12 @@ import pytest
 import trio
 from hypothesis import given, settings, strategies as st
 
-from nfactor.actors import Actor, DeadLetter, Instrument, LinkLimits, Messages, Ref, TraceContext, handles, message
+from nfactor.actors import Actor, LinkLimits, Messages, Ref, handles, message
 from nfactor.actors.convert import Mismatch
 from nfactor.actors.flat import STRING_OCTETS_MAX
 from nfactor.errors import CallerError, CodecError, MailboxFull, ProtocolError
 from tests.actors.network import Network
-from tests.actors.samples import MESSAGES as SAMPLES, Add, virtual_time
+from tests.actors.samples import MESSAGES as SAMPLES, Add, Looker, virtual_time
 from tests.actors.worlds import peer, two_nodes
 
 
@@ -294,17 +294,6 @@ async def test_a_run_that_overflows_a_mailbox_bounces_what_has_no_room() -> None
         assert [One(number) for number in range(len(diary.seen))] == diary.seen
 
 
-class Looker(Instrument):
-    """Sees every message."""
-
-    def __init__(self) -> None:
-        self.delivered_: list[object] = []
-        self.letters: list[DeadLetter] = []
-
-    def delivered(self, node: str, actor: str, message: object, trace: TraceContext | None) -> None:
-        self.delivered_.append(message)
-
-
 @virtual_time
 async def test_who_looks_on_sees_the_messages_of_a_run_one_by_one() -> None:
     async with two_nodes(messages=MESSAGES) as world:
@@ -315,7 +304,7 @@ async def test_who_looks_on_sees_the_messages_of_a_run_one_by_one() -> None:
         for number in range(20):
             ref.tell_nowait(One(number))
         await trio.sleep(1)
-        assert [One(number) for number in range(20)] == looker.delivered_ == diary.seen
+        assert [One(number) for number in range(20)] == looker.messages == diary.seen
 
 
 @virtual_time

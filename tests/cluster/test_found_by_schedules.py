@@ -269,8 +269,7 @@ def test_a_runtime_that_joins_is_nobodys_replica_before_every_switch_takes_its_f
 
     def begin_a_third() -> None:
         network.cuts.clear()
-        cluster.domains[2] = ""
-        cluster._start_runtime(2)
+        cluster.launch(2, "")
 
     def hold_up(delivery: Delivery) -> None:
         if (delivery.kind, delivery.receiver, len(cluster.runtimes)) == ("NotifyClusterCfg", OUTSIDE, 2):

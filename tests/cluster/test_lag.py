@@ -78,38 +78,37 @@ class LateHost:
             call()
 
 
+class Steps:
+    """When a clock made its steps, each of which takes so long."""
+
+    def __init__(self, host: LateHost, takes_s: float = 0.0) -> None:
+        self._host = host
+        self._takes_s = takes_s
+        self.made_s: list[float] = []
+
+    def step(self) -> None:
+        self._host.now_s += self._takes_s
+        self.made_s.append(self._host.now_s)
+
+    def resend(self) -> None:
+        pass
+
+
 @given(st.sampled_from([10, 20, 100, 1000]), st.floats(0, 0.0015))
 def test_a_flow_lags_no_longer_than_was_said_though_timers_are_late(every_ms: int, late_s: float) -> None:
-    host, steps = LateHost(late_s), list[float]()
-
-    class Steps:
-        def step(self) -> None:
-            steps.append(host.now_s)
-
-        def resend(self) -> None:
-            pass
-
-    ReplicationClock(host, Steps(), Mode.parse(f"every=8/{every_ms}ms"), lambda: None)  # type: ignore[arg-type]
+    steps = Steps(host := LateHost(late_s))
+    ReplicationClock(host, steps, Mode.parse(f"every=8/{every_ms}ms"), lambda: None)  # type: ignore[arg-type]
     host.run(8.0)
-    lags = [told - listed for listed, told in zip(steps, steps[LAG_STEPS:], strict=False)]
+    lags = [told - listed for listed, told in zip(steps.made_s, steps.made_s[LAG_STEPS:], strict=False)]
     assert 0 < max(lags) <= every_ms / 1000 + 1e-9
-    assert len(steps) <= 3.0 / (every_ms / 1000 / STEPS_PER_TIME) + 2, "and no more often than that"
+    assert len(steps.made_s) <= 3.0 / (every_ms / 1000 / STEPS_PER_TIME) + 2, "and no more often than that"
 
 
 def test_a_step_that_takes_longer_than_a_step_is_followed_by_the_next_at_once() -> None:
-    host, steps = LateHost(0.0), list[float]()
-
-    class Steps:
-        def step(self) -> None:
-            host.now_s += 0.0015
-            steps.append(host.now_s)
-
-        def resend(self) -> None:
-            pass
-
-    ReplicationClock(host, Steps(), Mode.parse("every=8/10ms"), lambda: None)  # type: ignore[arg-type]
+    steps = Steps(host := LateHost(0.0), takes_s=0.0015)
+    ReplicationClock(host, steps, Mode.parse("every=8/10ms"), lambda: None)  # type: ignore[arg-type]
     host.run(5.1)
-    assert len(steps) > 20
+    assert len(steps.made_s) > 20
 
 
 def _flows_told(replica: Replica) -> int:
