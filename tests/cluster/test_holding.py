@@ -10,7 +10,7 @@ from nfactor.dataplane.engine import Status
 from nfactor.packet.flow_key import FlowKeys
 from tests.cluster.test_found_by_the_model import with_a_flow
 
-MIGRATION_OF_THE_DEAD, LATER = 77, 78
+MIGRATION_OF_THE_DEAD, LATER, LONG_AGO = 77, 78, 79
 
 
 def test_a_flow_that_a_replica_brought_in_the_place_of_a_dead_source_is_not_waited_for() -> None:
@@ -29,3 +29,19 @@ def test_a_flow_that_a_replica_brought_in_the_place_of_a_dead_source_is_not_wait
     flows.expect(LATER, owner.node.name, keys, fourth)
     flows.recovery_over(RecoveryOver(1, "gone"))
     assert flows.adopt(LATER, keys, fourth, records) == 1
+
+
+def test_a_claim_for_a_flow_of_long_ago_does_not_let_go_of_one_that_is_to_come_in_a_later_epoch() -> None:
+    """The answer to an old migration was lost, its target died, and its source claimed what it had sent there. The flow
+    had been at two runtimes since, and was about to set out to this very source: it was refused there."""
+    _, owner, target, key = with_a_flow(2)
+    keys, flows = FlowKeys.of([key]), target.flows
+    _, records, _ = owner.engine.copy(keys)
+    first, third, fifth = (np.array([epoch], np.uint32) for epoch in (1, 3, 5))
+    flows.expect(1, owner.node.name, keys, first)
+    assert flows.adopt(1, keys, first, records) == 1
+    flows.depart(LONG_AGO, flows.pick(1)[0])
+    assert [Status.OK] == flows.expect(LATER, owner.node.name, keys, fifth).tolist()
+    flows.expect_back(LONG_AGO, keys, third)
+    flows.give_up(LONG_AGO)
+    assert flows.adopt(LATER, keys, fifth, records) == 1
