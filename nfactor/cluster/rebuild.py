@@ -7,6 +7,7 @@ owner: what nobody reports has never been anywhere, for a runtime drops what the
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from nfactor.cluster.recovery_messages import FlowsReported
 from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.owners import Owners
 from nfactor.packet.flow_key import FlowKeys
+
+_TOO_LOW: Final = np.uint32(1 << 31)
+"""Packets that the lost switch had sent may wait where their flow is coming to: no report counts them. With this much
+more a restored count agrees with no runtime's, and the flow is forgotten when nothing was sent for ``SETTLE_S``."""
 
 
 class Rebuild:
@@ -44,7 +49,8 @@ class Rebuild:
         """A report; the owners that it names, with their numbers."""
         for flows in answer.sets:
             keys = FlowKeys.of_octets(flows.keys)
-            self._dispatcher.restore(keys, unpack_u32(flows.epochs), unpack_u32(flows.packets), flows.index, now=now)
+            counts = unpack_u32(flows.packets) | _TOO_LOW
+            self._dispatcher.restore(keys, unpack_u32(flows.epochs), counts, flows.index, now=now)
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)

@@ -2,6 +2,11 @@
 
 from functools import partial
 
+import numpy as np
+
+from nfactor.dataplane.changes import packets_of
+from nfactor.dataplane.engine import Status
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.rest import owners_agree
@@ -141,3 +146,33 @@ def test_a_flow_that_was_lost_where_it_had_gone_is_not_late_where_it_came_from()
     run(cluster, 1.0)
     assert [] == cluster.history.dropped
     assert [1, 2] == [came.mark for came in cluster.history.out]
+
+
+def test_a_packet_that_waited_at_a_target_when_the_switch_began_again_makes_no_other_look_seen() -> None:
+    """Nobody had counted it for the new switch. So its runtime had seen one more than the switch had sent, and when
+    the next packet was under way both said the same: the switch forgot the flow, and the packet began a second one."""
+    cluster = cluster_of(2, "none")
+    cluster.feed(0)
+    run(cluster, 0.1)
+
+    def lose_first(delivery: Delivery) -> None:
+        if delivery.kind == "InstallFlows":
+            cluster.network.before = lambda delivery: None
+            cluster.network.end_session("runtime-0", "runtime-1")
+            cluster.feed(0)
+            cluster.network.at(cluster.network.now_us + 20_000, lambda: begin_again(cluster, "switch-0"))
+
+    cluster.network.before = lose_first
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 3.0)
+    assert "runtime-1" == owner_of(cluster, 0)
+    cluster.feed(0)
+    run(cluster, 3.0)
+    key, owner = FlowKeys.of([cluster.key_of[0]]), cluster.runtimes["runtime-1"]
+    _, records, _ = owner.engine.copy(key)
+    assert [3] == packets_of(records).tolist()
+    cluster.pause("runtime-1", deadly=False)
+    cluster.feed(0)
+    run(cluster, 0.01)
+    table, now = cluster.switches["switch-0"].dispatcher, cluster.network.now_us / 1e6
+    assert [Status.BUSY] == table.forget(key, np.array([3], np.uint32), owner=1, now=now).tolist()
