@@ -95,7 +95,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     """All promises about a whole run, when it is over; raises ``Violation``."""
     at_most_once(history)
     if conditions.strict or not history.deaths:
-        ends_are_ends(history, finals)
+        ends_are_ends(history, finals, conditions)
     only_functions_drop(history, conditions)
     if not conditions.limited:
         ends_were_idle(history, conditions.idle_marks)
@@ -132,10 +132,11 @@ def at_most_once(history: History) -> None:
         )
 
 
-def ends_are_ends(history: History, finals: Mapping[int, Final]) -> None:
+def ends_are_ends(history: History, finals: Mapping[int, Final], conditions: Conditions) -> None:
     """(c) The end of a flow is told once, and only of one that is over. (Where states lag behind, a crash takes back an
-    end as it does packets.)"""
-    told = Counter(ended.born for _, ended, _ in history.ends)
+    end as it does packets; so may a second death what was told before it.)"""
+    spared_us = _spared_us(history, conditions)
+    told = Counter(end.ended.born for end in history.ends if end.time_us > spared_us)
     for born, count in told.items():
         if count > 1:
             raise Violation(f"(c) at most once: the end of the flow born with packet {born} was told {count} times")
@@ -149,12 +150,12 @@ def ends_were_idle(history: History, idle_marks: int) -> None:
     last: dict[tuple[int, int], int] = {}
     for entry in history.processed:
         last[entry.born, entry.count] = entry.mark
-    for node, ended, until in history.ends:
-        mark = last.get((ended.born, ended.count), 0)
-        if until - mark < idle_marks:
+    for end in history.ends:
+        mark = last.get((end.ended.born, end.ended.count), 0)
+        if end.last_mark - mark < idle_marks:
             raise Violation(
-                f"(f) transparency: {node} ended the flow born with packet {ended.born} before packet {until + 1}, "
-                f"and it had had packet {mark}"
+                f"(f) transparency: {end.node} ended the flow born with packet {end.ended.born} before packet "
+                f"{end.last_mark + 1}, and it had had packet {mark}"
             )
 
 
@@ -200,11 +201,11 @@ def outside_is_included(
     what came out, within the bound; so may a second death what came out before it."""
     if not conditions.strict and history.deaths:
         return
-    spared_us = max((death.time_us for death in history.deaths if death.overlaps), default=0) + ON_THE_WAY_US
+    spared_us = _spared_us(history, conditions)
     for came, what in _seen_outside(history):
         flow = history.flow_of[came.mark]
         final = finals.get(flow)
-        if conditions.overlapping and came.time_us <= spared_us:
+        if came.time_us <= spared_us:
             continue
         if final is None or final.born != came.born:
             if conditions.flows_end or conditions.overlapping or conditions.limited:
@@ -221,6 +222,13 @@ def outside_is_included(
             )
 
 
+def _spared_us(history: History, conditions: Conditions) -> int:
+    """What came out until then may be taken back."""
+    if not conditions.overlapping:
+        return -1
+    return max((death.time_us for death in history.deaths if death.overlaps), default=0) + ON_THE_WAY_US
+
+
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
     for came in history.out:
         yield came, "packet"
@@ -232,7 +240,7 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
     """(h) What a dead runtime called protected lives on; (g) under ``every``, not further back than was said."""
     if conditions.overlapping or conditions.flows_end:
         return
-    ended = {ended.born for _, ended, _ in history.ends} if conditions.limited else set()
+    ended = {end.ended.born for end in history.ends} if conditions.limited else set()
     for death in history.deaths:
         for flow, (born, count) in death.protected.items():
             final = finals.get(flow)

@@ -59,7 +59,7 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.limits import Limits
-from nfactor.testing.lineage import Came, Death, Ended, History, Lineage, LineageState, Processed, read_tail
+from nfactor.testing.lineage import Came, Death, End, Ended, History, Lineage, LineageState, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
 HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
@@ -322,7 +322,7 @@ class HeapCluster:
     def emitted(self, node: str, record: Any) -> None:
         """See ``Outside``."""
         if isinstance(record, Ended):
-            self.history.ends.append((node, record, self._last_mark))
+            self.history.ends.append(End(node, record, self._last_mark, self.network.now_us))
         else:
             self.history.records.append((node, record))
 

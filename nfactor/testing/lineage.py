@@ -82,6 +82,17 @@ class Came:
     digest: int
 
 
+@attrs.frozen
+class End:
+    """What a flow said at its end, and where."""
+
+    node: str
+    ended: Ended
+    last_mark: int
+    """The last mark that had gone in when it was told."""
+    time_us: int
+
+
 @attrs.define
 class Death:
     """A runtime that died, and what was known at that moment."""
@@ -107,8 +118,7 @@ class History:
     processed: list[Processed] = attrs.Factory(list)
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
-    ends: list[tuple[str, Ended, int]] = attrs.Factory(list)
-    """What flows said at their ends, where, and the last mark that had gone in when it was told."""
+    ends: list[End] = attrs.Factory(list)
     dropped: list[tuple[str, int]] = attrs.Factory(list)
     """Reasons and marks, as the outside was told."""
     told_by: Counter[str] = attrs.Factory(Counter)

@@ -167,7 +167,7 @@ def test_a_flow_for_which_its_replica_has_no_room_ends_and_is_not_claimed() -> N
     cluster.kill("runtime-0")
     run(cluster, 2.0)
     assert 2 == len(list(cluster.runtimes["runtime-1"].engine.keys()))
-    assert [2] == [ended.count for _, ended, _ in cluster.history.ends]
+    assert [2] == [end.ended.count for end in cluster.history.ends]
     owners_agree(cluster)
     (switch,) = cluster.switches.values()
     assert 2 == switch.dispatcher.statistics().flows, "the third is forgotten"
@@ -364,7 +364,7 @@ def test_a_flow_that_ends_for_want_of_room_does_not_go_on_at_the_source_of_its_m
     cluster.feed(flow)
     run(cluster, 0.1)
     (life,) = {entry.born for entry in cluster.history.processed if entry.mark in (4, 5)}
-    assert [life] == [ended.born for _, ended, _ in cluster.history.ends if ended.born == life]
+    assert [life] == [end.ended.born for end in cluster.history.ends if end.ended.born == life]
     assert life not in {entry.born for entry in cluster.history.processed if entry.mark > 5}
     assert not cluster.runtimes["runtime-2"].replicas._forgone, "the next life of the dead one has nothing of it"
     owners_agree(cluster)

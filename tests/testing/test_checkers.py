@@ -1,9 +1,10 @@
 """What the judges of a run let pass, and what not."""
 
+import attrs
 import pytest
 
 from nfactor.testing.checkers import Conditions, Final, Violation, check
-from nfactor.testing.lineage import Came, History, Processed, Step, following
+from nfactor.testing.lineage import Came, Death, End, Ended, History, Processed, Step, following
 
 
 def run_of(marks: list[int]) -> tuple[History, dict[int, Final]]:
@@ -28,3 +29,19 @@ def test_answers_to_a_port_and_to_its_earlier_flow_come_by_two_ways() -> None:
         check(history, finals, conditions, [])
     history.flow_of[3] = 0
     check(history, finals, conditions, [])
+
+
+def test_the_end_of_a_flow_is_told_once_but_for_what_a_second_death_takes_back() -> None:
+    """Who had the flow and who had its copy died together, after it had ended: it went on from an older copy."""
+    history, _ = run_of([1, 2])
+    strict = Conditions(strict=True, replicated=True, flows_end=True)
+    ended = Ended(born=1, count=2)
+    history.ends = [End("runtime-0", ended, 20, 100), End("runtime-1", ended, 20, 90_000)]
+    with pytest.raises(Violation, match="the end of the flow born with packet 1 was told 2 times"):
+        check(history, {}, strict, [])
+    two_deaths = attrs.evolve(strict, overlapping=True)
+    history.deaths = [Death("runtime-0", 200, {}, {}, overlaps=False), Death("runtime-1", 300, {}, {}, overlaps=True)]
+    check(history, {}, two_deaths, [])
+    history.ends.append(End("runtime-2", ended, 20, 95_000))
+    with pytest.raises(Violation, match="the end of the flow born with packet 1 was told 2 times"):
+        check(history, {}, two_deaths, [])
