@@ -241,8 +241,9 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
     if conditions.overlapping or conditions.flows_end:
         return
     ended = {end.ended.born for end in history.ends} if conditions.limited else set()
+    log = Chain(history.processed)
     for death in history.deaths:
-        for flow, (born, count) in death.protected.items():
+        for flow, (born, count, digest) in death.protected.items():
             final = finals.get(flow)
             if born in ended:
                 continue
@@ -254,7 +255,7 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
                 )
             _loss_within_bound(death, flow, final, count, conditions)
             if conditions.lag_us_max is not None:
-                _loss_within_time(death, flow, final, history, conditions.lag_us_max)
+                _loss_within_time(death, final, log.of(born, count, digest) or [], history, conditions.lag_us_max)
 
 
 def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
@@ -268,15 +269,16 @@ def _loss_within_bound(death: Death, flow: int, final: Final, count: int, condit
         )
 
 
-def _loss_within_time(death: Death, flow: int, final: Final, history: History, lag_us: int) -> None:
-    """What had come out so long before is not lost."""
+def _loss_within_time(death: Death, final: Final, marks: list[int], history: History, lag_us: int) -> None:
+    """Of the packets that had made the state of a flow when its owner died, what had come out so long before is not
+    lost. (What an earlier death had taken back was not in that state.)"""
     before_us = death.time_us - lag_us - ON_THE_WAY_US
-    counts = (came.count for came in history.out if came.born == final.born and came.time_us <= before_us)
-    least = max(counts, default=0)
+    numbers = {mark: number for number, mark in enumerate(marks, 1)}
+    least = max((numbers.get(came.mark, 0) for came in history.out if came.time_us <= before_us), default=0)
     if final.count < least:
         raise Violation(
-            f"(g) loss bound: {least} packets of flow {flow} had come out more than {lag_us / 1000:g} ms before "
-            f"{death.node} died; it went on from {final.count}"
+            f"(g) loss bound: {least} packets of flow {history.flow_of[final.born]} had come out more than "
+            f"{lag_us / 1000:g} ms before {death.node} died; it went on from {final.count}"
         )
 
 

@@ -363,7 +363,7 @@ class HeapCluster:
         for key in runtime.flows.replicator.protected_flows():
             state = self.state_of(runtime, key)
             if state is not None and state.count:
-                protected[self.flow_of_key[key]] = state.born, state.count
+                protected[self.flow_of_key[key]] = state.born, state.count, state.digest
         released: dict[int, int] = {}
         for came in self.history.out:
             released[came.born] = max(released.get(came.born, 0), came.count)

@@ -99,8 +99,8 @@ class Death:
 
     node: str
     time_us: int
-    protected: dict[int, tuple[int, int]]
-    """Flows that it called protected, by flow number: birth and number of packets of the state it had."""
+    protected: dict[int, tuple[int, int, int]]
+    """Flows that it called protected, by flow number: birth, number of packets and digest of the state it had."""
     released: dict[int, int]
     """Packets of each birth that had come out by then: the highest number."""
     overlaps: bool

@@ -45,3 +45,23 @@ def test_the_end_of_a_flow_is_told_once_but_for_what_a_second_death_takes_back()
     history.ends.append(End("runtime-2", ended, 20, 95_000))
     with pytest.raises(Violation, match="the end of the flow born with packet 1 was told 2 times"):
         check(history, {}, two_deaths, [])
+
+
+def test_what_an_earlier_death_took_back_is_no_loss_of_a_later_one() -> None:
+    """Under ``every`` five packets were processed where the flow had just come, and its owner died before anybody knew:
+    it went on from the second, had two more, and then its next owner died."""
+    history, _ = run_of([1, 2, 3, 4, 5])
+    digest = following(following(0, 1), 2)
+    for count, mark in ((3, 6), (4, 7)):
+        digest = following(digest, mark)
+        history.processed.append(Processed("runtime-1", 1, mark, 1, count, digest))
+        history.out.append(Came(mark, mark, 1, count, digest))
+        history.flow_of[mark] = 1
+    conditions = Conditions(strict=False, replicated=True, lag_packets_max=None, lag_us_max=100_000)
+    history.deaths = [
+        Death("runtime-0", 5, {}, {}, overlaps=False),
+        Death("runtime-1", 2_000_000, {1: (1, 4, digest)}, {}, overlaps=False),
+    ]
+    check(history, {1: Final("runtime-2", 1, 4, digest)}, conditions, [])
+    with pytest.raises(Violation, match="4 packets of flow 1 had come out more than 100 ms before runtime-1 died"):
+        check(history, {1: Final("runtime-2", 1, 2, following(following(0, 1), 2))}, conditions, [])
