@@ -72,7 +72,9 @@ class Bereft:
         chain = self._engine.chain
         fresh = b"".join(chain.pack(_NEW, chain.new_states()) for _ in range(len(keys)))
         records = np.frombuffer(fresh, np.uint8).reshape(len(keys), chain.record_size)
-        self._adopted(where_ok(keys, self._engine.install(keys, epochs, records)))
+        here = where_ok(keys, self._engine.install(keys, epochs, records))
+        self._holding.came(here)
+        self._adopted(here)
         self._drain()
 
 

@@ -41,12 +41,19 @@ class Coordinator(Role):
 
     def __init__(self, view: View, *, observed: bool) -> None:
         self.view = view
+        view.watch(self._lost)
         self._observed = observed
         self._sources: dict[int, str] = {}
         """Of migrations that have not ended, by number."""
         self._ended: set[int] = set()
         """Those that ended before we heard that they had set out: on lossy links answers may be overtaken."""
         self._started = self._completed = self._failed = self._flows = 0
+
+    def _lost(self, node: str) -> None:
+        """Its migrations have failed, and its replicas finish them."""
+        for migration in [migration for migration, source in self._sources.items() if source == node]:
+            del self._sources[migration]
+            self._failed += 1
 
     @handles(Migrate)
     def migrate(self, message: Migrate) -> Later:
@@ -101,10 +108,7 @@ class Coordinator(Role):
 
     @handles(ReadMigrations)
     def read_migrations(self, message: ReadMigrations) -> MigrationCounts:
-        """How many began and ended. One whose source is dead has failed, and its replicas have finished it."""
-        for migration in [migration for migration, source in self._sources.items() if source not in self.view]:
-            del self._sources[migration]
-            self._failed += 1
+        """How many began and ended. One whose source is dead has failed."""
         return MigrationCounts(
             started=self._started,
             ended=self._started - len(self._sources),

@@ -55,10 +55,15 @@ class Egress:
         octets of an address are the incarnation: ``nfactor.cluster.addresses``.)"""
         self._present = {address[:4]: address for address in switches}
 
-    def _readdress(self, burst: Burst) -> None:
-        for place, start in enumerate(burst.offsets.tolist()):
-            target = burst.frame(place)[:6]
-            burst.data[start : start + 6] = np.frombuffer(self._present.get(target[:4], target), np.uint8)
+    def renew(self, burst: Burst) -> None:
+        """Packets that an earlier life of a switch has sent, and that wait here: they count as its present one's, which
+        will know whether they have come back."""
+        self._readdress(burst, 6)
+
+    def _readdress(self, burst: Burst, at: int = 0) -> None:
+        for start in (burst.offsets + at).tolist():
+            address = burst.data[start : start + 6].tobytes()
+            burst.data[start : start + 6] = np.frombuffer(self._present.get(address[:4], address), np.uint8)
 
     def receipt(self, to: bytes, primary: bytes, sequence: int) -> None:
         """Tell the switch, behind the packets, whose commit they were and which. Where the port has no room it is told

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.cluster.messages import ExpireFlows, FlowStatuses, pack_u32, unpack_statuses
 from nfactor.cluster.names import LIAISON
@@ -41,8 +42,8 @@ class Expiry:
         self._end = end
         self._found: dict[str, dict[bytes, int]] = {}
         """Flows to propose, and their packet counts, by switch."""
-        self._asking: set[str] = set()
-        """Switches that have not answered: one question at a time to each."""
+        self._asked: dict[str, dict[bytes, int]] = {}
+        """The same in questions that are not answered: one at a time to each switch."""
 
     def look(self, packets: int) -> None:
         """So many packets were processed: look at a slice of the table, so that the scan costs a fraction of them."""
@@ -58,11 +59,19 @@ class Expiry:
         for switch in list(self._found):
             self._ask_next(switch)
 
+    def may_have_ended(self, switch: str, keys: FlowKeys, counts: Counts) -> npt.NDArray[np.bool_]:
+        """Which of these flows, with so many packets, that switch may have forgotten: it was asked whether they may
+        end, and no packet has come since."""
+        asked = self._asked.get(switch)
+        if asked is None:
+            return np.zeros(len(keys), bool)
+        pairs = zip(keys, counts.tolist(), strict=True)
+        return np.fromiter((asked.get(key) == count for key, count in pairs), bool, len(keys))
+
     def _ask_next(self, switch: str) -> None:
-        if switch not in self._found or switch in self._asking:
+        if switch not in self._found or switch in self._asked:
             return
-        found = self._found.pop(switch)
-        self._asking.add(switch)
+        found = self._asked[switch] = self._found.pop(switch)
         keys, counts = FlowKeys.of(found), np.fromiter(found.values(), np.uint32, len(found))
         question = ExpireFlows(self._node, keys.octets(), pack_u32(counts))
         self._ask(switch, LIAISON, question, FlowStatuses, partial(self._answered, switch, keys, counts))
@@ -73,5 +82,5 @@ class Expiry:
         gone = are(statuses, Status.OK) | are(statuses, Status.UNKNOWN)
         self._end(keys.where(gone), counts[gone])
         self._engine.unpin(keys.where(~gone))
-        self._asking.discard(switch)
+        del self._asked[switch]
         self._ask_next(switch)

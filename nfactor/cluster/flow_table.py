@@ -47,6 +47,7 @@ from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
 from nfactor.dataplane.aliases import teach
 from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
 from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
@@ -88,6 +89,8 @@ class FlowTable(Role, ActorTable[None]):
         self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
+        self._closing: dict[str, list[Later]] = {}
+        """Dead sources of which nothing comes any more, and who waits until that is dealt with."""
 
     def begin(self) -> None:
         """Be ready for packets."""
@@ -128,6 +131,8 @@ class FlowTable(Role, ActorTable[None]):
         switches = self.view.of_kind("switch")
         if renewed := self._fence.admit(switches):
             self._egress.follow([member.address for member in switches])
+            for burst in (*self._holding.waiting, *self.replicator.homeless):
+                self._egress.renew(burst)
             self.replicator.doubt(renewed)
             self._announcements.tables_are_lost([member.name for member in switches])
 
@@ -203,9 +208,10 @@ class FlowTable(Role, ActorTable[None]):
         self._drain()
 
     @settled
-    def bury(self, keys: FlowKeys) -> None:
-        """Remove tombstones (those that are still tombstones: a flow may have come back)."""
-        self._engine.forget(keys)
+    def bury(self, keys: FlowKeys, epochs: Epochs) -> None:
+        """Remove tombstones of flows that are in these epochs elsewhere. One that has come back since is none any more,
+        and if it has left again its tombstone is a later one."""
+        self._engine.forget(keys, epochs)
 
     # ---------------------------------------------------------------- flows that come
 
@@ -323,17 +329,21 @@ class FlowTable(Role, ActorTable[None]):
     @handles(RecoveryOver)
     @settled
     def recovery_over(self, message: RecoveryOver) -> Later:
-        """Flows that a dead source was about to send will not come any more."""
+        """Flows that a dead source was about to send will not come any more. A coordinator that has begun again asks
+        anew: it may let the source's next life in when both are answered."""
         later = Later()
-        self._bereft.begin_anew(self.host.node, message.node, partial(self._nothing_comes, message.node, later))
+        self._closing.setdefault(message.node, []).append(later)
+        if len(self._closing[message.node]) == 1:
+            self._bereft.begin_anew(self.host.node, message.node, partial(self._nothing_comes, message.node))
         return later
 
     @settled
-    def _nothing_comes(self, source: str, later: Later) -> None:
+    def _nothing_comes(self, source: str) -> None:
         self._holding.give_up_from(source)
         self._drain()
         self.view.finish(source)
-        later.answer(StepTaken())
+        for later in self._closing.pop(source):
+            later.answer(StepTaken())
 
     # ---------------------------------------------------------------- flows that end
 
@@ -371,6 +381,13 @@ class FlowTable(Role, ActorTable[None]):
         epochs, records, statuses = self._engine.copy(keys)
         here = are(statuses, Status.OK)
         return keys.where(here), epochs[here], records[here]
+
+    def copy_for(self, switch: str, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
+        """The same for a switch that has lost its table, without those that its earlier life may have forgotten: their
+        keys may have begun anew elsewhere, and they end here when it answers."""
+        keys, epochs, records = self.copy(keys)
+        stay = ~self._expiry.may_have_ended(switch, keys, packets_of(records))
+        return keys.where(stay), epochs[stay], records[stay]
 
     @settled
     def workload(self) -> Workload:

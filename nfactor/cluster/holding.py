@@ -168,6 +168,11 @@ class Holding:
             self._waiting.append(burst)
             self._ledger.buffer(len(burst))
 
+    @property
+    def waiting(self) -> list[Burst]:
+        """Everything that waits, in order, which stays here."""
+        return list(self._waiting)
+
     def take(self) -> Iterator[Burst]:
         """Everything that waits, in order, to be processed; what is still to wait is to be kept again."""
         waiting, self._waiting = self._waiting, []

@@ -129,11 +129,14 @@ class Intake:
                 continue
             batch, self._ahead = self._ahead, None
             for part, marker in _parts(batch):
-                part = self._admit(part)
                 self._rest = part if len(part) else None
                 while self._rest is not None:
                     await wait_room()
-                    worker.give(self._rest)
+                    admitted = self._admit(self._rest)  # now: its switch may have begun again while it waited
+                    if not len(admitted):
+                        self._rest = None
+                        break
+                    worker.give(admitted)
                     self._gather()
                     await worker.wait()
                     self._finish(worker)

@@ -13,7 +13,7 @@ from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
-from nfactor.protocols.leasing import Holder, Journal, LeaseBook
+from nfactor.protocols.leasing import Holder, Journal, LeaseBook, Leased
 
 
 class Leases(Role):
@@ -28,6 +28,9 @@ class Leases(Role):
         """Questions that came before it was known who is in the cluster."""
         self._lives: dict[str, int] = {}
         """Of nodes, as last heard."""
+        for entry in journal:
+            who = entry.holder if isinstance(entry, Leased) else entry.giver
+            self._lives[who.node] = max(who.life, self._lives.get(who.node, 0))
         self.refused = 0
         """Words of nodes that are not in the view, or of earlier lives of theirs."""
 

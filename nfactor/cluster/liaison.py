@@ -51,7 +51,7 @@ from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.changes import NO_KEYS
-from nfactor.dataplane.engine import Records
+from nfactor.dataplane.engine import Epochs, Records
 from nfactor.dataplane.owners import REMEMBER_S
 from nfactor.packet.flow_key import FlowKeys, places_of
 from nfactor.protocols.migration import (
@@ -103,8 +103,9 @@ class _Migration:
 
 
 class Liaison(Role):
-    """``own`` is how the runtime is known; its number is in the numbers of its migrations, so that no two runtimes ever
-    use the same. ``flows`` and ``replicas`` are the tables of this runtime. ``joins``: the cluster is there already."""
+    """``own`` is how the runtime is known; its number and life are in the numbers of its migrations, so that no two
+    ever use the same. ``flows`` and ``replicas`` are the tables of this runtime. ``joins``: the cluster is there
+    already."""
 
     def __init__(
         self,
@@ -126,14 +127,14 @@ class Liaison(Role):
         self._migrations: dict[int, _Migration] = {}
         self._taking_back: list[tuple[str, Later]] = []
         """Nodes that are dead, and who waits until no migration to them is left."""
-        self._tombstones: dict[int, list[FlowKeys]] = {}
-        """Flows whose tombstones stand here, by migration."""
+        self._tombstones: dict[int, list[tuple[FlowKeys, Epochs]]] = {}
+        """Flows whose tombstones stand here, by migration, and the epochs that they have elsewhere."""
         self._arrived: dict[int, _Migration] = {}
         """Migrations of which there are such, as all went well."""
         self._early: list[tuple[ReportFlows, Later]] = []
         """Switches that have a later view than we."""
-        self._snapshots: dict[str, FlowKeys] = {}
-        """What is being reported to a switch."""
+        self._snapshots: dict[str, tuple[int, FlowKeys]] = {}
+        """What is being reported to a switch, and the view with which it has asked."""
         flows.when_marked = self._marker
 
     def begin(self) -> None:
@@ -158,6 +159,7 @@ class Liaison(Role):
         self._flows.settle()
         if self.view.take(message):
             self._flows.follow_switches()
+            self._replicas.may_tell()
             early, self._early = self._early, []
             for question, later in early:
                 self.report(question).when_there(later.answer)
@@ -178,10 +180,14 @@ class Liaison(Role):
             return later
         switch, start = message.switch, message.start
         if start == 0:
-            self._snapshots[switch] = self._flows.keys()
-        every, report = self._snapshots[switch], FlowReport(switch, self.view.names("switch"), self._flows.chain)
+            self._snapshots[switch] = message.term, self._flows.keys()
+        term, every = self._snapshots.get(switch, (-1, NO_KEYS))
+        if term != message.term:
+            later.answer(FlowsReported((), (), 0))  # all has been asked anew since, and nobody waits for this
+            return later
+        report = FlowReport(switch, self.view.names("switch"), self._flows.chain)
         some = FlowKeys(every.array[start : start + REPORT_BATCH_FLOWS_MAX])
-        report.add(self._own, *self._flows.copy(some))
+        report.add(self._own, *self._flows.copy_for(switch, some))
         following = start + len(some)
         if following >= len(every):
             following = 0
@@ -223,7 +229,7 @@ class Liaison(Role):
         if not len(keys):
             return Migrating(0)
         self._count += 1
-        number = (self._own.index + 1) << 32 | self._count
+        number = (self._own.index + 1) << 48 | (self.host.life & 0xFFFF) << 32 | self._count
         machine = MigrationSource(keys, epochs, dict(by_owner(keys, self.view.names("switch"))), groups)
         migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
         self._carry_out(migration, machine.start())
@@ -266,9 +272,9 @@ class Liaison(Role):
                 flows.keep(keys)
             case Cancel():
                 self.ask(target, FLOWS, CancelFlows(number), Done, lambda _: None)
-            case Bury(keys):
+            case Bury(keys, epochs):
                 flows.moved(number, keys)
-                self._tombstones.setdefault(number, []).append(keys)
+                self._tombstones.setdefault(number, []).append((keys, epochs))
                 self.host.after(TOMBSTONE_S, partial(self._bury, number))
 
     def _prepared(self, migration: _Migration, answer: FlowStatuses | None) -> None:
@@ -346,5 +352,5 @@ class Liaison(Role):
 
     def _bury(self, number: int) -> None:
         self._arrived.pop(number, None)
-        for keys in self._tombstones.pop(number, ()):
-            self._flows.bury(keys)
+        for keys, epochs in self._tombstones.pop(number, ()):
+            self._flows.bury(keys, epochs)

@@ -156,15 +156,29 @@ class Membership(Role):
             self._declare_dead(earlier.name)
 
     def _admit(self, member: Member, later: Later) -> None:
+        if member not in self._members:  # else another life of this role has let it in: it has not heard of that
+            self._unknown.add(member.address)
         others = tuple(known for known in self._members if known.name != member.name)
         self._members = tuple(sorted((*others, member), key=lambda known: (known.kind != "switch", known.index)))
         self._all[member.name] = member.domain
         self._heard[member.name] = self.host.now()
         self._take_view()
-        self._unknown.add(member.address)
         admission = Recovery(0, "")
         self._admissions[id(admission)] = member, later
         self._start_step(admission)
+        if member.kind == "switch":
+            self._close_again(member.name)
+
+    def _close_again(self, switch: str) -> None:
+        """It has begun again, and runtimes that have not heard that a recovery is over report flows of the dead one: it
+        is to let go of them, though an earlier life of it has."""
+        recovery = self._recovery
+        if recovery is not None and recovery.step is Step.CLOSING and switch not in recovery.waiting:
+            recovery.waiting.add(switch)
+            self._order(recovery, switch, LIAISON, RecoveryOver(recovery.number, recovery.dead), StepTaken)
+
+    def _order(self, recovery: Recovery, node: str, actor: str, message: object, reply: type) -> None:
+        self.ask(node, actor, message, reply, partial(self._answered, recovery, node))
 
     @handles(ReadView)
     def read_view(self, message: ReadView) -> NotifyClusterCfg:
@@ -238,8 +252,8 @@ class Membership(Role):
         if recovery.step is Step.FENCING:
             self._fences[id(recovery)] = self.view.term
         recovery.begin([node for node, *_ in orders])
-        for node, actor, message, reply in orders:
-            self.ask(node, actor, message, reply, partial(self._answered, recovery, node))
+        for order in orders:
+            self._order(recovery, *order)
         if not orders:
             self._proceed(recovery)
 

@@ -233,9 +233,14 @@ class Collector(Role):
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
-        """Believe nobody else from now on; how far those had come who are in the view no more."""
+        """Believe nobody else from now on; how far those had come who are in the view no more. Of who has begun again
+        nothing is known, though the word that its earlier life was made good for may come later."""
+        known = dict(self.view.known)
         if self.view.take(message):
             self._outside.take_view(message.members)
+            for member in message.members:
+                if known.get(member.name, member).address != member.address:
+                    self._let_go(member.name)
         gone = [names for names in sorted(self._told) if names[0] in self.view.unfinished]
         return ViewTaken(tuple(Released(*names, self._told[names]) for names in gone))
 
@@ -277,11 +282,16 @@ class Collector(Role):
     @handles(NodeRecovered)
     def node_recovered(self, message: NodeRecovered) -> Done:
         """The membership tells it."""
-        self.view.finish(message.node)
-        for names in [names for names in self._told if names[0] == message.node or self.view.at(names[1]) is None]:
-            del self._told[names]  # its next life counts anew, and nobody asks after commits of the dead
+        if message.node not in self.view:
+            self._let_go(message.node)
+        self._told = {names: last for names, last in self._told.items() if self.view.at(names[1]) is not None}
         self._outside.node_recovered(message)
         return Done()
+
+    def _let_go(self, node: str) -> None:
+        """Nobody asks any more how far it had come: its next life counts anew."""
+        self.view.finish(node)
+        self._told = {names: last for names, last in self._told.items() if names[0] != node}
 
     async def call(self, node: str, actor: str, message: object, reply: type[R]) -> R:
         """Ask a role and wait for its answer."""

@@ -87,8 +87,8 @@ class ReplicaTable(Role):
         """Copies of flows that are here."""
         return len(self._store)
 
-    def begin(self) -> None:
-        """Begin to tell the outside what happens here."""
+    def may_tell(self) -> None:
+        """The outside believes this runtime, and may be told what happens here: before that its word would be lost."""
         self._reporter.begin(self.ask)
 
     @handles(StoreCommit)
@@ -257,8 +257,11 @@ class ReplicaTable(Role):
             if name in self.view.known and self.view.known[name].kind == "runtime":
                 report.add(self.view.known[name], *self._store.look(name))
         for dead, takeover in self._takeovers.items():
+            lead = np.uint32(
+                2 if takeover.rest else 1
+            )  # nobody knows which of the rest had been turned to the dead one
             for batch in takeover.batches:
-                report.add(self.view.known[dead], batch.keys, batch.epochs - np.uint32(1), batch.records)
+                report.add(self.view.known[dead], batch.keys, batch.epochs - lead, batch.records)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
         for owner, batches in (*self._left.items(), *self._forgone.items()):

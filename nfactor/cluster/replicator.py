@@ -104,6 +104,11 @@ class Replicator:
         many = max(map(len, self._channels.values()), default=0) >= UNSTORED_COMMITS_MAX
         return holds or many or self._unstored >= UNSTORED_PACKETS_MAX or self._unstored_octets >= UNSTORED_OCTETS_MAX
 
+    @property
+    def homeless(self) -> list[Burst]:
+        """Packets that wait for a replica to be had."""
+        return [commit.burst for commit in self._homeless]
+
     def commit(self, burst: Burst, rows: Rows, codes: Codes, emitted: list[tuple[bytes, Any]]) -> None:
         """A burst was processed: ``rows`` that it touched and ``codes`` as the engine gave them, and what its NFs
         emitted."""

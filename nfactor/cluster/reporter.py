@@ -10,6 +10,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from nfactor.cluster.ledger import Ledger
@@ -43,6 +44,13 @@ def pack_records(node: str, records: Iterable[Any]) -> list[EmittedRecords]:
     return pieces
 
 
+@attrs.frozen(eq=False)
+class _Fates:
+    """Packets that were dropped, by reason."""
+
+    every: "list[tuple[str, Marks]]"
+
+
 class Reporter:
     """Call ``wake`` after packets were processed. ``observed``: there is somebody outside to tell."""
 
@@ -52,9 +60,10 @@ class Reporter:
         self.completed: Callable[[bytes, int], None] = lambda primary, sequence: None
         """Called with a primary's address and a number: the outcomes of its commits up to that number are told."""
         self._ask: Callable[..., None] | None = None
-        self._pieces: deque[EmittedRecords | tuple[bytes, int]] = deque()
-        """Records and ends of commits, in order."""
-        self._fates: list[tuple[str, Marks]] = []
+        self._pieces: deque[EmittedRecords | _Fates | tuple[bytes, int]] = deque()
+        """Records, fates and ends of commits, in order."""
+        self._commits = 0
+        """How many of them are ends of commits."""
         self._busy = False
 
     def begin(self, ask: Callable[..., None]) -> None:
@@ -69,23 +78,30 @@ class Reporter:
 
     def complete(self, primary: bytes, sequence: int) -> None:
         """Whatever was handed in so far completes that commit."""
-        if self._busy or self._pieces or self._ledger.has_fates or self._fates:
+        if self._busy or self._pieces or self._ledger.has_fates:
+            self._take_fates()
             self._pieces.append((primary, sequence))
+            self._commits += 1
             self.wake()
         else:  # most commits have packets alone
             self.completed(primary, sequence)
 
     def wake(self) -> None:
         """There may be something to tell."""
-        fates = self._ledger.take_fates()
+        self._take_fates()
         if self._observed:
-            self._fates += fates
             self._tell_next()
-        elif fates or self._pieces:
+        elif self._pieces:
             self._finish(self._take())
 
+    def _take_fates(self) -> None:
+        if self._ledger.has_fates:
+            fates = self._ledger.take_fates()
+            if self._observed:
+                self._pieces.append(_Fates(fates))
+
     def _tell_next(self) -> None:
-        if self._busy or self._ask is None or not (self._pieces or self._fates):
+        if self._busy or self._ask is None or not self._pieces:
             return
         outcomes = self._take()
         if not outcomes.reasons and not outcomes.records:
@@ -100,16 +116,22 @@ class Reporter:
         self._tell_next()
 
     def _take(self) -> Outcomes:
-        """The next message. All fates go with the first: a commit is not complete before its fates are told."""
-        fates, self._fates = self._fates, []
+        """The next message. It cuts no commit: if we die behind it, either all of one has been told or nothing."""
+        fates: list[tuple[str, Marks]] = []
         records: list[EmittedRecords] = []
         commits: dict[bytes, int] = {}
-        while self._pieces and len(records) < PIECES_PER_MESSAGE_MAX:
+        cuts = False
+        while self._pieces and (len(records) < PIECES_PER_MESSAGE_MAX or (cuts and self._commits)):
             piece = self._pieces.popleft()
+            cuts = True
             if isinstance(piece, EmittedRecords):
                 records.append(piece)
+            elif isinstance(piece, _Fates):
+                fates += piece.every
             else:
                 commits[piece[0]] = piece[1]
+                self._commits -= 1
+                cuts = False
         marks = np.concatenate([marks for _, marks in fates]) if fates else np.zeros(0, np.uint64)
         return Outcomes(
             node=self._ledger.node,

@@ -277,13 +277,18 @@ class CompiledEngine(Engine):
         """See ``Engine.release``."""
         return self._drop(keys, flow_row.HELD)
 
-    def forget(self, keys: Keys) -> Statuses:
+    def forget(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.forget``."""
-        return self._drop(keys, flow_row.GONE)
+        return self._drop(keys, flow_row.GONE, epochs)
 
-    def _drop(self, keys: Keys, phase: int) -> Statuses:
-        every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
-        self._code.drop(self._cx, _at(every), phase, _at(statuses), len(keys))
+    def _drop(self, keys: Keys, phase: int, epochs: Epochs | None = None) -> Statuses:
+        every, numbers, statuses = (
+            keys_array(keys),
+            None if epochs is None else _u32(epochs),
+            np.zeros(len(keys), np.uint8),
+        )
+        below = 0 if numbers is None else _at(numbers)
+        self._code.drop(self._cx, _at(every), phase, below, _at(statuses), len(keys))
         return statuses
 
     # ---------------------------------------------------------------- the end of flows

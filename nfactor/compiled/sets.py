@@ -219,14 +219,15 @@ def install(cx: int, keys: int, epochs: int, records: int, statuses: int, count:
 
 
 @entry
-def drop(cx: int, keys: int, phase: int, statuses: int, count: int) -> None:
-    """Remove rows that are in that phase."""
+def drop(cx: int, keys: int, phase: int, epochs: int, statuses: int, count: int) -> None:
+    """Remove rows that are in that phase; and of lower ``epochs`` than these, if the address is not 0."""
     for place in range(count):
         row = row_of(cx, keys, place, count)
-        if row < 0 or ld_u8(row_at(cx, row) + ROW_PHASE) != phase:
-            st_8(statuses + place, _UNKNOWN)
-        else:
+        there = row >= 0 and ld_u8(row_at(cx, row) + ROW_PHASE) == phase
+        if there and (epochs == 0 or ld_u32(row_at(cx, row) + ROW_EPOCH) < ld_u32(epochs + 4 * place)):
             remove(cx, row)
+        else:
+            st_8(statuses + place, _UNKNOWN)
 
 
 @entry

@@ -186,8 +186,9 @@ class Engine(ABC):
         """Stop holding: the flows did not come."""
 
     @abstractmethod
-    def forget(self, keys: Keys) -> Statuses:
-        """Remove GONE rows: the tombstones have stood long enough."""
+    def forget(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
+        """Remove GONE rows: the tombstones have stood long enough. With ``epochs``, those alone that are of lower ones;
+        UNKNOWN for the others."""
 
     @abstractmethod
     def idle(self, scan_max: int) -> tuple[FlowKeys, Counts]:

@@ -122,16 +122,16 @@ class ReferenceSets(Engine):
         """See ``Engine.release``."""
         return self._each(keys, flow_row.HELD, self._remove)
 
-    def forget(self, keys: Keys) -> Statuses:
+    def forget(self, keys: Keys, epochs: Epochs | None = None) -> Statuses:
         """See ``Engine.forget``."""
-        return self._each(keys, flow_row.GONE, self._remove)
+        return self._each(keys, flow_row.GONE, self._remove, below=epochs)
 
-    def _each(self, keys: Keys, phase: int, action: Callable[[Row], None]) -> Statuses:
-        """Do ``action`` for every key whose row is in that phase; UNKNOWN for the others."""
+    def _each(self, keys: Keys, phase: int, action: Callable[[Row], None], *, below: Epochs | None = None) -> Statuses:
+        """Do ``action`` for every key whose row is in that phase, and of an epoch ``below``; UNKNOWN for the others."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, key in enumerate(keys):
             row = self._rows.get(key)
-            if row is None or row.phase != phase:
+            if row is None or row.phase != phase or (below is not None and row.epoch >= below[index]):
                 statuses[index] = Status.UNKNOWN
             else:
                 action(row)

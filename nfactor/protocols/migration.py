@@ -134,9 +134,10 @@ class Cancel:
 
 @attrs.frozen
 class Bury:
-    """The flows are the target's: their tombstones may be removed after a while."""
+    """The flows are the target's, in these epochs: their tombstones may be removed after a while."""
 
     keys: FlowKeys
+    epochs: Epochs
 
 
 @attrs.frozen
@@ -206,8 +207,9 @@ class MigrationSource:
     def turned(self, switch: str) -> tuple[FlowKeys, Epochs]:
         """Keys of that switch that it may have turned to the target, with the epochs that they have by that. None where
         it has not been asked, or the source kept them. (What is claimed back is the target's until the switch has
-        answered.)"""
-        if self.state in (State.PREPARING, State.ABORTED):
+        answered, and may be anywhere after that.)"""
+        answered = self.state is State.RETURNING and switch not in self._asked
+        if answered or self.state in (State.PREPARING, State.ABORTED):
             return self._set_out[:0], self.epochs[:0]
         places = self._owned_by(switch)
         back = np.uint32(self.state is State.RETURNING)
@@ -259,7 +261,7 @@ class MigrationSource:
         if not are(statuses, Status.OK).all():
             raise ProtocolError(f"the target refused states of {np.count_nonzero(statuses)} flows that it was holding")
         self._step(Event.INSTALLED)
-        return [Bury(self.keys)]
+        return [Bury(self.keys, self.epochs[self._in])]
 
     def died(self) -> list[Effect]:
         """The target is dead, and the replicas of what it had taken over have claimed it."""
@@ -276,7 +278,7 @@ class MigrationSource:
         back: list[Effect] = [Return(self._at(given), self.epochs[given], self._departed)] if len(given) else []
         if not len(refused):
             return back
-        return [*back, Bury(self._at(refused)) if self._departed else Keep(self._at(refused))]
+        return [*back, Bury(self._at(refused), self.epochs[refused]) if self._departed else Keep(self._at(refused))]
 
     def _step(self, event: Event) -> None:
         following = TABLE.get((self.state, event))

@@ -193,7 +193,7 @@ def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     def mutant(self: MigrationSource) -> list[Effect]:
         if self.state is State.INSTALLING:
             self.state = State.DONE
-            return [Bury(self.keys)]
+            return [Bury(self.keys, self.epochs)]
         return died(self)
 
     return patched(MigrationSource, died=mutant)
