@@ -11,7 +11,10 @@ import trio
 import trio.testing
 
 from nfactor.backends.base import JOINED_PACKETS_MAX, LARGE_PACKETS, Port, PortStatistics
+from nfactor.cluster.fence import Fence
 from nfactor.cluster.intake import BATCH_BURSTS_MAX, BATCH_PACKETS_MAX, Intake, IntakeStatistics
+from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.plan import switch_member
 from nfactor.cluster.worker import Worker
 from nfactor.compiled.engine import CompiledEngine
 from nfactor.dataplane.chain import Chain
@@ -39,6 +42,9 @@ class Arrivals(Port):
         self._bursts = deque(bursts)
         self._until_pause = _TILL_PAUSE
 
+    def arrive(self, burst: Burst) -> None:
+        self._bursts.append(burst)
+
     def send(self, burst: Burst) -> int:
         raise NotImplementedError
 
@@ -62,18 +68,28 @@ class Arrivals(Port):
 class Node:
     """What a flow table does around its intake, in short: it writes down what it sees."""
 
-    def __init__(self, engine: Engine, bursts: Sequence[Burst], *, threaded: bool, replicated: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bursts: Sequence[Burst],
+        *,
+        threaded: bool,
+        replicated: bool = False,
+        fence: Fence | None = None,
+    ) -> None:
         self.engine = engine
+        self._fence = fence
         self.packets: list[tuple[int, int, bytes | None]] = []
         """Mark, code and flow of each packet, in order; a marker has a mark of -1 and its migration."""
         self.arrived = self.flushes = self.bursts = 0
         self.expected = sum(map(len, bursts))
         self.is_done = trio.Event()
         self.has_room: Callable[[], bool] = lambda: True
+        self.port = Arrivals(bursts)
         self.intake = Intake(
-            Arrivals(bursts),
+            self.port,
             engine,
-            admit=lambda burst: burst,
+            admit=fence.only if fence is not None else lambda burst: burst,
             arrived=self._arrived,
             processed=self._processed,
             marker=self._marker,
@@ -83,6 +99,8 @@ class Node:
 
     def _arrived(self, burst: Burst) -> None:
         self.arrived += len(burst)
+        if self._fence is not None:
+            self._fence.count(burst)
 
     def _processed(self, burst: Burst, codes: Any) -> None:
         self.bursts += 1
@@ -229,6 +247,28 @@ async def test_nothing_is_processed_before_there_is_room(threaded: bool) -> None
     node.has_room = has_room
     await node.run()
     assert len(node.packets) == node.expected
+
+
+@pytest.mark.trio
+async def test_what_waits_for_room_when_its_switch_begins_again_is_not_processed() -> None:
+    """A worker thread was given it all the same: it had been let in before. Nobody knew any more whose it was."""
+    old, new = switch_member(0, 1), switch_member(0, 2)
+    before, after = traffic(1, bursts=2, markers=False)
+    cluster_frame.readdress(before, target=MAC, source=old.address)
+    cluster_frame.readdress(after, target=MAC, source=new.address)
+    fence = Fence(Ledger("runtime-0"))
+    fence.admit([old])
+    node = Node(engine_of(CompiledEngine), [before], threaded=True, replicated=True, fence=fence)
+    node.expected = len(after)
+
+    def has_room() -> bool:
+        if fence.admit([new]):  # as the view is taken
+            node.port.arrive(after)
+        return True
+
+    node.has_room = has_room
+    await node.run()
+    assert after.marks.tolist() == [mark for mark, _, _ in node.packets]
 
 
 @pytest.mark.trio

@@ -103,6 +103,20 @@ def test_a_leaser_that_begins_again_goes_on_where_the_last_one_was() -> None:
     assert len(held) == len(set(held)) > 6
 
 
+def test_a_leaser_that_begins_again_passes_nothing_on_to_a_life_that_is_over() -> None:
+    """It knew of no life from before it began. A number of a dead one was passed on to that one's next life, which did
+    not take it: nobody had it from then on."""
+    made = cluster()
+    numbers = mine(made, "runtime-1")
+    for node in ("runtime-1", COORDINATOR):
+        made.kill(node)
+        made.restart(node)
+        run(made, 2.0)
+    free = leases(made).book.free(NAME)
+    leases(made).act(ReturnNumbers("runtime-0", 1, NAME, 1, pack_u32(np.array([*numbers], np.uint32))))
+    assert free + len(numbers) == leases(made).book.free(NAME)
+
+
 def test_a_leaser_that_has_lost_its_journal_leases_nothing() -> None:
     made = cluster()
     lost = Leases(made.membership.view, [], begins=False)
