@@ -95,7 +95,7 @@ class Primary:
             egress,
             self._ledger,
             send=self._send,
-            forget=self._send,
+            forget=lambda replica, message, then: self._send(replica, message),
             now=time.monotonic,
             room=lambda: None,
         )

@@ -100,7 +100,7 @@ class FlowTable(Role, ActorTable[None]):
             self._egress,
             self._ledger,
             send=lambda runtime, message: self.host.tell(runtime, REPLICAS, message),
-            forget=lambda runtime, message: self.ask(runtime, REPLICAS, message, Done, lambda _: None),
+            forget=lambda runtime, message, then: self.ask(runtime, REPLICAS, message, Done, lambda _: then()),
             now=self.host.now,
             room=self._gate.look,
         )

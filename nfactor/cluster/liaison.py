@@ -33,7 +33,7 @@ from nfactor.cluster.messages import (
     pack_u32,
     unpack_statuses,
 )
-from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP
+from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP, count_of, migration_number
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     ClaimFlows,
@@ -52,7 +52,6 @@ from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.engine import Epochs, Records
-from nfactor.dataplane.owners import REMEMBER_S
 from nfactor.packet.flow_key import FlowKeys, places_of
 from nfactor.protocols.migration import (
     Bury,
@@ -78,9 +77,6 @@ REPORT_BATCH_FLOWS_MAX = 4096
 """Flows of a report to a switch that travel in one message, at most."""
 TOMBSTONE_S = 1.0
 """How long a runtime remembers that a flow has left, so that its late packets are known as such."""
-
-
-assert REMEMBER_S > TOMBSTONE_S, "a switch forgets no flow whose tombstone still stands"
 
 
 @attrs.define(eq=False)
@@ -144,11 +140,17 @@ class Liaison(Role):
             self.ask(COORDINATOR, MEMBERSHIP, Join(self._own), Done, lambda _: None)
 
     def _beat(self) -> None:
-        sign = Heartbeat(self.host.node, self._own.address)
+        sign = Heartbeat(self.host.node, self._own.address, self._count, self._standing())
         self.host.tell(COORDINATOR, MEMBERSHIP, sign)
         for switch in self.view.names("switch"):
             self.host.tell(switch, LIAISON, sign)
         self.host.after(HEARTBEAT_S, self._beat)
+
+    def _standing(self) -> int:
+        """The first migration that is under way, or of which tombstones or copies may be left."""
+        left = self._flows.replicator.not_forgotten()
+        numbers = (*self._migrations, *self._tombstones, *left)
+        return min(map(count_of, numbers), default=self._count + 1)
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken | Later:
@@ -229,7 +231,7 @@ class Liaison(Role):
         if not len(keys):
             return Migrating(0)
         self._count += 1
-        number = (self._own.index + 1) << 48 | (self.host.life & 0xFFFF) << 32 | self._count
+        number = migration_number(self._own.index, self.host.life, self._count)
         machine = MigrationSource(keys, epochs, dict(by_owner(keys, self.view.names("switch"))), groups)
         migration = self._migrations[number] = _Migration(number, message.target, machine, len(keys))
         self._carry_out(migration, machine.start())

@@ -31,3 +31,13 @@ def runtime_name(index: int) -> str:
 def switch_name(index: int) -> str:
     """``switch-0``."""
     return f"switch-{index}"
+
+
+def migration_number(index: int, life: int, count: int) -> int:
+    """How the ``count``-th migration of a life of the runtime of that index is called: no two ever are the same."""
+    return (index + 1) << 48 | (life & 0xFFFF) << 32 | count & 0xFFFF_FFFF
+
+
+def count_of(migration: int) -> int:
+    """Its place among those of its source's life."""
+    return migration & 0xFFFF_FFFF

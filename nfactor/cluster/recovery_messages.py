@@ -75,6 +75,10 @@ class Heartbeat:
     node: str
     address: bytes
     """Which life of it."""
+    begun: int
+    """How many migrations it has begun."""
+    standing: int
+    """The first of them of which it has not let go of everything; one more than that if there is none."""
 
 
 @message(tag=85, system=True)

@@ -24,7 +24,7 @@ from nfactor.cluster.commit import (
     merged,
     to_message,
 )  # fmt: skip
-from nfactor.cluster.departed import Departed
+from nfactor.cluster.departed import Departed, Forget
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.exposure import Exposure
 from nfactor.cluster.lag import Lag, in_bulk
@@ -65,7 +65,7 @@ class Replicator:
         ledger: Ledger,
         *,
         send: Callable[[str, object], None],
-        forget: Callable[[str, object], None],
+        forget: Forget,
         now: Callable[[], float],
         room: Callable[[], object],
     ) -> None:
@@ -259,6 +259,10 @@ class Replicator:
     def moved(self, migration: int, keys: FlowKeys) -> None:
         """They are protected where they are now."""
         self._departed.moved(migration, keys)
+
+    def not_forgotten(self) -> list[int]:
+        """Migrations with flows of which there may be copies."""
+        return self._departed.left_over()
 
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call ``then`` when all that was handed in so far is stored and released."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.backends.base import Port
+from nfactor.cluster.departures import Departures
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     Done,
@@ -31,7 +32,7 @@ from nfactor.cluster.messages import (
     ViewTaken,
     unpack_u32,
 )
-from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP
+from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, count_of
 from nfactor.cluster.other_switches import OtherSwitches
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
 from nfactor.cluster.pump import pump
@@ -104,6 +105,7 @@ class VirtualSwitch(Role):
         """Runtimes that are dead and whose flows may still be claimed."""
         self._orphans: list[Burst] = []
         self._heard: dict[str, float] = {}
+        self._departures = Departures()
         self._own = inside.address
         self._early: list[Later] = []
         """Of those who have given a view with an earlier life of it."""
@@ -204,6 +206,7 @@ class VirtualSwitch(Role):
             self._addresses.update({member.index: member.address for member in runtimes})
             self._others.follow(self.host.node)
             self._dispatcher.set_runtimes([member.index for member in runtimes])
+            self._departures.follow({member.address for member in runtimes})
             self._relay.admit({member.address: member.name for member in runtimes})
             if self._rebuild is not None:
                 self._ask_for_flows(self._rebuild)
@@ -245,6 +248,7 @@ class VirtualSwitch(Role):
         if rebuild.is_complete and self._rebuild is not None:
             self._rebuild = None
             rebuild.finish()
+            self._departures.begin_anew()
             deferred, self._deferred = self._deferred, []
             for message, later in deferred:
                 later.answer(self.act(message))
@@ -279,6 +283,7 @@ class VirtualSwitch(Role):
             statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
         if are(statuses, Status.OK).any():
             self._mark(message.migration, source)
+            self._departures.turned(self._addresses[source], count_of(message.migration), self.host.now())
         return FlowStatuses(statuses.tobytes())
 
     @handles(ForgetAliases)
@@ -312,11 +317,13 @@ class VirtualSwitch(Role):
 
     @handles(ExpireFlows)
     def expire(self, message: ExpireFlows) -> FlowStatuses:
-        """Forget flows that their runtime says have ended, if it has seen all of their packets."""
+        """Forget flows that their runtime says have ended, if it has seen all of their packets, and nobody else knows
+        them any more."""
         keys = FlowKeys.of_octets(message.keys)
         owner = self._runtimes.get(message.runtime, -1)
         counts = unpack_u32(message.packets)
-        statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now())
+        since = self._departures.since(member.address for member in self.view.of_kind("runtime"))
+        statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now(), moved_before=since)
         self._tell_gone()
         return FlowStatuses(statuses.tobytes())
 
@@ -327,6 +334,7 @@ class VirtualSwitch(Role):
         """A runtime lives; or another life of one that does not."""
         if self.view.is_life(message.node, message.address):
             self._heard[message.node] = self.host.now()
+            self._departures.heard(message.address, message.begun, message.standing)
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:

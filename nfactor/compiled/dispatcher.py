@@ -4,6 +4,7 @@ What Python does here, it does once per burst or per set of flows; and for packe
 labelled or that are for an alias, whose keys it finds one by one.
 """
 
+import math
 import os
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from nfactor.compiled.memory_map import Piece, Words
 from nfactor.dataplane.aliases import Aliases
 from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses, are
-from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, DispatchStatistics, OwnerNumbers, Owners
+from nfactor.dataplane.owners import SETTLE_S, DispatchStatistics, OwnerNumbers, Owners
 from nfactor.errors import CallerError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
@@ -54,7 +55,7 @@ class CompiledDispatcher(Owners):
         word[layout.FIVE_TUPLE] = classifier.mode == "five-tuple"
         word[words.NEW_FLOWS_MAX], word[words.SWITCHES] = flows_max, 1
         self._seconds = word.array.view(np.float64)
-        self._seconds[[words.SETTLE >> 3, words.REMEMBER >> 3, words.LONG_AGO >> 3]] = SETTLE_S, REMEMBER_S, -np.inf
+        self._seconds[[words.SETTLE >> 3, words.LONG_AGO >> 3]] = SETTLE_S, -np.inf
         self._code: Any = native.load("", native.SWITCH)
         self._assign = python_calls.bind(self._code.address("assign"), word)
         self._ends = Ends()
@@ -233,10 +234,12 @@ class CompiledDispatcher(Owners):
         self._forget_aliases(FlowKeys(keys[:count]))
         return count
 
-    def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
+    def forget(
+        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+    ) -> Statuses:
         """See ``Owners.forget``."""
         every, counts, statuses = keys_array(keys), _u32(packets), np.zeros(len(keys), np.uint8)
-        self._seconds[words.NOW >> 3] = now
+        self._seconds[[words.NOW >> 3, words.MOVED_BEFORE >> 3]] = now, moved_before
         self._code.forget(self._cx, _at(every), _at(counts), owner, _at(statuses), len(keys))
         gone = FlowKeys(every[are(statuses, Status.OK)])
         self._forgotten += len(gone)

@@ -86,7 +86,7 @@ from nfactor.packet.cluster_frame import HEADER_OCTETS
     ALIASES,
     NOW,
     SETTLE,
-    REMEMBER,
+    MOVED_BEFORE,
     LONG_AGO,
 ) = (SLOTS + WORD * index for index in range(15))
 FRESH_OCTETS: Final = 56
@@ -316,7 +316,7 @@ def forget(cx: int, keys: int, packets: int, owner: int, statuses: int, count: i
             st_8(statuses + place, _UNKNOWN)
             continue
         row = row_at(cx, number)
-        if ld_f64(cx + NOW) - ld_f64(row + _MOVED) < ld_f64(cx + REMEMBER):
+        if ld_f64(row + _MOVED) >= ld_f64(cx + MOVED_BEFORE):
             st_8(statuses + place, _BUSY)
         elif _has_seen_all(cx, row, ld_u32(packets + 4 * place)):
             remove(cx, number)

@@ -18,7 +18,6 @@ from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Key
 from nfactor.dataplane.owners import (
     FOREIGN,
     NO_RUNTIME,
-    REMEMBER_S,
     SETTLE_S,
     TABLE_FULL,
     DispatchStatistics,
@@ -233,14 +232,16 @@ class Dispatcher(Owners):
             self._drop(key)
         return len(keys)
 
-    def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
+    def forget(
+        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+    ) -> Statuses:
         """See ``Owners.forget``."""
         statuses = np.zeros(len(keys), np.uint8)
         for index, (key, count) in enumerate(zip(keys, packets.tolist(), strict=True)):
             entry = self._entries.get(key)
             if entry is None or entry.owner != owner:
                 statuses[index] = Status.UNKNOWN
-            elif now - entry.moved_s < REMEMBER_S or not _seen_all(entry, count, now):
+            elif entry.moved_s >= moved_before or not _seen_all(entry, count, now):
                 statuses[index] = Status.BUSY
             else:
                 self._drop(key)

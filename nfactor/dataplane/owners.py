@@ -4,6 +4,7 @@ Two keep it: ``dispatch``, in plain Python, which is the definition of right, an
 machine code reads. Everything is said of sets: a burst of packets, arrays of keys.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Final, TypeAlias
 
@@ -23,8 +24,6 @@ from nfactor.packet.headers import parse
 
 SETTLE_S: Final = 1.0
 """A packet that was sent this long ago has arrived or is lost."""
-REMEMBER_S: Final = 2.0
-"""A flow that has moved is not forgotten for so long: longer than its tombstone stands at the runtime that it left."""
 SWITCHES_MAX: Final = 256
 """Switches of one cluster, at most."""
 
@@ -215,11 +214,13 @@ class Owners(ABC):
         """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
 
     @abstractmethod
-    def forget(self, keys: Keys, packets: Counts, *, owner: int, now: float) -> Statuses:
+    def forget(
+        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+    ) -> Statuses:
         """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
         packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
-        the answer is OK. A flow that has just moved is BUSY too: its old runtime would take the flow's next life for
-        packets that come late."""
+        the answer is OK. A flow that has not moved before that time is BUSY too: its old runtime would take the flow's
+        next life for packets that come late."""
 
     @abstractmethod
     def statistics(self) -> DispatchStatistics:

@@ -1,6 +1,7 @@
 """The primary's side of replication without a network: what goes to whom, what is protected, what leaves and when."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -76,7 +77,7 @@ class World:
             egress,
             self.ledger,
             send=self._send,
-            forget=self._send,
+            forget=self._forget,
             now=lambda: self.now,
             room=self._room,
         )
@@ -86,6 +87,10 @@ class World:
 
     def _send(self, replica: str, message: Any) -> None:
         self.replicas[replica].under_way.append(message)
+
+    def _forget(self, replica: str, message: Any, then: Callable[[], None]) -> None:
+        self._send(replica, message)
+        then()
 
     def _room(self) -> None:
         self.room += 1

@@ -12,7 +12,7 @@ from nfactor.compiled import layout, owners as words
 from nfactor.compiled.dispatcher import CompiledDispatcher
 from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.dispatch import Dispatcher
-from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S
+from nfactor.dataplane.owners import SETTLE_S
 from nfactor.errors import CallerError
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -156,10 +156,16 @@ class Twins(RuleBasedStateMachine):
         counts = None if packets is None else u32(packets[: len(keys)])
         self.do("claim", keys, u32(epochs[: len(keys)]), counts, dead=dead, claimer=claimer, now=self.now)
 
-    @rule(keys=some_keys, packets=st.lists(st.integers(0, 4), min_size=8, max_size=8), owner=numbers)
-    def forget(self, keys: list[bytes], packets: list[int], owner: int) -> None:
+    @rule(
+        keys=some_keys,
+        packets=st.lists(st.integers(0, 4), min_size=8, max_size=8),
+        owner=numbers,
+        age=st.sampled_from([0.0, 0.1, 2.0]),
+    )
+    def forget(self, keys: list[bytes], packets: list[int], owner: int, age: float) -> None:
         """Flows end."""
-        self.do("forget", keys, u32(packets[: len(keys)]), owner=owner, now=self.now)
+        counts, before = u32(packets[: len(keys)]), self.now - age
+        self.do("forget", keys, counts, owner=owner, now=self.now, moved_before=before)
 
     @rule(owner=numbers)
     def abandon(self, owner: int) -> None:
@@ -181,7 +187,7 @@ class Twins(RuleBasedStateMachine):
         """The table is lost."""
         self.do("clear")
 
-    @rule(seconds=st.sampled_from([0.1, SETTLE_S, REMEMBER_S, 20.0]))
+    @rule(seconds=st.sampled_from([0.1, SETTLE_S, 2.0, 20.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.now += seconds
@@ -237,7 +243,7 @@ def test_a_table_that_grows_keeps_its_flows() -> None:
         table.clear()
         table.restore(keys, epochs, counts, 3, now=0.0)
     assert [3] * len(keys) == compiled._owners_of(keys).tolist()
-    statuses = compiled.forget(keys, counts, owner=3, now=REMEMBER_S)
+    statuses = compiled.forget(keys, counts, owner=3, now=2.0)
     assert not statuses.any()
     assert compiled.statistics().flows == 0
 

@@ -6,7 +6,7 @@ import pytest
 from nfactor.dataplane import ends
 from nfactor.dataplane.ends import ENDED_REMEMBER_S
 from nfactor.dataplane.engine import Status
-from nfactor.dataplane.owners import REMEMBER_S, SETTLE_S, Owners
+from nfactor.dataplane.owners import SETTLE_S, Owners
 from nfactor.errors import CallerError
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
@@ -100,8 +100,8 @@ def test_a_flow_that_has_just_moved_is_not_forgotten_before_its_tombstone_has_go
     key = key_of(frame)
     switch.assign(burst_of([frame]))
     switch.redirect([key], u32(2), source=0, target=1, now=10.0)
-    assert switch.forget([key], u32(1), owner=1, now=10.0 + REMEMBER_S / 2).tolist() == [Status.BUSY]
-    assert switch.forget([key], u32(1), owner=1, now=10.0 + REMEMBER_S).tolist() == [Status.OK]
+    assert switch.forget([key], u32(1), owner=1, now=11.0, moved_before=10.0).tolist() == [Status.BUSY]
+    assert switch.forget([key], u32(1), owner=1, now=11.0, moved_before=10.1).tolist() == [Status.OK]
 
 
 def test_later_fragments_leave_labelled_with_the_flow_of_their_first() -> None:
@@ -146,14 +146,14 @@ def test_a_claim_on_a_dead_runtimes_flow_needs_a_higher_epoch_and_sets_the_count
     assert ([Status.STALE], []) == (stale.tolist(), owners)
     assert switch.claim([key], u32(2), u32(9), dead=1, claimer=2, now=0.0)[0].tolist() == [Status.OK]
     assert switch.assign(burst_of([udp(A, 1, B, 2)]))[0].tolist() == [2]
-    forgotten = switch.forget([key], u32(10), owner=2, now=REMEMBER_S)
+    forgotten = switch.forget([key], u32(10), owner=2, now=0.1)
     assert forgotten.tolist() == [Status.OK], "nine that the claimer knew of, and one since"
 
 
 def test_a_claim_without_counts_leaves_them_as_they_are() -> None:
     switch, (key,) = owned_by_one()
     switch.claim([key], u32(2), None, dead=1, claimer=2, now=0.0)
-    assert switch.forget([key], u32(1), owner=2, now=REMEMBER_S).tolist() == [Status.OK]
+    assert switch.forget([key], u32(1), owner=2, now=0.1).tolist() == [Status.OK]
 
 
 def test_a_claim_on_what_another_owns_says_who() -> None:

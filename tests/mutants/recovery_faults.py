@@ -1,11 +1,13 @@
 """Faults in recovery, fencing and the end of flows, written one by one."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import attrs
 import numpy as np
 
+from nfactor.cluster.departures import Departures
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.liaison import Liaison
@@ -323,4 +325,4 @@ def a_flow_that_may_not_end_stays_pinned() -> Fault:
 @written("replication", needed=50)
 def a_flow_that_just_moved_is_forgotten() -> Fault:
     """Its tombstone stands where its next life may begin."""
-    return patched(dispatch, REMEMBER_S=0.0)
+    return patched(Departures, since=lambda self, runtimes: math.inf)
