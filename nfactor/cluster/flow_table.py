@@ -243,7 +243,7 @@ class FlowTable(Role, ActorTable[None]):
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(keys, unpack_u32(message.epochs), records)
-            self.give_up(message.migration)
+            self._holding.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
             say = partial(self._installed, message.migration, later, answer)
@@ -267,7 +267,6 @@ class FlowTable(Role, ActorTable[None]):
         """The flows will not come. Who is declared dead is not believed: what is held for him we may be claiming."""
         if self._holding.source_of(message.migration) in self.view:
             self.give_up(message.migration)
-            self._drain()
         return Done()
 
     @handles(FinishFlows)
@@ -288,7 +287,6 @@ class FlowTable(Role, ActorTable[None]):
         How many go on."""
         statuses = self._take_over(keys, epochs, records)
         self.give_up(claim)
-        self._drain()
         return int(np.count_nonzero(are(statuses, Status.OK)))
 
     @settled
@@ -300,6 +298,7 @@ class FlowTable(Role, ActorTable[None]):
     def give_up(self, migration: int) -> None:
         """What has not come in that migration (or claim) will not."""
         self._holding.give_up(migration)
+        self._drain()
 
     def _drain(self) -> int:
         """Process what waited; what still has to wait for another migration waits on, in the same order."""

@@ -1,21 +1,24 @@
 """How a virtual switch that has lost its table puts it together again, from what runtimes say (DESIGN section 8).
 
 Each runtime reports the flows that it has, those that it has turned to others and not heard of since, and those that it
-keeps as the replica of a runtime that is dead. The highest epoch wins. When all have reported, no flow has changed its
-owner: what nobody reports has never been anywhere, for a runtime drops what the lost switch had still under way to it
-(``fenced``) before it reports.
+keeps as the replica of a runtime that is dead. The highest epoch wins; but what a runtime has itself is nobody's who is
+dead, whose copy is of an earlier flow of that key. When all have reported, no flow has changed its owner: what nobody
+reports has never been anywhere, for a runtime drops what the lost switch had still under way to it (``fenced``) before
+it reports.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from nfactor.cluster.messages import unpack_u32
-from nfactor.cluster.recovery_messages import FlowsReported
+from nfactor.cluster.recovery_messages import FlowSet, FlowsReported
 from nfactor.dataplane.aliases import Told
+from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.owners import Owners
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.flow_key import FlowKeys, places_of
 
 _TOO_LOW: Final = np.uint32(1 << 31)
 """Packets that the lost switch had sent may wait where their flow is coming to: no report counts them. With this much
@@ -42,15 +45,24 @@ class Rebuild:
         """Begin from nothing, with these, who are to be asked."""
         self._dispatcher.clear()
         self._aliases: list[Told] = []
+        self._of_the_dead: list[FlowSet] = []
+        self._present = [NO_KEYS]
+        """Flows that runtimes have themselves."""
         self.term, self._waiting, self.told = term, set(runtimes), dict.fromkeys(runtimes, 0)
         return list(runtimes)
 
-    def take(self, runtime: str, answer: FlowsReported, now: float) -> Iterator[tuple[str, int]]:
-        """A report; the owners that it names, with their numbers."""
+    def take(
+        self, runtime: str, answer: FlowsReported, now: float, living: Collection[str]
+    ) -> Iterator[tuple[str, int]]:
+        """A report; the owners that it names, with their numbers. ``living`` are those who are in the view."""
         for flows in answer.sets:
             keys = FlowKeys.of_octets(flows.keys)
-            counts = unpack_u32(flows.packets) | _TOO_LOW
-            self._dispatcher.restore(keys, unpack_u32(flows.epochs), counts, flows.index, now=now)
+            if flows.owner == runtime:
+                self._present.append(keys)
+            if flows.owner in living:
+                self._restore(flows, keys, np.ones(len(keys), bool), now)
+            else:
+                self._of_the_dead.append(flows)
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
@@ -59,7 +71,16 @@ class Rebuild:
         if not answer.following:
             self._waiting.discard(runtime)
 
-    def finish(self) -> None:
-        """All have reported: flows answer to what else they did."""
+    def _restore(self, flows: FlowSet, keys: FlowKeys, which: npt.NDArray[np.bool_], now: float) -> None:
+        epochs, counts = unpack_u32(flows.epochs)[which], unpack_u32(flows.packets)[which] | _TOO_LOW
+        self._dispatcher.restore(keys.where(which), epochs, counts, flows.index, now=now)
+
+    def finish(self, now: float) -> None:
+        """All have reported: what is not with a runtime that lives may be a dead one's, and flows answer to what else
+        they did."""
+        present = FlowKeys(np.concatenate([keys.array for keys in self._present]))
+        for flows in self._of_the_dead:
+            keys = FlowKeys.of_octets(flows.keys)
+            self._restore(flows, keys, places_of(keys, present) < 0, now)
         for told in self._aliases:
             self._dispatcher.learn_again(told)

@@ -68,7 +68,9 @@ from nfactor.packet.flow_key import FlowKeys
 
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
-ABOUT_FLOWS = (AwaitTable, RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, FindTurned, RecoveryOver)
+ABOUT_FLOWS = (
+    AwaitTable, RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, ForgetAliases, FindTurned, RecoveryOver,
+)  # fmt: skip
 """Questions that need the table."""
 MARKER_RETRY_S = 0.001
 """A marker that the port refused (its queue was full) is tried again after this long."""
@@ -236,7 +238,7 @@ class VirtualSwitch(Role):
     def _reported(self, rebuild: Rebuild, term: int, runtime: str, answer: FlowsReported | None) -> None:
         if term != rebuild.term or answer is None:
             return  # there is a later view, with which all are asked anew
-        for name, index in rebuild.take(runtime, answer, self.host.now()):
+        for name, index in rebuild.take(runtime, answer, self.host.now(), self.view.names("runtime")):
             self._names.setdefault(index, name)
             if name not in self.view:
                 self._dead.add(index)
@@ -247,7 +249,7 @@ class VirtualSwitch(Role):
     def _look_whether_rebuilt(self, rebuild: Rebuild) -> None:
         if rebuild.is_complete and self._rebuild is not None:
             self._rebuild = None
-            rebuild.finish()
+            rebuild.finish(self.host.now())
             self._departures.begin_anew()
             deferred, self._deferred = self._deferred, []
             for message, later in deferred:

@@ -4,8 +4,13 @@ from functools import partial
 
 import numpy as np
 
+from nfactor.cluster.messages import pack_u32
+from nfactor.cluster.rebuild import Rebuild
+from nfactor.cluster.recovery_messages import FlowSet, FlowsReported
 from nfactor.dataplane.changes import packets_of
+from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.engine import Status
+from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
@@ -176,3 +181,23 @@ def test_a_packet_that_waited_at_a_target_when_the_switch_began_again_makes_no_o
     run(cluster, 0.01)
     table, now = cluster.switches["switch-0"].dispatcher, cluster.network.now_us / 1e6
     assert [Status.BUSY] == table.forget(key, np.array([3], np.uint32), owner=1, now=now).tolist()
+
+
+def test_a_copy_of_a_dead_runtimes_flow_is_not_taken_for_the_next_life_of_its_key() -> None:
+    """The flow had ended, and its owner died before the replica heard of that; the key began anew elsewhere, in the
+    first epoch. A switch that began again believed the copy, whose epoch was higher, and gave it to the replica: the
+    key was at two runtimes."""
+    table = Dispatcher(FlowClassifier("auto"))
+    rebuild, (key,) = Rebuild(table), FlowKeys.of([bytes(48)])
+    rebuild.begin(5, ["runtime-1", "runtime-2"])
+
+    def told_by(runtime: str, owner: str, index: int, epoch: int) -> None:
+        flows = FlowSet(owner, index, key, pack_u32(np.array([epoch])), pack_u32(np.array([7])))
+        for _ in rebuild.take(runtime, FlowsReported((flows,), (), 0), 1.0, ["runtime-1", "runtime-2"]):
+            pass
+
+    told_by("runtime-2", "runtime-0", 0, 3)
+    told_by("runtime-1", "runtime-1", 1, 1)
+    rebuild.finish(1.0)
+    claimed, owners = table.claim([key], np.array([4], np.uint32), None, dead=0, claimer=2, now=1.0)
+    assert ([Status.EXISTS], [1]) == (claimed.tolist(), owners)
