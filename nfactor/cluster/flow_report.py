@@ -22,17 +22,19 @@ class FlowReport:
         self.sets: list[FlowSet] = []
         self.aliases: list[AliasSet] = []
 
-    def add(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
-        """That runtime has these, or is about to have them."""
+    def add(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records, *, perhaps: bool = False) -> None:
+        """That runtime has these, or is about to have them; ``perhaps``: if the switch has not forgotten them."""
         mine = self._is_mine(keys)
-        self.add_turned(owner, keys.where(mine), epochs[mine], records[mine])
+        self.add_turned(owner, keys.where(mine), epochs[mine], records[mine], perhaps=perhaps)
         self.add_aliases(keys, records)
 
-    def add_turned(self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records) -> None:
+    def add_turned(
+        self, owner: Member, keys: FlowKeys, epochs: Epochs, records: Records, *, perhaps: bool = False
+    ) -> None:
         """These, all of them keys of that switch, were turned to that runtime, which goes on from those states, or from
         later ones."""
         counts = pack_u32(packets_of(records))
-        self.sets.append(FlowSet(owner.name, owner.index, keys.octets(), pack_u32(epochs), counts))
+        self.sets.append(FlowSet(owner.name, owner.index, keys.octets(), pack_u32(epochs), counts, perhaps))
 
     def add_aliases(self, keys: FlowKeys, records: Records) -> None:
         """Wherever those flows are: aliases that are that switch's, and those of its flows."""

@@ -381,12 +381,9 @@ class FlowTable(Role, ActorTable[None]):
         here = are(statuses, Status.OK)
         return keys.where(here), epochs[here], records[here]
 
-    def copy_for(self, switch: str, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
-        """The same for a switch that has lost its table, without those that its earlier life may have forgotten: their
-        keys may have begun anew elsewhere, and they end here when it answers."""
-        keys, epochs, records = self.copy(keys)
-        stay = ~self._expiry.may_have_ended(switch, keys, packets_of(records))
-        return keys.where(stay), epochs[stay], records[stay]
+    def may_have_ended(self, switch: str, keys: FlowKeys, records: Records) -> npt.NDArray[np.bool_]:
+        """Which of these, with those states, an earlier life of that switch may have forgotten."""
+        return self._expiry.may_have_ended(switch, keys, packets_of(records))
 
     @settled
     def workload(self) -> Workload:

@@ -189,7 +189,11 @@ class Liaison(Role):
             return later
         report = FlowReport(switch, self.view.names("switch"), self._flows.chain)
         some = FlowKeys(every.array[start : start + REPORT_BATCH_FLOWS_MAX])
-        report.add(self._own, *self._flows.copy_for(switch, some))
+        keys, epochs, records = self._flows.copy(some)
+        perhaps = self._flows.may_have_ended(switch, keys, records)
+        report.add(self._own, keys.where(~perhaps), epochs[~perhaps], records[~perhaps])
+        if perhaps.any():
+            report.add(self._own, keys.where(perhaps), epochs[perhaps], records[perhaps], perhaps=True)
         following = start + len(some)
         if following >= len(every):
             following = 0

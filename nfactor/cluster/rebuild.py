@@ -1,8 +1,9 @@
 """How a virtual switch that has lost its table puts it together again, from what runtimes say (DESIGN section 8).
 
 Each runtime reports the flows that it has, those that it has turned to others and not heard of since, and those that it
-keeps as the replica of a runtime that is dead. The highest epoch wins; but what a runtime has itself is nobody's who is
-dead, whose copy is of an earlier flow of that key. When all have reported, no flow has changed its owner: what nobody
+keeps as the replica of a runtime that is dead. The highest epoch wins. But what a runtime has itself is nobody's who is
+dead, or who had asked whether it may end and was not answered: there it is an earlier flow of that key. When all have
+reported, no flow has changed its owner: what nobody
 reports has never been anywhere, for a runtime drops what the lost switch had still under way to it (``fenced``) before
 it reports.
 """
@@ -11,12 +12,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from nfactor.cluster.messages import unpack_u32
 from nfactor.cluster.recovery_messages import FlowSet, FlowsReported
 from nfactor.dataplane.aliases import Told
-from nfactor.dataplane.changes import NO_KEYS
+from nfactor.dataplane.changes import NO_KEYS, joined
 from nfactor.dataplane.owners import Owners
 from nfactor.packet.flow_key import FlowKeys, places_of
 
@@ -45,9 +45,10 @@ class Rebuild:
         """Begin from nothing, with these, who are to be asked."""
         self._dispatcher.clear()
         self._aliases: list[Told] = []
-        self._of_the_dead: list[FlowSet] = []
         self._present = [NO_KEYS]
         """Flows that runtimes have themselves."""
+        self._perhaps: list[FlowSet] = []
+        self._of_the_dead: list[FlowSet] = []
         self.term, self._waiting, self.told = term, set(runtimes), dict.fromkeys(runtimes, 0)
         return list(runtimes)
 
@@ -56,13 +57,14 @@ class Rebuild:
     ) -> Iterator[tuple[str, int]]:
         """A report; the owners that it names, with their numbers. ``living`` are those who are in the view."""
         for flows in answer.sets:
-            keys = FlowKeys.of_octets(flows.keys)
-            if flows.owner == runtime:
-                self._present.append(keys)
-            if flows.owner in living:
-                self._restore(flows, keys, np.ones(len(keys), bool), now)
-            else:
+            if flows.owner not in living:
                 self._of_the_dead.append(flows)
+            elif flows.perhaps:
+                self._perhaps.append(flows)
+            else:
+                self._restore(flows, now)
+                if flows.owner == runtime:
+                    self._present.append(FlowKeys.of_octets(flows.keys))
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
@@ -71,16 +73,19 @@ class Rebuild:
         if not answer.following:
             self._waiting.discard(runtime)
 
-    def _restore(self, flows: FlowSet, keys: FlowKeys, which: npt.NDArray[np.bool_], now: float) -> None:
-        epochs, counts = unpack_u32(flows.epochs)[which], unpack_u32(flows.packets)[which] | _TOO_LOW
-        self._dispatcher.restore(keys.where(which), epochs, counts, flows.index, now=now)
+    def _restore(self, flows: FlowSet, now: float, *, present: FlowKeys = NO_KEYS) -> None:
+        keys = FlowKeys.of_octets(flows.keys)
+        absent = places_of(keys, present) < 0
+        epochs, counts = unpack_u32(flows.epochs)[absent], unpack_u32(flows.packets)[absent] | _TOO_LOW
+        self._dispatcher.restore(keys.where(absent), epochs, counts, flows.index, now=now)
 
     def finish(self, now: float) -> None:
-        """All have reported: what is not with a runtime that lives may be a dead one's, and flows answer to what else
-        they did."""
-        present = FlowKeys(np.concatenate([keys.array for keys in self._present]))
-        for flows in self._of_the_dead:
-            keys = FlowKeys.of_octets(flows.keys)
-            self._restore(flows, keys, places_of(keys, present) < 0, now)
+        """All have reported: what no runtime has for certain one may have perhaps, and what none has a dead one; and
+        flows answer to what else they did."""
+        for doubtful in (self._perhaps, self._of_the_dead):
+            present = joined(self._present)
+            for flows in doubtful:
+                self._restore(flows, now, present=present)
+                self._present.append(FlowKeys.of_octets(flows.keys) if flows.perhaps else NO_KEYS)
         for told in self._aliases:
             self._dispatcher.learn_again(told)

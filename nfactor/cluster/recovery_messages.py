@@ -239,6 +239,8 @@ class FlowSet:
     epochs: bytes
     packets: bytes
     """How many packets of each the owner has had, ``uint32``."""
+    perhaps: bool
+    """They may have ended, and their keys may have begun anew elsewhere."""
 
 
 @message(tag=107)

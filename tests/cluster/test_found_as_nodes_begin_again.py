@@ -191,8 +191,8 @@ def test_a_copy_of_a_dead_runtimes_flow_is_not_taken_for_the_next_life_of_its_ke
     rebuild, (key,) = Rebuild(table), FlowKeys.of([bytes(48)])
     rebuild.begin(5, ["runtime-1", "runtime-2"])
 
-    def told_by(runtime: str, owner: str, index: int, epoch: int) -> None:
-        flows = FlowSet(owner, index, key, pack_u32(np.array([epoch])), pack_u32(np.array([7])))
+    def told_by(runtime: str, owner: str, index: int, epoch: int, *, perhaps: bool = False) -> None:
+        flows = FlowSet(owner, index, key, pack_u32(np.array([epoch])), pack_u32(np.array([7])), perhaps)
         for _ in rebuild.take(runtime, FlowsReported((flows,), (), 0), 1.0, ["runtime-1", "runtime-2"]):
             pass
 
@@ -201,3 +201,24 @@ def test_a_copy_of_a_dead_runtimes_flow_is_not_taken_for_the_next_life_of_its_ke
     rebuild.finish(1.0)
     claimed, owners = table.claim([key], np.array([4], np.uint32), None, dead=0, claimer=2, now=1.0)
     assert ([Status.EXISTS], [1]) == (claimed.tolist(), owners)
+
+
+def test_a_flow_that_may_have_ended_does_not_begin_anew_where_its_tombstone_stands() -> None:
+    """It had moved, and its runtime had asked whether it may end when the switch began again. It was in no report, so
+    the next packet of its key went to the runtime that it had left, and was late there."""
+    cluster = cluster_of(2, "none")
+    cluster.feed(0)
+    run(cluster, 0.1)
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 0.1)
+    owner = cluster.runtimes["runtime-1"]
+    cluster.network.cuts.add(("runtime-1", "switch-0"))
+    owner.flows._expiry._propose(owner.engine.keys(), np.array([1], np.uint32))
+    begin_again(cluster, "switch-0")
+    run(cluster, 0.1)
+    cluster.network.cuts.clear()
+    run(cluster, 0.5)
+    cluster.feed(0)
+    run(cluster, 0.1)
+    assert [] == cluster.history.dropped
+    assert "runtime-1" == owner_of(cluster, 0)
