@@ -77,6 +77,8 @@ class Replicator:
         self._send = send
         self._now = now
         self._room = room
+        self._told = False
+        """Whether it is known who the replicas are."""
         self._deal = Deal()
         self._channels: dict[str, Channel[Commit]] = {}
         self._confirmed_s: dict[str, float] = {}
@@ -99,7 +101,10 @@ class Replicator:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that no other burst may be processed."""
+        """Whether so much waits that no other burst may be processed; or nobody has said yet where to replicate to:
+        who has just joined is not to let out what a replica could have had first."""
+        if not self._told and self._mode.replicates:
+            return True
         holds = self._mode.kind is Kind.STRICT_HOLD and not self._deal.replicas
         many = max(map(len, self._channels.values()), default=0) >= UNSTORED_COMMITS_MAX
         return holds or many or self._unstored >= UNSTORED_PACKETS_MAX or self._unstored_octets >= UNSTORED_OCTETS_MAX
@@ -291,6 +296,7 @@ class Replicator:
     ) -> None:
         """Replicate to these from now on, what is new to those ``apart`` if there are any. ``released`` says how far
         those came that are not among them any more."""
+        self._told = True
         for replica in replicas:
             self._channels.setdefault(replica, Channel())
         left: list[Commit] = []

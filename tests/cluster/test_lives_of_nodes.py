@@ -6,6 +6,7 @@ from nfactor.cluster.messages import Migrate, ReadMigrations
 from nfactor.cluster.names import OUTSIDE
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
+from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.rest import owners_agree
 from tests.cluster.test_found_by_reading import at_first, lose, soon
 from tests.cluster.test_found_by_schedules import (
@@ -223,3 +224,29 @@ def test_a_runtime_that_asks_a_next_coordinator_once_more_to_join_stays_a_replic
     assert ["coordinator"] == cluster.history.restarts
     run(cluster, 1.0)
     assert 11 == len(cluster.history.out) + len(cluster.history.dropped)
+
+
+def test_a_runtime_that_joins_lets_nothing_out_before_it_knows_its_replicas() -> None:
+    """Under ``strict`` it let packets of its first flows out unprotected, though there was a replica, and died."""
+    cluster = cluster_of(2)
+    cluster.feed(0)
+    run(cluster, 0.1)
+    begin_again(cluster, "runtime-1")
+
+    def keep_order(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        cluster.network.cuts.add(("coordinator", "runtime-1"))
+
+    at_first(cluster, "SetReplicas", keep_order, receiver="runtime-1")
+    run(cluster, 0.5)
+    for flow in range(1, 5):
+        cluster.feed(flow)
+    run(cluster, 0.05)
+    assert [] == [came.mark for came in cluster.history.out if owner_of_mark(cluster, came.mark) == "runtime-1"]
+    cluster.network.cuts.clear()
+    run(cluster, 1.0)
+    assert 5 == len(cluster.history.out) + len(cluster.history.dropped)
+
+
+def owner_of_mark(cluster: HeapCluster, mark: int) -> str:
+    return next(entry.node for entry in cluster.history.processed if entry.mark == mark)
