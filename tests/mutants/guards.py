@@ -32,7 +32,7 @@ OTHERWISE = {"MigrationSource.turned": "restarts", "ReplicaStore.look": "restart
 RUNS = 30
 """Schedules that are to catch each,"""
 NEEDED: dict[str, int] = {
-    "MigrationSource.turned: if not (self.state in (State.PREPARING, State.ABORTED))": 127,
+    "MigrationSource.turned: if not (answered or self.state in (State.PREPARING, State.ABORTED))": 127,
     "MigrationSource.returned: if not (not len(refused))": 77,
     "MigrationSource.returned: if not (self._departed)": 43,
     "Channel.close: first += 1 without the 1": 24,

@@ -176,13 +176,17 @@ def the_target_answers_before_its_replica_has_stored() -> Fault:
     when_stored = Replicator.when_stored
 
     def mutant(self: Replicator, then: Any) -> None:
-        answer = next((part for part in getattr(then, "args", ()) if isinstance(part, FlowsInstalled)), None)
-        if answer is None:
-            when_stored(self, then)
-        else:
+        if _answers(then):
             then()
+        else:
+            when_stored(self, then)
 
     return patched(Replicator, when_stored=mutant)
+
+
+def _answers(call: Any) -> bool:
+    """Whether it is about an answer to ``InstallFlows``, at whatever depth."""
+    return isinstance(call, FlowsInstalled) or any(map(_answers, getattr(call, "args", ())))
 
 
 @written("recovery", needed=15)

@@ -4,6 +4,15 @@ _REFUSED = (
     "A switch turns none of a set only if it takes the source for dead: whatever that does then counts nothing, and "
     "what is not in its table is an error, which is caught."
 )
+_NONE = "A set of which nothing is left is over, and as many flows have moved: none."
+_TWICE = (
+    "The set is not over, and is told of its target's death once more when sources take back: then it claims flows "
+    "that were never turned, which the switch refuses, and keeps them. tests/protocols/test_migration.py has the state."
+)
+_WAITS = (
+    "Only one whose target dies while it waits for a marker would be seen, and no schedule that is surveyed comes to "
+    "it: markers are counted whatever the state is called. The table is walked in tests/protocols."
+)
 _UNUSED = "Two rare things at once; no schedule that is surveyed comes to it. The table is walked in tests/protocols."
 
 SURVIVORS: dict[str, str] = {
@@ -32,7 +41,8 @@ SURVIVORS: dict[str, str] = {
         "Only of a group is a flow refused while others are held, and schedules have no groups; to cancel what is not "
         "held changes nothing. tests/protocols/test_migration.py and tests/cluster/test_groups.py have them."
     ),
-    "DOOMED + REFUSED to DONE": "A set of which nothing is left is over, and as many flows have moved: none.",
+    "DOOMED + REFUSED to DONE": _NONE,
+    "PREPARING + REFUSED to DONE": _NONE,
     "RETURNING + RETURNED to DONE": (
         "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
         "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
@@ -42,6 +52,9 @@ SURVIVORS: dict[str, str] = {
         "the whole set meanwhile: where that comes among the schedules that are surveyed, the source dies as well. "
         "tests/protocols/test_migration.py says that the set is ABORTED."
     ),
+    "REDIRECTING + REDIRECTED to REDIRECTING": _WAITS,
+    "DRAINING + MARKER to REDIRECTING": _WAITS,
+    **{f"PREPARING + DIED to {state}": _TWICE for state in ("DRAINING", "INSTALLING", "RETURNING")},
     "DOOMED + ANSWERED dropped": _UNUSED,
     "DOOMED + MARKER dropped": _UNUSED,
     "RETURNING + MARKER dropped": _UNUSED,
