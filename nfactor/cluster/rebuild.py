@@ -1,11 +1,10 @@
 """How a virtual switch that has lost its table puts it together again, from what runtimes say (DESIGN section 8).
 
 Each runtime reports the flows that it has, those that it has turned to others and not heard of since, and those that it
-keeps as the replica of a runtime that is dead. The highest epoch wins. But what a runtime has itself is nobody's who is
-dead, or who had asked whether it may end and was not answered: there it is an earlier flow of that key. When all have
-reported, no flow has changed its owner: what nobody
-reports has never been anywhere, for a runtime drops what the lost switch had still under way to it (``fenced``) before
-it reports.
+keeps as the replica of a runtime that is dead. The highest epoch wins. But of what a runtime has itself no copy counts,
+and no word of another who had asked whether it may end and was not answered: there it is an earlier flow of that key.
+When all have reported, no flow has changed its owner: what nobody reports has never been anywhere, for a runtime drops
+what the lost switch had still under way to it (``fenced``) before it reports.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -48,7 +47,8 @@ class Rebuild:
         self._present = [NO_KEYS]
         """Flows that runtimes have themselves."""
         self._perhaps: list[FlowSet] = []
-        self._of_the_dead: list[FlowSet] = []
+        self._copies: list[FlowSet] = []
+        """Flows of the dead, of which their replicas have copies."""
         self.term, self._waiting, self.told = term, set(runtimes), dict.fromkeys(runtimes, 0)
         return list(runtimes)
 
@@ -57,10 +57,8 @@ class Rebuild:
     ) -> Iterator[tuple[str, int]]:
         """A report; the owners that it names, with their numbers. ``living`` are those who are in the view."""
         for flows in answer.sets:
-            if flows.owner not in living:
-                self._of_the_dead.append(flows)
-            elif flows.perhaps:
-                self._perhaps.append(flows)
+            if flows.perhaps:
+                (self._perhaps if flows.owner in living else self._copies).append(flows)
             else:
                 self._restore(flows, now)
                 if flows.owner == runtime:
@@ -80,12 +78,12 @@ class Rebuild:
         self._dispatcher.restore(keys.where(absent), epochs, counts, flows.index, now=now)
 
     def finish(self, now: float) -> None:
-        """All have reported: what no runtime has for certain one may have perhaps, and what none has a dead one; and
-        flows answer to what else they did."""
-        for doubtful in (self._perhaps, self._of_the_dead):
+        """All have reported: what no runtime has for certain one may have perhaps, and of what none has there may be a
+        copy; and flows answer to what else they did."""
+        for doubtful in (self._perhaps, self._copies):
             present = joined(self._present)
             for flows in doubtful:
                 self._restore(flows, now, present=present)
-                self._present.append(FlowKeys.of_octets(flows.keys) if flows.perhaps else NO_KEYS)
+                self._present.append(FlowKeys.of_octets(flows.keys))
         for told in self._aliases:
             self._dispatcher.learn_again(told)

@@ -240,7 +240,7 @@ class FlowSet:
     packets: bytes
     """How many packets of each the owner has had, ``uint32``."""
     perhaps: bool
-    """They may have ended, and their keys may have begun anew elsewhere."""
+    """They may have ended, or moved, and their keys may have begun anew elsewhere."""
 
 
 @message(tag=107)

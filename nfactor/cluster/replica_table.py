@@ -255,18 +255,18 @@ class ReplicaTable(Role):
         others in their stead."""
         for name in self.view.unfinished:
             if name in self.view.known and self.view.known[name].kind == "runtime":
-                report.add(self.view.known[name], *self._store.look(name))
+                report.add(self.view.known[name], *self._store.look(name), perhaps=True)
         for dead, takeover in self._takeovers.items():
             lead = np.uint32(
                 2 if takeover.rest else 1
             )  # nobody knows which of the rest had been turned to the dead one
             for batch in takeover.batches:
-                report.add(self.view.known[dead], batch.keys, batch.epochs - lead, batch.records)
+                report.add(self.view.known[dead], batch.keys, batch.epochs - lead, batch.records, perhaps=True)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
         for owner, batches in (*self._left.items(), *self._forgone.items()):
             for batch in batches:
-                report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
+                report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records, perhaps=True)
 
 
 def _batches(places: Places) -> Iterator[Places | slice]:

@@ -196,7 +196,7 @@ def test_a_copy_of_a_dead_runtimes_flow_is_not_taken_for_the_next_life_of_its_ke
         for _ in rebuild.take(runtime, FlowsReported((flows,), (), 0), 1.0, ["runtime-1", "runtime-2"]):
             pass
 
-    told_by("runtime-2", "runtime-0", 0, 3)
+    told_by("runtime-2", "runtime-0", 0, 3, perhaps=True)
     told_by("runtime-1", "runtime-1", 1, 1)
     rebuild.finish(1.0)
     claimed, owners = table.claim([key], np.array([4], np.uint32), None, dead=0, claimer=2, now=1.0)
@@ -222,3 +222,18 @@ def test_a_flow_that_may_have_ended_does_not_begin_anew_where_its_tombstone_stan
     run(cluster, 0.1)
     assert [] == cluster.history.dropped
     assert "runtime-1" == owner_of(cluster, 0)
+
+
+def test_a_flow_that_was_about_to_leave_for_a_dead_runtime_is_told_to_be_there() -> None:
+    """Its source had it still, and had turned it: the switch that began again believed the first. When the source had
+    sent its state it claimed the flow back from the dead one, was refused, and nobody had it."""
+    table = Dispatcher(FlowClassifier("auto"))
+    rebuild, (key,) = Rebuild(table), FlowKeys.of([bytes(48)])
+    rebuild.begin(5, ["runtime-1"])
+    here = FlowSet("runtime-1", 1, key, pack_u32(np.array([1])), pack_u32(np.array([7])), perhaps=False)
+    turned = FlowSet("runtime-0", 0, key, pack_u32(np.array([2])), pack_u32(np.array([7])), perhaps=False)
+    for _ in rebuild.take("runtime-1", FlowsReported((here, turned), (), 0), 1.0, ["runtime-1"]):
+        pass
+    rebuild.finish(1.0)
+    claimed, _ = table.claim([key], np.array([3], np.uint32), None, dead=0, claimer=1, now=1.0)
+    assert [Status.OK] == claimed.tolist()
