@@ -78,21 +78,21 @@ class Holding:
 
     def expect_back(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
         """These had departed from this ``node`` in that migration, and it claims them back. What it expects of them in
-        an earlier epoch would be let go of when it is known to be older; what is to come in a later one has been
-        elsewhere since, so nobody will give them back, and goes on being expected."""
-        earlier = ~self._expects_after(keys, epochs)
+        an earlier epoch would be let go of when it is known to be older. What is to come in a later one has been
+        elsewhere since, and in the same one the dead target was sending it back: that goes on being expected."""
+        earlier = ~self._expects_from(keys, epochs)
         keys, epochs = keys.where(earlier), epochs[earlier]
         self.came(keys)
         self._engine.release(keys)
         self.expect(number, node, keys, epochs)
 
-    def _expects_after(self, keys: FlowKeys, epochs: Epochs) -> npt.NDArray[np.bool_]:
-        """Which of these are to come in a later epoch than that."""
+    def _expects_from(self, keys: FlowKeys, epochs: Epochs) -> npt.NDArray[np.bool_]:
+        """Which of these are to come in that epoch or a later one."""
         found = np.zeros(len(keys), bool)
         for coming in self._flows.values():
             places = places_of(keys, coming.keys)
             among = places >= 0
-            found[among] |= coming.epochs[places[among]] > epochs[among]
+            found[among] |= coming.epochs[places[among]] >= epochs[among]
         return found
 
     def came(self, keys: FlowKeys) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from nfactor.actors import handles
+from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
 from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
@@ -90,4 +91,7 @@ class Leases(Role):
         return True
 
     def _is_alive(self, holder: Holder) -> bool:
-        return holder.node in self.view and self._lives.get(holder.node, holder.life) == holder.life
+        if holder.node not in self.view:
+            return False
+        known = self.view.known[holder.node]
+        return known.address == address(Kind.RUNTIME, known.index, holder.life)

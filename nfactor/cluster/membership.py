@@ -80,8 +80,9 @@ class Membership(Role):
         """Nodes that want to be in it, and cannot yet."""
         self._unfenced: dict[str, int] = {}
         """Runtimes that are dead, and of which the switches may still take frames: the first view without each."""
-        self._fences: dict[int, int] = {}
-        """By what asks the switches to take a view: which view."""
+        self._fences: dict[int, NotifyClusterCfg] = {}
+        """By what asks the switches and the outside to take a view: which view. Runtimes are given the same one behind
+        it: a later one may not have come there yet."""
         self._waiting: deque[Recovery] = deque()
         """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
@@ -250,7 +251,7 @@ class Membership(Role):
         """Give the orders of the present step, all at once. Each is answered, or its node declared dead."""
         orders = self._orders(recovery)
         if recovery.step is Step.FENCING:
-            self._fences[id(recovery)] = self.view.term
+            self._fences[id(recovery)] = self._notice()
         recovery.begin([node for node, *_ in orders])
         for order in orders:
             self._order(recovery, *order)
@@ -265,7 +266,9 @@ class Membership(Role):
                 outside: list[_Order] = [(OUTSIDE, COLLECTOR, self._notice(), ViewTaken)] if self._observed else []
                 return [*outside, *((name, LIAISON, self._notice(), ViewTaken) for name in switches)]
             case Step.VIEWING:
-                return [(name, LIAISON, self._notice(), ViewTaken) for name in runtimes]
+                fenced = self._fences.pop(id(recovery))
+                there = [member.name for member in self._members if member in fenced.members]
+                return [(name, LIAISON, fenced, ViewTaken) for name in runtimes if name in there]
             case Step.REPLACING:
                 return [(name, FLOWS, self._replicas_of(name), Done) for name in self._known_runtimes()]
             case Step.CLAIMING:
@@ -291,7 +294,7 @@ class Membership(Role):
     def _proceed(self, recovery: Recovery) -> None:
         step = recovery.proceed()
         if step is Step.VIEWING:
-            fenced = self._fences.pop(id(recovery))
+            fenced = self._fences[id(recovery)].term
             self._unfenced = {name: term for name, term in self._unfenced.items() if term > fenced}
             if id(recovery) in self._admissions:
                 self._unknown.discard(self._admissions[id(recovery)][0].address)

@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.recovery_messages import ForgetAliases
+from nfactor.cluster.recovery_messages import ForgetAliases, LearnAliases
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
 from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
+from nfactor.packet.flow_key import FlowKeys
 
 
 class OtherSwitches:
@@ -81,3 +82,14 @@ class OtherSwitches:
             if theirs:
                 aliases, keys = (b"".join(column) for column in zip(*theirs, strict=True))
                 yield member.name, ForgetAliases(aliases, keys)
+
+    def learnt_again(self, word: ForgetAliases) -> LearnAliases | None:
+        """What of that is so again, if anything is."""
+        pairs = zip(FlowKeys.of_octets(word.aliases), FlowKeys.of_octets(word.keys), strict=True)
+        again = [
+            (key, alias, turn) for alias, key in pairs if (turn := self._dispatcher.turn_of(alias, key)) is not None
+        ]
+        if not again:
+            return None
+        keys, aliases, turns = zip(*again, strict=True)
+        return LearnAliases(b"".join(keys), b"".join(aliases), bytes(turns))

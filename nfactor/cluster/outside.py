@@ -31,6 +31,8 @@ from nfactor.packet.peek import address_pairs
 
 R = TypeVar("R")
 
+ENDED_REMEMBERED_MAX = 65_536
+"""Migrations of which the outside remembers that their end was told, at most."""
 STALL_S = 30.0
 """When packets are inside and nothing has come out for so long, nothing will."""
 
@@ -230,6 +232,8 @@ class Collector(Role):
         self.view = View()
         self._told: dict[tuple[str, bytes], int] = {}
         """By replica and primary (its address): the last commit whose outcomes were told."""
+        self._ended: dict[int, None] = {}
+        """Migrations whose end was told, the latest last."""
 
     @handles(NotifyClusterCfg)
     def configure(self, message: NotifyClusterCfg) -> ViewTaken:
@@ -269,8 +273,12 @@ class Collector(Role):
 
     @handles(MigrationEnded)
     def migration_ended(self, message: MigrationEnded) -> Done:
-        """The coordinator passes it on."""
-        self._outside.happened(message)
+        """The coordinator passes it on; one that has begun again may do so once more."""
+        if message.migration not in self._ended:
+            self._outside.happened(message)
+        self._ended[message.migration] = None
+        if len(self._ended) > ENDED_REMEMBERED_MAX:
+            del self._ended[next(iter(self._ended))]
         return Done()
 
     @handles(LaunchRuntime)

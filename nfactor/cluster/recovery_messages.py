@@ -301,3 +301,13 @@ class FalseAlarms:
     """How often a runtime was suspected, and a switch had heard of it."""
 
     count: int
+
+
+@message(tag=109)
+class LearnAliases:
+    """Switch → switch: flows of this one answer to these keys of yours again, which were said to have ended. Reply:
+    ``Done``."""
+
+    keys: bytes
+    aliases: bytes
+    turns: bytes

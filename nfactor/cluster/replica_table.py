@@ -106,6 +106,7 @@ class ReplicaTable(Role):
             return
         self._store.store(primary, sequence, message.changes, FlowKeys.of_octets(message.ended))
         burst = unpack_burst(message.packets)
+        self._reporter.begin_commit()
         self._ledger.take(primary, len(burst) + sum(message.counts))
         if len(burst):
             switches = outer_headers.count_sources(burst)
@@ -239,9 +240,9 @@ class ReplicaTable(Role):
         """None: that one is dead as well. Its own replicas have what it had of them; the rest is left for
         ``take_back``."""
         given = takeover.finishing.pop(owner)
-        if answer is None:
+        if answer is None and owner in self.view.unfinished:
             self._left.setdefault(owner, []).append(given)
-        else:
+        elif answer is not None:
             takeover.taken += answer.statuses.count(Status.OK)
         if not takeover.finishing:
             self._claim_next(takeover)

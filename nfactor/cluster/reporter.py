@@ -60,10 +60,8 @@ class Reporter:
         self.completed: Callable[[bytes, int], None] = lambda primary, sequence: None
         """Called with a primary's address and a number: the outcomes of its commits up to that number are told."""
         self._ask: Callable[..., None] | None = None
-        self._pieces: deque[EmittedRecords | _Fates | tuple[bytes, int]] = deque()
-        """Records, fates and ends of commits, in order."""
-        self._commits = 0
-        """How many of them are ends of commits."""
+        self._pieces: deque[EmittedRecords | _Fates | tuple[bytes, int] | None] = deque()
+        """Records, fates, beginnings (None) and ends of commits, in order."""
         self._busy = False
 
     def begin(self, ask: Callable[..., None]) -> None:
@@ -76,12 +74,19 @@ class Reporter:
         if self._observed:
             self._pieces += pieces
 
+    def begin_commit(self) -> None:
+        """What is handed in from now on, up to its end, is of one commit."""
+        if self._observed:
+            self._take_fates()
+            self._pieces.append(None)
+
     def complete(self, primary: bytes, sequence: int) -> None:
         """Whatever was handed in so far completes that commit."""
+        if self._pieces and self._pieces[-1] is None and not self._ledger.has_fates:
+            self._pieces.pop()  # there is nothing to tell of it
         if self._busy or self._pieces or self._ledger.has_fates:
             self._take_fates()
             self._pieces.append((primary, sequence))
-            self._commits += 1
             self.wake()
         else:  # most commits have packets alone
             self.completed(primary, sequence)
@@ -120,18 +125,18 @@ class Reporter:
         fates: list[tuple[str, Marks]] = []
         records: list[EmittedRecords] = []
         commits: dict[bytes, int] = {}
-        cuts = False
-        while self._pieces and (len(records) < PIECES_PER_MESSAGE_MAX or (cuts and self._commits)):
+        inside = False
+        while self._pieces and (inside or len(records) < PIECES_PER_MESSAGE_MAX):
             piece = self._pieces.popleft()
-            cuts = True
-            if isinstance(piece, EmittedRecords):
+            if piece is None:
+                inside = True
+            elif isinstance(piece, EmittedRecords):
                 records.append(piece)
             elif isinstance(piece, _Fates):
                 fates += piece.every
             else:
                 commits[piece[0]] = piece[1]
-                self._commits -= 1
-                cuts = False
+                inside = False
         marks = np.concatenate([marks for _, marks in fates]) if fates else np.zeros(0, np.uint64)
         return Outcomes(
             node=self._ledger.node,

@@ -49,6 +49,7 @@ from nfactor.cluster.recovery_messages import (
     Join,
     KnownState,
     LastHeard,
+    LearnAliases,
     ReadState,
     RecoveryOver,
     ReportFlows,
@@ -60,6 +61,7 @@ from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
+from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.engine import Status, are
 from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
 from nfactor.packet import cluster_frame
@@ -69,7 +71,8 @@ from nfactor.packet.flow_key import FlowKeys
 ORPHANS_PACKETS_MAX = 4096
 """Packets of flows whose runtime has died that wait until the flows are served again."""
 ABOUT_FLOWS = (
-    AwaitTable, RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, ForgetAliases, FindTurned, RecoveryOver,
+    AwaitTable, RedirectFlows, ClaimFlows, ForgoFlows, ExpireFlows, ForgetAliases, LearnAliases, FindTurned,
+    RecoveryOver,
 )  # fmt: skip
 """Questions that need the table."""
 MARKER_RETRY_S = 0.001
@@ -274,7 +277,7 @@ class VirtualSwitch(Role):
     @handles(RedirectFlows)
     def redirect(self, message: RedirectFlows) -> FlowStatuses:
         """Step 2 of a migration: new owner, and a marker to the old one behind the last packet that was sent there."""
-        keys, epochs = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs)
+        keys, epochs, now = FlowKeys.of_octets(message.keys), unpack_u32(message.epochs), self.host.now()
         source = self._runtimes.get(message.source)
         target = next((index for index, name in self._names.items() if name == message.target), None)
         if source is None or target is None:
@@ -282,10 +285,10 @@ class VirtualSwitch(Role):
         if message.target not in self.view:  # nothing is turned to the dead; what was, has to be claimed back
             statuses = self._dispatcher.turned(keys, epochs, target)
         else:
-            statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=self.host.now())
+            statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=now)
         if are(statuses, Status.OK).any():
             self._mark(message.migration, source)
-            self._departures.turned(self._addresses[source], count_of(message.migration), self.host.now())
+            self._departures.turned(self._addresses[source], count_of(message.migration), now)
         return FlowStatuses(statuses.tobytes())
 
     @handles(ForgetAliases)
@@ -297,7 +300,19 @@ class VirtualSwitch(Role):
 
     def _tell_gone(self) -> None:
         for switch, word in self._others.gone():
-            self.ask(switch, LIAISON, word, Done, lambda _: None)
+            self.ask(switch, LIAISON, word, Done, partial(self._forgotten, switch, word))
+
+    def _forgotten(self, switch: str, word: ForgetAliases, _: Done | None) -> None:
+        """The word may have come late, when flows of the same keys had these aliases again."""
+        if (again := self._others.learnt_again(word)) is not None:
+            self.ask(switch, LIAISON, again, Done, lambda _: None)
+
+    @handles(LearnAliases)
+    def learn_aliases(self, message: LearnAliases) -> Done:
+        """Of flows of another switch."""
+        keys, aliases = FlowKeys.of_octets(message.keys), FlowKeys.of_octets(message.aliases)
+        self._dispatcher.learn_again(Told(keys, aliases, np.frombuffer(message.turns, np.uint8)))
+        return Done()
 
     @handles(SendMarker)
     def send_marker(self, message: SendMarker) -> Done:

@@ -151,8 +151,11 @@ class Dispatcher(Owners):
     def unlearn(self, alias: bytes, key: bytes) -> None:
         """See ``Owners.unlearn``."""
         self._aliases.drop(alias, key)
-        if key in self._elsewhere and not self._elsewhere[key].aliases:
-            del self._elsewhere[key]
+        entry = self._elsewhere.get(key)
+        if entry is not None:
+            entry.aliases = tuple(other for other in entry.aliases if other != alias)  # it may be another flow's by now
+            if not entry.aliases:
+                del self._elsewhere[key]
 
     def restore(self, keys: Keys, epochs: Epochs, packets: Counts, owner: int, *, now: float) -> None:
         """See ``Owners.restore``."""

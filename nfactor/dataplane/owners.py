@@ -143,6 +143,11 @@ class Owners(ABC):
         gone, self._gone = self._gone, []
         return gone
 
+    def turn_of(self, alias: bytes, key: bytes) -> int | None:
+        """How packets for that alias are turned (``Aliases.learn``), if that flow answers to it."""
+        known = self._aliases.get(alias)
+        return known.turn if known is not None and known.key == key else None
+
     def _note_gone(self, alias: bytes, key: bytes) -> None:
         if self.switch_of(alias) != self._own == self.switch_of(key):
             self._gone.append((alias, key))
