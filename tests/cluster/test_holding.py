@@ -45,3 +45,19 @@ def test_a_claim_for_a_flow_of_long_ago_does_not_let_go_of_one_that_is_to_come_i
     flows.expect_back(LONG_AGO, keys, third)
     flows.give_up(LONG_AGO)
     assert flows.adopt(LATER, keys, fifth, records) == 1
+
+
+def test_a_claim_for_a_flow_that_was_turned_back_does_not_let_go_of_it() -> None:
+    """The source claimed it as its target died, in the epoch in which that had turned it back: its switch refused the
+    claim, and the source waited for the flow no more."""
+    _, owner, target, key = with_a_flow(2)
+    keys, flows = FlowKeys.of([key]), target.flows
+    _, records, _ = owner.engine.copy(keys)
+    first, third = (np.array([epoch], np.uint32) for epoch in (1, 3))
+    flows.expect(1, owner.node.name, keys, first)
+    assert flows.adopt(1, keys, first, records) == 1
+    flows.depart(LONG_AGO, flows.pick(1)[0])
+    assert [Status.OK] == flows.expect(LATER, owner.node.name, keys, third).tolist()
+    flows.expect_back(LONG_AGO, keys, third)
+    flows.give_up(LONG_AGO)
+    assert flows.adopt(LATER, keys, third, records) == 1

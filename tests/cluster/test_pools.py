@@ -9,8 +9,9 @@ import pytest
 from nfactor.cluster import pools
 from nfactor.cluster.lease_messages import LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
 from nfactor.cluster.leases import Leases
-from nfactor.cluster.messages import Done, Migrating, SetMigrationTarget, pack_u32
+from nfactor.cluster.messages import Done, Migrating, NotifyClusterCfg, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import COORDINATOR, LEASES, LIAISON, POOLS
+from nfactor.cluster.plan import runtime_member
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import TimeOuts
@@ -121,6 +122,21 @@ def test_a_leaser_that_has_lost_its_journal_leases_nothing() -> None:
     made = cluster()
     lost = Leases(made.membership.view, [], begins=False)
     assert NumbersLeased(b"") == lost.lease(LeaseNumbers("runtime-0", 1, NAME, 12, 2, 1))
+
+
+def test_a_number_of_a_dead_life_is_free_though_the_next_one_has_not_asked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leaser knew of the next life from its questions alone. It passed the number on to the dead one, and nobody
+    had it from then on."""
+    view, asked = View(), list[Any]()
+    leaser = Leases(view, [], begins=True)
+    monkeypatch.setattr(leaser, "ask", lambda *question: asked.append(question))
+    other = runtime_member(1, 1, "")
+    view.take(NotifyClusterCfg(1, (runtime_member(0, 1, ""), other)))
+    numbers = leaser.lease(LeaseNumbers("runtime-0", 1, NAME, 1, 1, 1)).numbers
+    view.take(NotifyClusterCfg(2, (other,)))
+    view.take(NotifyClusterCfg(3, (runtime_member(0, 2, ""), other)))
+    leaser.give_back(ReturnNumbers("runtime-1", 1, NAME, 1, numbers))
+    assert ([], 1) == (asked, leaser.book.free(NAME))
 
 
 def test_where_there_is_nobody_everybody_is_stocked() -> None:

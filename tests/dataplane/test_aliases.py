@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nfactor.dataplane.aliases import ALIASES_OF_FLOW_MAX
+from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -107,6 +108,24 @@ def test_there_is_a_limit_to_all_of_them_and_a_count_of_what_it_refused() -> Non
     for port in (5001, 5002):
         made.learn(teaching(QUESTION, udp(NAT, port, SERVER, 53)))
     assert (2, 1) == (made.statistics().aliases, made.statistics().aliases_refused)
+
+
+def test_an_alias_that_another_flow_has_by_now_leaves_nothing_of_the_first() -> None:
+    """Both were flows of another switch, whose word that the first had ended came when the second had its alias. What
+    was known of the first stayed, for ever."""
+    made = switch()
+    made.set_switches(2, 0)
+    sent = next(
+        frame for frame in (udp(NAT, port, SERVER, 53) for port in range(99)) if made.switch_of(key_of(frame)[0]) == 0
+    )
+    flows = [
+        frame for frame in (udp(HOST, port, SERVER, 53) for port in range(99)) if made.switch_of(key_of(frame)[0]) == 1
+    ]
+    for flow in flows[:2]:
+        made.learn(teaching(flow, sent))
+    for flow in flows[:2]:
+        made.unlearn(key_of(sent)[0], key_of(flow)[0])
+    assert {} == (made._elsewhere if isinstance(made, Dispatcher) else made._named)  # type: ignore[attr-defined]
 
 
 def test_what_teaches_nothing_is_passed_over() -> None:
