@@ -42,19 +42,25 @@ class Bereft:
         self._settle = settle
         self._drain = drain
         self._adopted = adopted
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
+        """By dead source, who waits until nothing of it is expected."""
 
     def begin_anew(self, node: str, source: str, then: Callable[[], None]) -> None:
-        """Of the flows that this ``node`` holds for that source, those that the switches have as its own; then call
-        ``then``."""
+        """Of the flows that this ``node`` holds for that source, those that the switches have as its own; the others
+        are let go of, its recovery is over here, and ``then`` is called. Who asks anew meanwhile waits for the same: a
+        coordinator that has begun again may let the source's next life in when both are answered."""
+        self._waiting.setdefault(source, []).append(then)
+        if len(self._waiting[source]) > 1:
+            return
         keys, epochs = self._holding.held_from(source)
         questions = [
             (switch, keys.at(places), epochs[places]) for switch, places in by_owner(keys, self._view.names("switch"))
         ]
-        self._ask_next(node, questions, then)
+        self._ask_next(node, source, questions)
 
-    def _ask_next(self, node: str, questions: list[tuple[str, FlowKeys, Epochs]], then: Callable[[], None]) -> None:
+    def _ask_next(self, node: str, source: str, questions: list[tuple[str, FlowKeys, Epochs]]) -> None:
         if not questions:
-            then()
+            self._nothing_comes(source)
             return
         switch, keys, epochs = questions.pop()
 
@@ -64,9 +70,17 @@ class Bereft:
             self._settle()
             self._holding.lose(keys.where(~ours))
             self._begin(keys.where(ours), epochs[ours])
-            self._ask_next(node, questions, then)
+            self._ask_next(node, source, questions)
 
         self._ask(switch, LIAISON, FindTurned(node, keys.octets(), pack_u32(epochs)), FlowStatuses, found)
+
+    def _nothing_comes(self, source: str) -> None:
+        self._settle()
+        self._holding.give_up_from(source)
+        self._drain()
+        self._view.finish(source)
+        for then in self._waiting.pop(source):
+            then()
 
     def _begin(self, keys: FlowKeys, epochs: Epochs) -> None:
         chain = self._engine.chain

@@ -89,8 +89,6 @@ class FlowTable(Role, ActorTable[None]):
         self._picking = Picking(engine, self._holding)
         self._leaving = 0
         """Flows that were picked and have neither departed nor been kept."""
-        self._closing: dict[str, list[Later]] = {}
-        """Dead sources of which nothing comes any more, and who waits until that is dealt with."""
 
     def begin(self) -> None:
         """Be ready for packets."""
@@ -328,21 +326,10 @@ class FlowTable(Role, ActorTable[None]):
     @handles(RecoveryOver)
     @settled
     def recovery_over(self, message: RecoveryOver) -> Later:
-        """Flows that a dead source was about to send will not come any more. A coordinator that has begun again asks
-        anew: it may let the source's next life in when both are answered."""
+        """Flows that a dead source was about to send will not come any more."""
         later = Later()
-        self._closing.setdefault(message.node, []).append(later)
-        if len(self._closing[message.node]) == 1:
-            self._bereft.begin_anew(self.host.node, message.node, partial(self._nothing_comes, message.node))
+        self._bereft.begin_anew(self.host.node, message.node, partial(later.answer, StepTaken()))
         return later
-
-    @settled
-    def _nothing_comes(self, source: str) -> None:
-        self._holding.give_up_from(source)
-        self._drain()
-        self.view.finish(source)
-        for later in self._closing.pop(source):
-            later.answer(StepTaken())
 
     # ---------------------------------------------------------------- flows that end
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.waiting_room import WaitingRoom
 from nfactor.dataplane.changes import NO_KEYS
 from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses, are
 from nfactor.packet.burst import Burst
@@ -53,10 +54,10 @@ class Holding:
 
     def __init__(self, engine: Engine, ledger: Ledger, *, packets_max: int | None = None) -> None:
         """``packets_max``: ``BUFFER_PACKETS_MAX``, if it is not said."""
-        self._packets_max = BUFFER_PACKETS_MAX if packets_max is None else packets_max
         self._engine = engine
         self._ledger = ledger
-        self._waiting: list[Burst] = []
+        most = BUFFER_PACKETS_MAX if packets_max is None else packets_max
+        self._room = WaitingRoom(ledger, packets_max=most, reason="migration_buffer_full")
         self._flows: dict[int, _Coming] = {}
         """By migration or claim."""
         self._just_come: dict[int, FlowKeys] = {}
@@ -161,24 +162,16 @@ class Holding:
 
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
-        room = max(0, self._packets_max - self._ledger.buffered)
-        self._ledger.drop("migration_buffer_full", burst.slice(room, len(burst)))
-        burst = burst.slice(0, room)
-        if len(burst):
-            self._waiting.append(burst)
-            self._ledger.buffer(len(burst))
+        self._room.keep(burst)
 
     @property
     def waiting(self) -> list[Burst]:
         """Everything that waits, in order, which stays here."""
-        return list(self._waiting)
+        return self._room.bursts
 
     def take(self) -> Iterator[Burst]:
         """Everything that waits, in order, to be processed; what is still to wait is to be kept again."""
-        waiting, self._waiting = self._waiting, []
-        for burst in waiting:
-            self._ledger.buffer(-len(burst))
-            yield burst
+        return self._room.take()
 
 
 def where_ok(keys: FlowKeys, statuses: Statuses) -> FlowKeys:

@@ -1,15 +1,19 @@
 """What passes between virtual switches: packets of each other's keys, and words about aliases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.messages import Done
+from nfactor.cluster.names import LIAISON
 from nfactor.cluster.recovery_messages import ForgetAliases, LearnAliases
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
+from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -74,7 +78,7 @@ class OtherSwitches:
             self._hand(burst.select(np.array([place for place in others if others[place] == switch])), switch)
         return burst.select(np.setdiff1d(np.arange(len(burst)), list(others))) if others else burst
 
-    def gone(self) -> Iterator[tuple[str, ForgetAliases]]:
+    def _gone(self) -> Iterator[tuple[str, ForgetAliases]]:
         """Whom to tell that flows have ended, which have answered to keys of theirs."""
         every = self._dispatcher.take_gone()
         for member in self._view.of_kind("switch") if every else ():
@@ -83,13 +87,21 @@ class OtherSwitches:
                 aliases, keys = (b"".join(column) for column in zip(*theirs, strict=True))
                 yield member.name, ForgetAliases(aliases, keys)
 
-    def learnt_again(self, word: ForgetAliases) -> LearnAliases | None:
-        """What of that is so again, if anything is."""
+    def tell_gone(self, ask: Callable[..., None]) -> None:
+        """Tell them which aliases are none any more; ``ask`` as in ``Role``."""
+        for switch, word in self._gone():
+            ask(switch, LIAISON, word, Done, partial(self._forgotten, ask, switch, word))
+
+    def _forgotten(self, ask: Callable[..., None], switch: str, word: ForgetAliases, _: Done | None) -> None:
+        """The word may have come late, when flows of the same keys had these aliases again."""
         pairs = zip(FlowKeys.of_octets(word.aliases), FlowKeys.of_octets(word.keys), strict=True)
-        again = [
-            (key, alias, turn) for alias, key in pairs if (turn := self._dispatcher.turn_of(alias, key)) is not None
-        ]
-        if not again:
-            return None
-        keys, aliases, turns = zip(*again, strict=True)
-        return LearnAliases(b"".join(keys), b"".join(aliases), bytes(turns))
+        turns = ((key, alias, self._dispatcher.turn_of(alias, key)) for alias, key in pairs)
+        again = [(key, alias, turn) for key, alias, turn in turns if turn is not None]
+        if again:
+            keys, aliases, ways = zip(*again, strict=True)
+            ask(switch, LIAISON, LearnAliases(b"".join(keys), b"".join(aliases), bytes(ways)), Done, lambda _: None)
+
+    def learn_again(self, message: LearnAliases) -> None:
+        """What another one has said too early to have ended."""
+        keys, aliases = FlowKeys.of_octets(message.keys), FlowKeys.of_octets(message.aliases)
+        self._dispatcher.learn_again(Told(keys, aliases, np.frombuffer(message.turns, np.uint8)))

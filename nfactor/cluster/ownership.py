@@ -1,4 +1,5 @@
-"""Which virtual switch owns a flow key: a static hash of the key, as RSS does in a NIC (DESIGN section 8)."""
+"""Which virtual switch owns a flow key: a static hash of the key, as RSS does in a NIC (DESIGN section 8). And packets
+by who owns their flows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane.buckets import buckets_of
+from nfactor.dataplane.owners import OwnerNumbers
+from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
 
 Places = npt.NDArray[np.intp]
@@ -21,3 +24,13 @@ def by_owner(keys: FlowKeys, switches: Sequence[str]) -> Iterator[tuple[str, Pla
     owners = buckets_of(keys.array) % len(switches)
     for number in np.unique(owners).tolist():
         yield switches[number], np.flatnonzero(owners == number)
+
+
+def split_by_owner(burst: Burst, owners: OwnerNumbers) -> Iterator[tuple[int, Burst]]:
+    """The packets of each owner, in the order in which owners come first."""
+    if len(owners) and (owners == owners[0]).all():
+        yield int(owners[0]), burst
+        return
+    present, first = np.unique(owners, return_index=True)
+    for owner in present[np.argsort(first)].tolist():
+        yield owner, burst.select(np.flatnonzero(owners == owner))

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from nfactor.cluster.host import Host
 from nfactor.cluster.lag import STEPS_PER_TIME
 from nfactor.cluster.recovery_messages import SetReplicas
-from nfactor.cluster.replicator import REREPLICATE_S, Replicator
+from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.view import watermarks
 from nfactor.protocols.replication import RESEND_COMMITS_S, Kind, Mode
+
+REREPLICATE_S = 0.01
+"""When replicas have changed, states go to the new ones little by little, so often, so that packets are not held up."""
+REREPLICATION_FLOWS_MAX = 2000
+"""So many at once: a million flows have a replica again within five seconds (DESIGN section 7)."""
 
 
 class ReplicationClock:
@@ -55,7 +60,7 @@ class ReplicationClock:
 
     def _move_on(self) -> None:
         self._settle()
-        self._replicator.protect_more()
+        self._replicator.protect_more(REREPLICATION_FLOWS_MAX)
         self._moves = self._replicator.moves
         if self._moves:
             self._host.after(REREPLICATE_S, self._move_on)

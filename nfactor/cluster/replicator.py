@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nfactor.cluster.backlog import Backlog
 from nfactor.cluster.commit import (
     NO_BUCKETS,
     NO_CODES,
@@ -38,16 +39,6 @@ from nfactor.packet.flow_key import FlowKeys, keys_array
 from nfactor.protocols.dealing import Deal, Mask, batches
 from nfactor.protocols.replication import RESEND_COMMITS_S, Channel, Kind, Mode, Outstanding, Watermark
 
-UNSTORED_PACKETS_MAX = 8192
-"""Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
-UNSTORED_OCTETS_MAX = 16 << 20
-"""The same in octets. When the replica dies, all of one flow goes into one message, which the link has to take."""
-UNSTORED_COMMITS_MAX = 1024
-"""The same in commits to one replica."""
-REREPLICATE_S = 0.01
-"""When replicas have changed, states go to the new ones little by little, so often, so that packets are not held up."""
-REREPLICATION_FLOWS_MAX = 2000
-"""So many at once: a million flows have a replica again within five seconds (DESIGN section 7)."""
 REPLICATION_BATCH_FLOWS_MAX = 500
 """Flows whose states go to a new replica in one message, unless one bucket has more."""
 
@@ -77,8 +68,7 @@ class Replicator:
         self._send = send
         self._now = now
         self._room = room
-        self._told = False
-        """Whether it is known who the replicas are."""
+        self._told = False  # who the replicas are
         self._deal = Deal()
         self._channels: dict[str, Channel[Commit]] = {}
         self._confirmed_s: dict[str, float] = {}
@@ -92,7 +82,7 @@ class Replicator:
         self._homeless: list[Commit] = []
         """Commits that wait for a replica to be had, under ``strict-hold``."""
         self._lag = Lag(engine.changes, mode.every_packets)
-        self._unstored = self._unstored_octets = 0
+        self._backlog = Backlog()
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
         self._exposure = Exposure(now)
@@ -101,13 +91,11 @@ class Replicator:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that no other burst may be processed; or nobody has said yet where to replicate to:
-        who has just joined is not to let out what a replica could have had first."""
+        """Whether so much waits that no other burst may be processed; or nobody has said yet where to replicate to."""
         if not self._told and self._mode.replicates:
             return True
         holds = self._mode.kind is Kind.STRICT_HOLD and not self._deal.replicas
-        many = max(map(len, self._channels.values()), default=0) >= UNSTORED_COMMITS_MAX
-        return holds or many or self._unstored >= UNSTORED_PACKETS_MAX or self._unstored_octets >= UNSTORED_OCTETS_MAX
+        return holds or self._backlog.is_full(max(map(len, self._channels.values()), default=0))
 
     @property
     def homeless(self) -> list[Burst]:
@@ -171,8 +159,7 @@ class Replicator:
         commit.whole, commit.message = changed.whole, message
         channel.add(commit)
         self._outstanding.give(commit.piece)
-        self._unstored += len(commit.burst)
-        self._unstored_octets += len(message.packets)
+        self._backlog.add(commit)
         if len(commit.burst):
             self._ledger.hand(replica, len(commit.burst))
         self._send(replica, message)
@@ -287,8 +274,7 @@ class Replicator:
         self._room()
 
     def _confirmed(self, commit: Commit) -> None:
-        self._unstored -= len(commit.burst)
-        self._unstored_octets -= len(commit.message.packets) if commit.message is not None else 0
+        self._backlog.remove(commit)
         self._outstanding.done(commit.piece)
 
     def set_replicas(
@@ -372,10 +358,9 @@ class Replicator:
         """Whether there are such."""
         return bool(self._without_copies)
 
-    def protect_more(self) -> None:
-        """Send some of the states that are to have another replica. Those whose packets came meanwhile went with
-        them, and go once more."""
-        left = REREPLICATION_FLOWS_MAX
+    def protect_more(self, left: int) -> None:
+        """Send so many of the states that are to have another replica, about. Those whose packets came meanwhile went
+        with them, and go once more."""
         while self._without_copies and left > 0 and self._deal.replicas:
             keys = self._without_copies.popleft()
             left -= len(keys)

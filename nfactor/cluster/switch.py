@@ -12,7 +12,6 @@ A switch that begins again has lost its table. It asks all runtimes which flows 
 until all have answered packets wait, and so do questions about flows.
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -35,6 +34,7 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import COORDINATOR, LIAISON, MEMBERSHIP, count_of
 from nfactor.cluster.other_switches import OtherSwitches
 from nfactor.cluster.outcome_messages import NodeCounters, ReadCounters
+from nfactor.cluster.ownership import split_by_owner
 from nfactor.cluster.pump import pump
 from nfactor.cluster.rebuild import Rebuild
 from nfactor.cluster.recovery_messages import (
@@ -55,15 +55,15 @@ from nfactor.cluster.recovery_messages import (
     ReportFlows,
     StepTaken,
     Witness,
-)
+)  # fmt: skip
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task
 from nfactor.cluster.view import View
+from nfactor.cluster.waiting_room import WaitingRoom
 from nfactor.compiled import outer_headers
-from nfactor.dataplane.aliases import Told
 from nfactor.dataplane.engine import Status, are
-from nfactor.dataplane.owners import FOREIGN, OwnerNumbers, Owners
+from nfactor.dataplane.owners import FOREIGN, Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
@@ -95,7 +95,6 @@ class VirtualSwitch(Role):
         orphans_max: int = ORPHANS_PACKETS_MAX,
     ) -> None:
         """``again``: how it is to be known, if it has been in the cluster before and has lost its table."""
-        self._orphans_max = orphans_max
         self._dispatcher = dispatcher
         self._outside, self._inside = outside, inside
         self._ledger = ledger
@@ -108,7 +107,8 @@ class VirtualSwitch(Role):
         self._addresses: dict[int, bytes] = {}
         self._dead: set[int] = set()
         """Runtimes that are dead and whose flows may still be claimed."""
-        self._orphans: list[Burst] = []
+        self._orphans = WaitingRoom(ledger, packets_max=orphans_max, reason="orphan_buffer_full")
+        """Packets whose flows have no runtime now, and will have one in a moment."""
         self._heard: dict[str, float] = {}
         self._departures = Departures()
         self._own = inside.address
@@ -155,16 +155,16 @@ class VirtualSwitch(Role):
     def _spread(self, burst: Burst, *, passed_on: bool = False) -> None:
         """Send each packet to the runtime that owns its flow; the order within a flow is kept."""
         if self._rebuild is not None:
-            self._wait(burst)
+            self._orphans.keep(burst)
             return
         owners, burst = self._dispatcher.assign(burst)
-        for owner, packets in _by_owner(burst, owners):
+        for owner, packets in split_by_owner(burst, owners):
             if owner <= FOREIGN:
                 self._others.pass_on(packets, FOREIGN - owner, passed_on=passed_on)
             elif owner < 0:
                 self._ledger.drop(self._dispatcher.reasons[-1 - owner], packets)
             elif owner in self._dead:
-                self._wait(packets)
+                self._orphans.keep(packets)
             else:
                 self._send(packets, owner)
 
@@ -174,20 +174,9 @@ class VirtualSwitch(Role):
         self._ledger.hand(self._names[runtime], taken)
         self._ledger.drop("port_full", packets.slice(taken, len(packets)))
 
-    def _wait(self, packets: Burst) -> None:
-        """Their flows have no runtime now, and will have one in a moment."""
-        room = max(0, self._orphans_max - self._ledger.buffered)
-        self._ledger.drop("orphan_buffer_full", packets.slice(room, len(packets)))
-        packets = packets.slice(0, room)
-        if len(packets):
-            self._orphans.append(packets)
-            self._ledger.buffer(len(packets))
-
     def _spread_orphans(self) -> None:
         """Some flows have a runtime again; the packets of the others wait on, in the same order."""
-        waiting, self._orphans = self._orphans, []
-        for packets in waiting:
-            self._ledger.buffer(-len(packets))
+        for packets in self._orphans.take():
             self._spread(packets)
         self._reporter.wake()
 
@@ -298,20 +287,10 @@ class VirtualSwitch(Role):
             self._dispatcher.unlearn(alias, key)
         return Done()
 
-    def _tell_gone(self) -> None:
-        for switch, word in self._others.gone():
-            self.ask(switch, LIAISON, word, Done, partial(self._forgotten, switch, word))
-
-    def _forgotten(self, switch: str, word: ForgetAliases, _: Done | None) -> None:
-        """The word may have come late, when flows of the same keys had these aliases again."""
-        if (again := self._others.learnt_again(word)) is not None:
-            self.ask(switch, LIAISON, again, Done, lambda _: None)
-
     @handles(LearnAliases)
     def learn_aliases(self, message: LearnAliases) -> Done:
         """Of flows of another switch."""
-        keys, aliases = FlowKeys.of_octets(message.keys), FlowKeys.of_octets(message.aliases)
-        self._dispatcher.learn_again(Told(keys, aliases, np.frombuffer(message.turns, np.uint8)))
+        self._others.learn_again(message)
         return Done()
 
     @handles(SendMarker)
@@ -341,7 +320,7 @@ class VirtualSwitch(Role):
         counts = unpack_u32(message.packets)
         since = self._departures.since(member.address for member in self.view.of_kind("runtime"))
         statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now(), moved_before=since)
-        self._tell_gone()
+        self._others.tell_gone(self.ask)
         return FlowStatuses(statuses.tobytes())
 
     # ---------------------------------------------------------------- failure
@@ -405,7 +384,7 @@ class VirtualSwitch(Role):
         for index in [index for index in self._dead if self._names[index] == message.node]:
             self._dead.discard(index)
             self._dispatcher.abandon(index)
-        self._tell_gone()
+        self._others.tell_gone(self.ask)
         self._spread_orphans()
         return StepTaken()
 
@@ -413,13 +392,3 @@ class VirtualSwitch(Role):
     def counters(self, message: ReadCounters) -> NodeCounters:
         """This node's side of the accounting."""
         return self._ledger.counters()
-
-
-def _by_owner(burst: Burst, owners: OwnerNumbers) -> Iterator[tuple[int, Burst]]:
-    """The packets of each owner, in the order in which owners come first."""
-    if len(owners) and (owners == owners[0]).all():
-        yield int(owners[0]), burst
-        return
-    present, first = np.unique(owners, return_index=True)
-    for owner in present[np.argsort(first)].tolist():
-        yield owner, burst.select(np.flatnonzero(owners == owner))

@@ -13,7 +13,7 @@ import numpy as np
 from nfactor.compiled import layout, native, owners as words, python_calls
 from nfactor.compiled.flow_memory import MOVES, SLICE, FlowMemory
 from nfactor.compiled.memory_map import Piece, Words
-from nfactor.dataplane.aliases import Aliases
+from nfactor.dataplane.aliases import Aliases, without
 from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses, are
 from nfactor.dataplane.owners import SETTLE_S, DispatchStatistics, OwnerNumbers, Owners
@@ -160,8 +160,11 @@ class CompiledDispatcher(Owners):
         """See ``Owners.unlearn``."""
         self._aliases.drop(alias, key)
         self._let_go((alias,))
-        if key in self._named and not self._named[key].aliases:
-            del self._named[key]
+        named = self._named.get(key)
+        if named is not None:
+            named.aliases = without(named.aliases, alias)  # it may be another flow's by now
+            if not named.aliases:
+                del self._named[key]
 
     def _let_go(self, aliases: tuple[bytes, ...]) -> None:
         """Those of them that are none any more are looked up as other keys are."""

@@ -143,5 +143,10 @@ class Aliases(Generic[E]):
         """That flow does not answer to that any more, if it does now."""
         known = self._known.get(alias)
         if known is not None and known.key == key:
-            known.entry.aliases = tuple(other for other in known.entry.aliases if other != alias)
+            known.entry.aliases = without(known.entry.aliases, alias)
             self._drop(alias, known.entry)
+
+
+def without(aliases: tuple[bytes, ...], alias: bytes) -> tuple[bytes, ...]:
+    """All of them but that one."""
+    return tuple(other for other in aliases if other != alias)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from nfactor.dataplane.aliases import Aliases
+from nfactor.dataplane.aliases import Aliases, without
 from nfactor.dataplane.ends import Ends
 from nfactor.dataplane.engine import FIRST_EPOCH, FLOWS_MAX, Counts, Epochs, Keys, Status, Statuses
 from nfactor.dataplane.owners import (
@@ -153,7 +153,7 @@ class Dispatcher(Owners):
         self._aliases.drop(alias, key)
         entry = self._elsewhere.get(key)
         if entry is not None:
-            entry.aliases = tuple(other for other in entry.aliases if other != alias)  # it may be another flow's by now
+            entry.aliases = without(entry.aliases, alias)  # it may be another flow's by now
             if not entry.aliases:
                 del self._elsewhere[key]
 

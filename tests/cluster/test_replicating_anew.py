@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfactor.cluster.recovery_messages import StoreCommit
+from nfactor.cluster.replication_clock import REREPLICATION_FLOWS_MAX
 from nfactor.dataplane.buckets import buckets_of
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Watermark
@@ -25,7 +26,7 @@ def test_flows_go_to_another_replica_little_by_little_and_those_with_packets_at_
     assert world.replicator.unprotected_flows() == 5999, "its state went with its packet"
     rounds = 0
     while world.replicator.moves:
-        world.replicator.protect_more()
+        world.replicator.protect_more(REREPLICATION_FLOWS_MAX)
         sent = sum(
             len(message.changes) // CHANGE
             for message in world.replicas["two"].under_way

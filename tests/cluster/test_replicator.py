@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from nfactor.cluster.backlog import UNSTORED_OCTETS_MAX, UNSTORED_PACKETS_MAX
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.recovery_messages import ForgetReplicas, StoreCommit
-from nfactor.cluster.replicator import UNSTORED_OCTETS_MAX, UNSTORED_PACKETS_MAX, Replicator
+from nfactor.cluster.replication_clock import REREPLICATION_FLOWS_MAX
+from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.reporter import Reporter
 from nfactor.dataplane import nf
 from nfactor.dataplane.chain import Chain
@@ -152,7 +154,7 @@ class World:
         self.protected = {key: name for key, name in self.protected.items() if name in names}
         self.replicator.set_replicas(names, came)
         while self.replicator.moves and names:
-            self.replicator.protect_more()
+            self.replicator.protect_more(REREPLICATION_FLOWS_MAX)
 
     def settle(self) -> None:
         for name in NAMES:

@@ -85,7 +85,7 @@ def what_waited_is_processed_in_the_wrong_order() -> Fault:
     drain = FlowTable._drain
 
     def mutant(self: FlowTable) -> int:
-        self._holding._waiting.reverse()
+        self._holding._room._bursts.reverse()
         return drain(self)
 
     return patched(FlowTable, _drain=mutant)

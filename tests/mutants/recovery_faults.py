@@ -238,7 +238,7 @@ def packets_of_flows_without_a_runtime_go_on_in_the_wrong_order() -> Fault:
     spread = VirtualSwitch._spread_orphans
 
     def mutant(self: VirtualSwitch) -> None:
-        self._orphans.reverse()
+        self._orphans._bursts.reverse()
         spread(self)
 
     return patched(VirtualSwitch, _spread_orphans=mutant)
