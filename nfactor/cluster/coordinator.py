@@ -97,7 +97,7 @@ class Coordinator(Role):
     @handles(MigrationEnded)
     def migration_ended(self, message: MigrationEnded) -> Done:
         """Count it and pass it on. Of a source that was declared dead it has failed already."""
-        if message.source not in self.view:
+        if self.view.is_dead(message.source):
             return Done()
         if self._sources.pop(message.migration, None) is None:
             self._ended.add(message.migration)

@@ -1,6 +1,6 @@
 """What passes between virtual switches: packets of each other's keys, and words about aliases."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -78,18 +78,17 @@ class OtherSwitches:
             self._hand(burst.select(np.array([place for place in others if others[place] == switch])), switch)
         return burst.select(np.setdiff1d(np.arange(len(burst)), list(others))) if others else burst
 
-    def _gone(self) -> Iterator[tuple[str, ForgetAliases]]:
-        """Whom to tell that flows have ended, which have answered to keys of theirs."""
-        every = self._dispatcher.take_gone()
-        for member in self._view.of_kind("switch") if every else ():
-            theirs = [pair for pair in every if self._dispatcher.switch_of(pair[0]) == member.index]
-            if theirs:
+    def _words(self, pairs: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, ForgetAliases]]:
+        """About aliases of flows, to each switch about its own."""
+        for member in self._view.of_kind("switch") if pairs else ():
+            theirs = [pair for pair in pairs if self._dispatcher.switch_of(pair[0]) == member.index]
+            if theirs and member.address != self._inside.address:
                 aliases, keys = (b"".join(column) for column in zip(*theirs, strict=True))
                 yield member.name, ForgetAliases(aliases, keys)
 
     def tell_gone(self, ask: Callable[..., None]) -> None:
         """Tell them which aliases are none any more; ``ask`` as in ``Role``."""
-        for switch, word in self._gone():
+        for switch, word in self._words(self._dispatcher.take_gone()):
             ask(switch, LIAISON, word, Done, partial(self._forgotten, ask, switch, word))
 
     def _forgotten(self, ask: Callable[..., None], switch: str, word: ForgetAliases, _: Done | None) -> None:
@@ -100,6 +99,12 @@ class OtherSwitches:
         if again:
             keys, aliases, ways = zip(*again, strict=True)
             ask(switch, LIAISON, LearnAliases(b"".join(keys), b"".join(aliases), bytes(ways)), Done, lambda _: None)
+
+    def tell_again(self, ask: Callable[..., None], known: Iterable[Told]) -> None:
+        """The table was lost, and with it what was to be said again: these aliases are theirs, if they are any."""
+        pairs = [(alias, key) for told in known for key, alias in zip(told.keys, told.aliases, strict=True)]
+        for switch, word in self._words(pairs):
+            self._forgotten(ask, switch, word, None)
 
     def learn_again(self, message: LearnAliases) -> None:
         """What another one has said too early to have ended."""

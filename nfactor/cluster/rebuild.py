@@ -43,7 +43,8 @@ class Rebuild:
     def begin(self, term: int, runtimes: Sequence[str]) -> list[str]:
         """Begin from nothing, with these, who are to be asked."""
         self._dispatcher.clear()
-        self._aliases: list[Told] = []
+        self.aliases: list[Told] = []
+        """What flows also answer to, as far as it was told."""
         self._present = [NO_KEYS]
         """Flows that runtimes have themselves."""
         self._perhaps: list[FlowSet] = []
@@ -66,7 +67,7 @@ class Rebuild:
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
-            self._aliases.append(Told(keys, aliases, np.frombuffer(told.turns, np.uint8)))
+            self.aliases.append(Told(keys, aliases, np.frombuffer(told.turns, np.uint8)))
         self.told[runtime] = answer.following
         if not answer.following:
             self._waiting.discard(runtime)
@@ -85,5 +86,5 @@ class Rebuild:
             for flows in doubtful:
                 self._restore(flows, now, present=present)
                 self._present.append(FlowKeys.of_octets(flows.keys))
-        for told in self._aliases:
+        for told in self.aliases:
             self._dispatcher.learn_again(told)

@@ -91,8 +91,8 @@ class Replicator:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that no other burst may be processed; or nobody has said yet where to replicate to."""
-        if not self._told and self._mode.replicates:
+        """Whether so much waits that no other burst may be processed, or nobody has said where to replicate to."""
+        if not self._told:
             return True
         holds = self._mode.kind is Kind.STRICT_HOLD and not self._deal.replicas
         return holds or self._backlog.is_full(max(map(len, self._channels.values()), default=0))

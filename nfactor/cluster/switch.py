@@ -242,6 +242,7 @@ class VirtualSwitch(Role):
         if rebuild.is_complete and self._rebuild is not None:
             self._rebuild = None
             rebuild.finish(self.host.now())
+            self._others.tell_again(self.ask, rebuild.aliases)
             self._departures.begin_anew()
             deferred, self._deferred = self._deferred, []
             for message, later in deferred:

@@ -95,9 +95,9 @@ def test_a_flow_that_was_coming_back_from_the_dead_is_still_expected() -> None:
     flows_are_free(cluster)
 
 
-def test_a_late_word_that_a_flow_has_ended_takes_no_alias_from_the_next_life_of_its_key() -> None:
-    """The next life had the same port, whose switch took the word for one about that. Answers to it went astray from
-    then on, for as something had come back it told of its port no more."""
+def with_a_late_word() -> tuple[NatCluster, int]:
+    """A flow has ended at the switch of that number, the word to the switch of its port is on its way, and its key has
+    begun anew with the same port."""
     end_soon: Any = {"time_outs": TimeOuts(udp_idle_s=2.0), "packet_step_s": 0.2}
     cluster = NatCluster(Random(1), runtimes=1, switches=2, mode=Mode.parse("none"), ports=4, block=4, **end_soon)
     cluster.network.rng.random = lambda: 0.0  # type: ignore[method-assign]  # the server answers everything
@@ -114,20 +114,32 @@ def test_a_late_word_that_a_flow_has_ended_takes_no_alias_from_the_next_life_of_
             cluster.feed(flow)
         run(cluster, 0.005)
     run(cluster, 0.2)
+    feed_often(cluster)
+    return cluster, home
 
-    def feed() -> None:
-        for _ in range(6):
-            cluster.feed(0)
-            run(cluster, 0.02)
 
-    feed()
-    cuts.clear()
-    run(cluster, 0.5)
+def feed_often(cluster: NatCluster) -> None:
+    for _ in range(6):
+        cluster.feed(0)
+        run(cluster, 0.02)
+
+
+def answers_come_in(cluster: NatCluster) -> None:
+    """Those to the flow that is there now."""
     born = cluster.went[-1].born
-    feed()
+    feed_often(cluster)
     answers = [mark for mark, answered in cluster.answers.items() if answered.born == born]
     assert len(answers) > 1
     assert [] == [mark for reason, mark in cluster.history.dropped if mark in answers and reason == "nat_unsolicited"]
+
+
+def test_a_late_word_that_a_flow_has_ended_takes_no_alias_from_the_next_life_of_its_key() -> None:
+    """The next life had the same port, whose switch took the word for one about that. Answers to it went astray from
+    then on, for as something had come back it told of its port no more."""
+    cluster, _ = with_a_late_word()
+    cluster.network.cuts.clear()
+    run(cluster, 0.5)
+    answers_come_in(cluster)
 
 
 def test_a_migration_whose_source_was_declared_dead_and_lives_has_ended_once() -> None:
@@ -167,3 +179,55 @@ def test_the_end_of_a_migration_is_told_once() -> None:
     run(cluster, 2.0)
     assert [COORDINATOR] == cluster.history.restarts
     assert 1 == len(cluster.history.ended)
+
+
+def test_the_end_of_a_migration_is_heard_by_a_coordinator_that_asks_around() -> None:
+    """It had begun again, and knew of nobody yet: it took the source for dead."""
+    cluster = cluster_of(3, "none")
+    cluster.feed(0)
+    run(cluster, 0.1)
+
+    def strike(_: Delivery) -> None:
+        cluster.kill("runtime-2")  # so it asks for a second
+        begin_again(cluster, COORDINATOR)
+
+    at_first(cluster, "MigrationEnded", strike, receiver=COORDINATOR)
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 4.0)
+    assert "runtime-1" == owner_of(cluster, 0)
+    assert 1 == len(cluster.history.ended)
+
+
+def test_a_runtime_that_joins_takes_no_packet_before_it_has_a_view() -> None:
+    """Switches had the view and sent it packets of new flows, all of which it took for those of a stranger."""
+    cluster = cluster_of(3, "none")
+    run(cluster, 0.1)
+
+    def feed() -> None:
+        for flow in range(40):
+            cluster.feed(flow)
+
+    def strike(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        soon(cluster, 1, feed)
+
+    cluster.launch(3, "")
+    at_first(cluster, "NotifyClusterCfg", strike, receiver="runtime-3")
+    run(cluster, 3.0)
+    assert "fenced" not in [reason for reason, _ in cluster.history.dropped]
+    assert 40 == sum(runtime.engine.statistics().flows for runtime in cluster.living())
+
+
+def test_a_switch_that_begins_again_behind_a_late_word_about_an_alias_tells_what_is_so_again() -> None:
+    """It had said that a flow had ended, which was heard when the next life of its key had the same alias, and died
+    before it could say that: nothing for the flow came in from then on."""
+    cluster, home = with_a_late_word()
+
+    def strike(_: Delivery) -> None:
+        begin_again(cluster, f"switch-{home}")
+
+    at_first(cluster, "Done", strike, f"switch-{1 - home}", f"switch-{home}")
+    cluster.network.cuts.clear()
+    run(cluster, 1.5)
+    assert cluster.history.restarts
+    answers_come_in(cluster)
