@@ -3,6 +3,7 @@
 Each runtime reports the flows that it has, those that it has turned to others and not heard of since, and those that it
 keeps as the replica of a runtime that is dead. The highest epoch wins. But of what a runtime has itself no copy counts,
 and no word of another who had asked whether it may end and was not answered: there it is an earlier flow of that key.
+(So it is if the key's next life was about to move.)
 When all have reported, no flow has changed its owner: what nobody reports has never been anywhere, for a runtime drops
 what the lost switch had still under way to it (``fenced``) before it reports.
 """
@@ -45,8 +46,8 @@ class Rebuild:
         self._dispatcher.clear()
         self.aliases: list[Told] = []
         """What flows also answer to, as far as it was told."""
-        self._present = [NO_KEYS]
-        """Flows that runtimes have themselves."""
+        self._present, self._turned = [NO_KEYS], [NO_KEYS]
+        """Flows that runtimes have themselves, and that they have turned to others."""
         self._perhaps: list[FlowSet] = []
         self._copies: list[FlowSet] = []
         """Flows of the dead, of which their replicas have copies."""
@@ -62,8 +63,8 @@ class Rebuild:
                 (self._perhaps if flows.owner in living else self._copies).append(flows)
             else:
                 self._restore(flows, now)
-                if flows.owner == runtime:
-                    self._present.append(FlowKeys.of_octets(flows.keys))
+                certain = self._present if flows.owner == runtime else self._turned
+                certain.append(FlowKeys.of_octets(flows.keys))
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
@@ -79,12 +80,14 @@ class Rebuild:
         self._dispatcher.restore(keys.where(absent), epochs, counts, flows.index, now=now)
 
     def finish(self, now: float) -> None:
-        """All have reported: what no runtime has for certain one may have perhaps, and of what none has there may be a
-        copy; and flows answer to what else they did."""
-        for doubtful in (self._perhaps, self._copies):
-            present = joined(self._present)
-            for flows in doubtful:
-                self._restore(flows, now, present=present)
-                self._present.append(FlowKeys.of_octets(flows.keys))
+        """All have reported: what no runtime has or has turned for certain one may have perhaps, and of what none has
+        there may be a copy; and flows answer to what else they did."""
+        certain = joined([*self._present, *self._turned])
+        for flows in self._perhaps:
+            self._restore(flows, now, present=certain)
+            self._present.append(FlowKeys.of_octets(flows.keys))
+        present = joined(self._present)
+        for flows in self._copies:
+            self._restore(flows, now, present=present)
         for told in self.aliases:
             self._dispatcher.learn_again(told)

@@ -10,13 +10,14 @@ import pytest
 
 from nfactor.cluster.messages import Migrate, ReadMigrations
 from nfactor.cluster.names import COORDINATOR, OUTSIDE
-from nfactor.dataplane.engine import TimeOuts
+from nfactor.dataplane.engine import Status, TimeOuts
 from nfactor.dataplane.owners import owner_number
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery, HeapHost
+from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import flows_are_free, owners_agree
-from tests.cluster.test_found_by_reading import at_first, lose, soon, who_has
+from tests.cluster.test_found_by_reading import at_first, lose, move_all, soon, who_has
 from tests.cluster.test_found_by_schedules import begin_again, cluster_of, move, owner_of, run
 
 
@@ -231,3 +232,40 @@ def test_a_switch_that_begins_again_behind_a_late_word_about_an_alias_tells_what
     run(cluster, 1.5)
     assert cluster.history.restarts
     answers_come_in(cluster)
+
+
+def test_a_flow_that_may_have_ended_is_not_taken_for_its_keys_next_life_that_moves() -> None:
+    """It had been elsewhere and was in a higher epoch. The switch that had let it end died while the state of the next
+    life was on its way, so that nobody had that: the next switch believed that the first was still there."""
+    end_soon: Any = {"time_outs": TimeOuts(udp_idle_s=2.0), "packet_step_s": 0.2}
+    cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("none"), **end_soon)
+    cluster.feed(0)
+    run(cluster, 0.05)
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 0.1)
+    move(cluster, "runtime-1", "runtime-0")
+    run(cluster, 2.5)
+    assert "runtime-0" == owner_of(cluster, 0)
+    table = cluster.switches["switch-0"].dispatcher
+
+    def let_end(delivery: Delivery) -> None:
+        ended = Status.UNKNOWN == table.turned([cluster.key_of[0]], np.array([3], np.uint32), 0)[0]
+        if (delivery.kind, delivery.sender) == ("FlowStatuses", "switch-0") and ended:
+            lose(cluster, delivery)
+            table.set_runtimes([1, 2, 0])  # the next one begins at runtime-1
+            cluster.feed(0)
+            soon(cluster, 20, partial(move_all, cluster, "runtime-1", "runtime-2"))
+            at_first(cluster, "InstallFlows", die, sender="runtime-1")
+
+    def die(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        begin_again(cluster, "switch-0")
+
+    cluster.network.before = let_end
+    while not cluster.history.switch_deaths:
+        for flow in (101, 102, 103):
+            cluster.feed(flow)
+        run(cluster, 0.005)
+    run(cluster, 3.0)
+    assert "runtime-2" == owner_of(cluster, 0)
+    owners_agree(cluster)
