@@ -109,7 +109,7 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
-        certain = conditions.strict or not history.deaths
+        certain = (conditions.strict and not conditions.overlapping) or not history.deaths
         included_came_out(history, chains, certain=certain)
 
 
@@ -292,7 +292,7 @@ def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
 
 def included_came_out(history: History, chains: Mapping[int, list[int]], *, certain: bool) -> None:
     """(e) The other way round: what a surviving state includes has come out, or was dropped; and what it has told was
-    heard. Not ``certain``: without replication that holds them, drops and records are told by whoever processed the
+    heard. Not ``certain``: without a replica that has them, too, drops and records are told by whoever processed the
     packet, and may die with it."""
     seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
     told = {step.mark for _, step in history.records}

@@ -65,3 +65,14 @@ def test_what_an_earlier_death_took_back_is_no_loss_of_a_later_one() -> None:
     check(history, {1: Final("runtime-2", 1, 4, digest)}, conditions, [])
     with pytest.raises(Violation, match="4 packets of flow 1 had come out more than 100 ms before runtime-1 died"):
         check(history, {1: Final("runtime-2", 1, 2, following(following(0, 1), 2))}, conditions, [])
+
+
+def test_a_drop_that_a_surviving_state_includes_was_told_unless_two_died_that_could() -> None:
+    """It was told by the only runtime that was left, for there was no replica; that one died, and its state did not."""
+    history, finals = run_of([11, 12])
+    del history.out[0]
+    strict = Conditions(strict=True, replicated=True)
+    history.deaths = [Death("runtime-1", 5, {}, {}, overlaps=True)]
+    with pytest.raises(Violation, match=r"includes packet 11 \(number 1\), which never came out"):
+        check(history, finals, strict, [])
+    check(history, finals, attrs.evolve(strict, overlapping=True), [])
