@@ -8,6 +8,11 @@ migrations it has let go of everything, and a switch forgets no flow that has mo
 from collections import deque
 from collections.abc import Collection, Iterable
 from math import inf
+from sys import float_info
+from typing import Final
+
+EVER: Final = -float_info.max
+"""Before every move, but not before that of a flow which has never moved (minus infinity)."""
 
 
 class Departures:
@@ -28,7 +33,7 @@ class Departures:
         turned = self._turned.setdefault(runtime, deque())
         if runtime not in self._heard:
             self._heard.add(runtime)
-            turned.appendleft((begun, -inf))
+            turned.appendleft((begun, EVER))
         while turned and turned[0][0] < standing:
             turned.popleft()
 
@@ -43,12 +48,12 @@ class Departures:
         self._heard.intersection_update(runtimes)
 
     def since(self, runtimes: Iterable[bytes]) -> float:
-        """A flow that has moved then or later may still be known where it was; none at all while one of these has not
-        been heard of."""
+        """A flow that has moved then or later may still be known where it was; whenever it was (``EVER``) while one of
+        these has not been heard of."""
         return min((self._since(runtime) for runtime in runtimes), default=inf)
 
     def _since(self, runtime: bytes) -> float:
         if runtime not in self._heard:
-            return -inf
+            return EVER
         turned = self._turned[runtime]
         return turned[0][1] if turned else inf

@@ -2,7 +2,13 @@
 
 from math import inf
 
-from nfactor.cluster.departures import Departures
+import numpy as np
+
+from nfactor.cluster.departures import EVER, Departures
+from nfactor.dataplane.dispatch import Dispatcher
+from nfactor.dataplane.engine import Status
+from nfactor.packet.classifier import FlowClassifier
+from nfactor.testing import packets
 
 ONE, TWO = b"one", b"two"
 
@@ -37,10 +43,10 @@ def test_a_flow_may_be_known_where_it_was_until_its_source_has_let_go() -> None:
 
 def test_a_runtime_that_was_not_heard_of_may_know_anything() -> None:
     departures = heard_of(ONE)
-    assert departures.since([ONE, TWO]) == -inf
+    assert departures.since([ONE, TWO]) == EVER
     departures.turned(TWO, 3, 5.0)
     departures.heard(TWO, 3, 2)
-    assert departures.since([ONE, TWO]) == -inf, "it had begun three, and nobody knows when two was turned"
+    assert departures.since([ONE, TWO]) == EVER, "it had begun three, and nobody knows when two was turned"
     departures.heard(TWO, 3, 4)
     assert departures.since([ONE, TWO]) == inf
 
@@ -59,4 +65,13 @@ def test_what_a_runtime_knew_that_is_there_no_more_does_not_count() -> None:
     departures.follow({TWO})
     assert departures.since([TWO]) == inf
     departures.begin_anew()
-    assert departures.since([TWO]) == -inf, "a table that was lost took along what was turned when"
+    assert departures.since([TWO]) == EVER, "a table that was lost took along what was turned when"
+
+
+def test_a_flow_that_has_never_moved_waits_for_nobody() -> None:
+    table = Dispatcher(FlowClassifier("auto"))
+    table.set_runtimes([0])
+    frame = packets.udp("10.0.0.1", 1, "10.0.0.2", 2)
+    table.assign(packets.burst_of([frame]))
+    key, one = [*table._entries], np.array([1], np.uint32)
+    assert [Status.OK] == table.forget(key, one, owner=0, now=1.0, moved_before=EVER).tolist()
