@@ -44,6 +44,8 @@ class Conditions:
     """So many packets of others come before a flow ends."""
     limited: bool = False
     """There may be no room: for a flow, which ends then, or for packets, which are dropped."""
+    drops_ahead: bool = False
+    """A function in front of the one that keeps the lineage drops packets, too."""
     overlapping: bool = False
     """A second runtime died before the first was made good for: what both had is lost."""
 
@@ -245,8 +247,9 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
     for death in history.deaths:
         for flow, (born, count, digest) in death.protected.items():
             final = finals.get(flow)
-            if born in ended or (not conditions.strict and count <= (conditions.lag_packets_max or 0)):
-                continue  # of so few packets nothing need be left where all of them may lag
+            may_lag = 0 if conditions.strict else conditions.lag_packets_max or 0
+            if born in ended or (conditions.drops_ahead and count <= may_lag):
+                continue  # its copy may be of before its first packet that was seen
             if final is None or final.born != born:
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
                 raise Violation(

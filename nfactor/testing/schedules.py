@@ -340,6 +340,7 @@ class Run:
             flows_end=schedule.flows_end,
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
             limited=schedule.limits.small,
+            drops_ahead=schedule.ports > 0,
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals, conditions, self.network.lost_packets)

@@ -76,3 +76,16 @@ def test_a_drop_that_a_surviving_state_includes_was_told_unless_two_died_that_co
     with pytest.raises(Violation, match=r"includes packet 11 \(number 1\), which never came out"):
         check(history, finals, strict, [])
     check(history, finals, attrs.evolve(strict, overlapping=True), [])
+
+
+def test_a_protected_flow_of_few_packets_is_lost_only_behind_a_function_that_drops() -> None:
+    """A NAT had dropped what came before: the copy was of the flow as nobody had seen a packet of it."""
+    history, _ = run_of([1, 2])
+    every = Conditions(strict=False, replicated=True, lag_packets_max=4)
+    digest = following(following(0, 1), 2)
+    history.deaths = [Death("runtime-0", 5, {1: (1, 2, digest)}, {}, overlaps=False)]
+    with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
+        check(history, {}, every, [])
+    check(history, {}, attrs.evolve(every, drops_ahead=True), [])
+    with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
+        check(history, {}, attrs.evolve(every, drops_ahead=True, lag_packets_max=1), [])
