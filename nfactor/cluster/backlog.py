@@ -6,7 +6,6 @@ UNSTORED_PACKETS_MAX = 8192
 """Packets that wait for their states to be stored; while there are so many, no more are taken from the port."""
 UNSTORED_OCTETS_MAX = 16 << 20
 """The same in octets. When the replica dies, all of one flow goes into one message, which the link has to take."""
-
 UNSTORED_COMMITS_MAX = 1024
 """The same in commits to one replica."""
 

@@ -132,14 +132,12 @@ class Intake:
                 self._rest = part if len(part) else None
                 while self._rest is not None:
                     await wait_room()
-                    admitted = self._admit(self._rest)  # now: its switch may have begun again while it waited
-                    if not len(admitted):
-                        self._rest = None
-                        break
-                    worker.give(admitted)
-                    self._gather()
-                    await worker.wait()
-                    self._finish(worker)
+                    admitted, self._rest = self._admit(self._rest), None  # its switch may have begun again meanwhile
+                    if len(admitted):
+                        worker.give(admitted)
+                        self._gather()
+                        await worker.wait()
+                        self._finish(worker)
                 if marker is not None:
                     self._marker(marker)
             flush()

@@ -91,7 +91,7 @@ class Leases(Role):
         return True
 
     def _is_alive(self, holder: Holder) -> bool:
-        if holder.node not in self.view:
+        known = self.view.known.get(holder.node)
+        if known is None:
             return False
-        known = self.view.known[holder.node]
-        return known.address == address(Kind.RUNTIME, known.index, holder.life)
+        return self.view.is_life(holder.node, address(Kind.RUNTIME, known.index, holder.life))

@@ -266,9 +266,9 @@ class Membership(Role):
                 outside: list[_Order] = [(OUTSIDE, COLLECTOR, self._notice(), ViewTaken)] if self._observed else []
                 return [*outside, *((name, LIAISON, self._notice(), ViewTaken) for name in switches)]
             case Step.VIEWING:
-                fenced = self._fences.pop(id(recovery))
-                there = [member.name for member in self._members if member in fenced.members]
-                return [(name, LIAISON, fenced, ViewTaken) for name in runtimes if name in there]
+                fenced = self._fences[id(recovery)]
+                there = [member for member in self._members if member in fenced.members and member.kind == "runtime"]
+                return [(member.name, LIAISON, fenced, ViewTaken) for member in there]
             case Step.REPLACING:
                 return [(name, FLOWS, self._replicas_of(name), Done) for name in self._known_runtimes()]
             case Step.CLAIMING:
@@ -298,6 +298,8 @@ class Membership(Role):
             self._unfenced = {name: term for name, term in self._unfenced.items() if term > fenced}
             if id(recovery) in self._admissions:
                 self._unknown.discard(self._admissions[id(recovery)][0].address)
+        if step is Step.REPLACING:
+            del self._fences[id(recovery)]
         if recovery.number == 0 and step is Step.CLAIMING:
             self._admitted(recovery)
         elif step is Step.REPLACING and self._recovery is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
+
+Pair: TypeAlias = tuple[bytes, bytes]
+"""An alias, and the key of its flow."""
 
 
 class OtherSwitches:
@@ -78,22 +82,21 @@ class OtherSwitches:
             self._hand(burst.select(np.array([place for place in others if others[place] == switch])), switch)
         return burst.select(np.setdiff1d(np.arange(len(burst)), list(others))) if others else burst
 
-    def _words(self, pairs: list[tuple[bytes, bytes]]) -> Iterator[tuple[str, ForgetAliases]]:
-        """About aliases of flows, to each switch about its own."""
+    def _by_switch(self, pairs: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
+        """Those of each other switch that has any."""
         for member in self._view.of_kind("switch") if pairs else ():
             theirs = [pair for pair in pairs if self._dispatcher.switch_of(pair[0]) == member.index]
             if theirs and member.address != self._inside.address:
-                aliases, keys = (b"".join(column) for column in zip(*theirs, strict=True))
-                yield member.name, ForgetAliases(aliases, keys)
+                yield member.name, theirs
 
     def tell_gone(self, ask: Callable[..., None]) -> None:
         """Tell them which aliases are none any more; ``ask`` as in ``Role``."""
-        for switch, word in self._words(self._dispatcher.take_gone()):
-            ask(switch, LIAISON, word, Done, partial(self._forgotten, ask, switch, word))
+        for switch, pairs in self._by_switch(self._dispatcher.take_gone()):
+            aliases, keys = (b"".join(column) for column in zip(*pairs, strict=True))
+            ask(switch, LIAISON, ForgetAliases(aliases, keys), Done, partial(self._forgotten, ask, switch, pairs))
 
-    def _forgotten(self, ask: Callable[..., None], switch: str, word: ForgetAliases, _: Done | None) -> None:
+    def _forgotten(self, ask: Callable[..., None], switch: str, pairs: list[Pair], _: Done | None) -> None:
         """The word may have come late, when flows of the same keys had these aliases again."""
-        pairs = zip(FlowKeys.of_octets(word.aliases), FlowKeys.of_octets(word.keys), strict=True)
         turns = ((key, alias, self._dispatcher.turn_of(alias, key)) for alias, key in pairs)
         again = [(key, alias, turn) for key, alias, turn in turns if turn is not None]
         if again:
@@ -103,8 +106,8 @@ class OtherSwitches:
     def tell_again(self, ask: Callable[..., None], known: Iterable[Told]) -> None:
         """The table was lost, and with it what was to be said again: these aliases are theirs, if they are any."""
         pairs = [(alias, key) for told in known for key, alias in zip(told.keys, told.aliases, strict=True)]
-        for switch, word in self._words(pairs):
-            self._forgotten(ask, switch, word, None)
+        for switch, theirs in self._by_switch(pairs):
+            self._forgotten(ask, switch, theirs, None)
 
     def learn_again(self, message: LearnAliases) -> None:
         """What another one has said too early to have ended."""

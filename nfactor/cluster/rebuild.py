@@ -62,9 +62,8 @@ class Rebuild:
             if flows.perhaps:
                 (self._perhaps if flows.owner in living else self._copies).append(flows)
             else:
-                self._restore(flows, now)
                 certain = self._present if flows.owner == runtime else self._turned
-                certain.append(FlowKeys.of_octets(flows.keys))
+                certain.append(self._restore(flows, now))
             yield flows.owner, flows.index
         for told in answer.aliases:
             keys, aliases = FlowKeys.of_octets(told.keys), FlowKeys.of_octets(told.aliases)
@@ -73,19 +72,20 @@ class Rebuild:
         if not answer.following:
             self._waiting.discard(runtime)
 
-    def _restore(self, flows: FlowSet, now: float, *, present: FlowKeys = NO_KEYS) -> None:
+    def _restore(self, flows: FlowSet, now: float, *, present: FlowKeys = NO_KEYS) -> FlowKeys:
+        """Those of them that are not ``present``; which they are in all."""
         keys = FlowKeys.of_octets(flows.keys)
         absent = places_of(keys, present) < 0
         epochs, counts = unpack_u32(flows.epochs)[absent], unpack_u32(flows.packets)[absent] | _TOO_LOW
         self._dispatcher.restore(keys.where(absent), epochs, counts, flows.index, now=now)
+        return keys
 
     def finish(self, now: float) -> None:
         """All have reported: what no runtime has or has turned for certain one may have perhaps, and of what none has
         there may be a copy; and flows answer to what else they did."""
         certain = joined([*self._present, *self._turned])
         for flows in self._perhaps:
-            self._restore(flows, now, present=certain)
-            self._present.append(FlowKeys.of_octets(flows.keys))
+            self._present.append(self._restore(flows, now, present=certain))
         present = joined(self._present)
         for flows in self._copies:
             self._restore(flows, now, present=present)

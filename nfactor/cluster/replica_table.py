@@ -258,9 +258,8 @@ class ReplicaTable(Role):
             if name in self.view.known and self.view.known[name].kind == "runtime":
                 report.add(self.view.known[name], *self._store.look(name), perhaps=True)
         for dead, takeover in self._takeovers.items():
-            lead = np.uint32(
-                2 if takeover.rest else 1
-            )  # nobody knows which of the rest had been turned to the dead one
+            # Nobody knows which of the rest had been turned to the dead one.
+            lead = np.uint32(2 if takeover.rest else 1)
             for batch in takeover.batches:
                 report.add(self.view.known[dead], batch.keys, batch.epochs - lead, batch.records, perhaps=True)
             for owner, batch in takeover.finishing.items():

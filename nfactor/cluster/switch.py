@@ -55,7 +55,7 @@ from nfactor.cluster.recovery_messages import (
     ReportFlows,
     StepTaken,
     Witness,
-)  # fmt: skip
+)
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.reporter import Reporter
 from nfactor.cluster.role import Later, Role, Task

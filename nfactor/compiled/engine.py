@@ -282,11 +282,8 @@ class CompiledEngine(Engine):
         return self._drop(keys, flow_row.GONE, epochs)
 
     def _drop(self, keys: Keys, phase: int, epochs: Epochs | None = None) -> Statuses:
-        every, numbers, statuses = (
-            keys_array(keys),
-            None if epochs is None else _u32(epochs),
-            np.zeros(len(keys), np.uint8),
-        )
+        every, statuses = keys_array(keys), np.zeros(len(keys), np.uint8)
+        numbers = None if epochs is None else _u32(epochs)
         below = 0 if numbers is None else _at(numbers)
         self._code.drop(self._cx, _at(every), phase, below, _at(statuses), len(keys))
         return statuses

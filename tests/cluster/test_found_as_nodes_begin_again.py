@@ -15,6 +15,7 @@ from nfactor.packet.flow_key import FlowKeys
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.rest import owners_agree
+from tests.cluster.test_found_by_reading import at_first, lose, soon
 from tests.cluster.test_found_by_schedules import (
     begin_again,
     cluster_of,
@@ -57,14 +58,12 @@ def test_a_flow_that_comes_when_its_target_has_reported_to_a_new_switch_is_in_it
     cluster.feed(0)
     run(cluster, 0.1)
 
-    def lose_first(delivery: Delivery) -> None:
-        if delivery.kind == "InstallFlows":
-            cluster.network.before = lambda delivery: None
-            cluster.network.end_session("runtime-0", "runtime-1")
-            begin_again(cluster, "switch-0")
-            cluster.network.cuts.add(("switch-0", "runtime-0"))
+    def strike(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        begin_again(cluster, "switch-0")
+        cluster.network.cuts.add(("switch-0", "runtime-0"))
 
-    cluster.network.before = lose_first
+    at_first(cluster, "InstallFlows", strike)
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 0.6)
     cluster.network.cuts.clear()
@@ -160,14 +159,12 @@ def test_a_packet_that_waited_at_a_target_when_the_switch_began_again_makes_no_o
     cluster.feed(0)
     run(cluster, 0.1)
 
-    def lose_first(delivery: Delivery) -> None:
-        if delivery.kind == "InstallFlows":
-            cluster.network.before = lambda delivery: None
-            cluster.network.end_session("runtime-0", "runtime-1")
-            cluster.feed(0)
-            cluster.network.at(cluster.network.now_us + 20_000, lambda: begin_again(cluster, "switch-0"))
+    def strike(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        cluster.feed(0)
+        soon(cluster, 20, partial(begin_again, cluster, "switch-0"))
 
-    cluster.network.before = lose_first
+    at_first(cluster, "InstallFlows", strike)
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 3.0)
     assert "runtime-1" == owner_of(cluster, 0)
