@@ -85,7 +85,8 @@ class Ledger:
         protection: Protection | None = None,
     ) -> NodeCounters:
         """The sums, and what went wrong in NFs; raises ``AccountingError`` if the sums do not add up."""
-        counters = NodeCounters(
+        check_node(self)
+        return NodeCounters(
             node=self.node,
             received=self.received,
             created=self.created,
@@ -101,15 +102,14 @@ class Ledger:
             nf_error_sample=nf_error_sample,
             nf_counters=nf_counters or {},
         )
-        check_node(counters)
-        return counters
 
 
-def check_node(counters: NodeCounters) -> None:
+def check_node(node: Ledger | NodeCounters) -> None:
     """Raise ``AccountingError`` unless what came into the node equals what left it and what it holds."""
-    came = counters.received + counters.created
-    went = counters.sent + counters.absorbed + sum(counters.dropped.values()) + counters.buffered
+    came = node.received + node.created
+    went = node.sent + node.absorbed + sum(node.dropped.values()) + node.buffered
     if came != went:
         raise AccountingError(
-            f"{counters.node}: {came} packets came in or were made, {went} are accounted for: {counters}"
+            f"{node.node}: {came} packets came in or were made, {went} are accounted for: {node.sent} sent, "
+            f"{node.absorbed} absorbed, {node.buffered} buffered, dropped {dict(node.dropped)}"
         )

@@ -11,6 +11,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from nfactor.cluster.ledger import check_node
 from nfactor.cluster.messages import Migrating, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
@@ -231,7 +232,7 @@ class Run:
         cluster = self.cluster
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
-            member.ledger.counters()  # raises AccountingError
+            check_node(member.ledger)
             self._check_view(node, member.view.term)
         runtime = cluster.runtimes.get(node.name)
         if runtime is not None:
