@@ -20,6 +20,7 @@ from benchmarks.engine import compiled, light
 from nfactor.actors import handles
 from nfactor.cluster import codec
 from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.call_messages import Answer, Call, ControlCall
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_table import FlowTable
@@ -249,8 +250,9 @@ class Cluster:
         port, reporter = Wire(self.network, name, member.address), Reporter(ledger, observed=False)
         egress = Egress(port, ledger, reporter)  # type: ignore[arg-type]
         flows = FlowTable(engine, port, ledger, egress, self.mode, view)  # type: ignore[arg-type]
-        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        liaison = Liaison(member, flows, replicas, view, batch_flows_max=1 << 20)
+        assurance = Assurance(1.0)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view, assurance)
+        liaison = Liaison(member, flows, replicas, view, assurance, batch_flows_max=1 << 20)
         self.join(name, **{REPLICAS: replicas, FLOWS: flows, LIAISON: liaison})
         port.take = flows.intake.take
         self.ledgers[name], self.flows[name], self.liaisons[name] = ledger, flows, liaison

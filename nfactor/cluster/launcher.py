@@ -13,6 +13,7 @@ import trio
 
 from nfactor.actors import LinkLimits, Node, Supervisor, open_node, open_supervisor
 from nfactor.cluster.addresses import Kind, address, outside_of
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
@@ -130,8 +131,9 @@ async def run_runtime(
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
-        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
-        liaison = Liaison(member, flows, replicas, view, joins=number > 1 or index >= plan.runtimes)
+        assurance = Assurance(plan.dead_after_s)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view, assurance)
+        liaison = Liaison(member, flows, replicas, view, assurance, joins=number > 1 or index >= plan.runtimes)
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
         await supervisor.start(lambda: Pools(flows, view), name=POOLS)

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from nfactor.actors import handles
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.messages import (
@@ -44,6 +45,7 @@ from nfactor.cluster.recovery_messages import (
     KnownState,
     ReadState,
     ReportFlows,
+    SignHeard,
     StepTaken,
     TakeBack,
 )
@@ -109,6 +111,7 @@ class Liaison(Role):
         flows: FlowTable,
         replicas: ReplicaTable,
         view: View,
+        assurance: Assurance,
         *,
         joins: bool = False,
         batch_flows_max: int = MIGRATION_BATCH_FLOWS_MAX,
@@ -119,6 +122,7 @@ class Liaison(Role):
         self._joins = joins
         self._batch_flows_max = batch_flows_max
         self.view = view
+        self._assurance = assurance
         self._count = 0
         self._migrations: dict[int, _Migration] = {}
         self._taking_back: list[tuple[str, Later]] = []
@@ -140,11 +144,16 @@ class Liaison(Role):
             self.ask(COORDINATOR, MEMBERSHIP, Join(self._own), Done, lambda _: None)
 
     def _beat(self) -> None:
-        sign = Heartbeat(self.host.node, self._own.address, self._count, self._standing())
+        sign = Heartbeat(self.host.node, self._own.address, self._count, self._standing(), self.host.now())
         self.host.tell(COORDINATOR, MEMBERSHIP, sign)
         for switch in self.view.names("switch"):
             self.host.tell(switch, LIAISON, sign)
         self.host.after(HEARTBEAT_S, self._beat)
+
+    @handles(SignHeard)
+    def sign_heard(self, message: SignHeard) -> None:
+        """So long it cannot have been declared dead."""
+        self._assurance.heard(message.said_s)
 
     def _standing(self) -> int:
         """The first migration that is under way, or of which tombstones or copies may be left."""

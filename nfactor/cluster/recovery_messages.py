@@ -79,6 +79,15 @@ class Heartbeat:
     """How many migrations it has begun."""
     standing: int
     """The first of them of which it has not let go of everything; one more than that if there is none."""
+    said_s: float
+    """When it says so, by its own clock."""
+
+
+@message(tag=115, system=True)
+class SignHeard:
+    """Coordinator or switch → runtime: its sign of life of then was heard."""
+
+    said_s: float
 
 
 @message(tag=85, system=True)

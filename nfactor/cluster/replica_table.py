@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from nfactor.actors import handles
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
@@ -61,12 +62,14 @@ class ReplicaTable(Role):
         copies: Callable[[], Copies],
         flows: FlowTable,
         view: View,
+        assurance: Assurance,
     ) -> None:
         self._egress = egress
         self._ledger = ledger
         self._reporter = reporter
         self._flows = flows
         self.view = view
+        self._assurance = assurance
         self._store = ReplicaStore(copies)
         self._done: dict[bytes, int] = {}
         """By primary (its address: its next life counts anew), the last commit of which everything is told."""
@@ -93,9 +96,12 @@ class ReplicaTable(Role):
 
     @handles(StoreCommit)
     def store(self, message: StoreCommit) -> None:
-        """Store the states, then release."""
+        """Store the states, then release; neither for who is dead, nor if it may itself be thought to be."""
         primary, sequence = message.primary, message.sequence
         if primary not in self.view:
+            return
+        if not self._assurance.lasts(self.host.now()):
+            self._assurance.refused += 1
             return
         following = self._store.following(primary)
         if sequence > following:
@@ -125,7 +131,7 @@ class ReplicaTable(Role):
 
     def _confirm(self, primary: bytes) -> None:
         name = self.view.at(primary)
-        if name is not None and primary in self._done:
+        if name is not None and primary in self._done and self._assurance.lasts(self.host.now()):
             self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary]))
 
     @handles(ForgetReplicas)

@@ -13,12 +13,13 @@ import attrs
 import numpy as np
 
 from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.coordinator import Coordinator
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import HEARTBEAT_S, Liaison
-from nfactor.cluster.membership import Membership
+from nfactor.cluster.membership import DEAD_AFTER_S, Membership
 from nfactor.cluster.messages import Member, MigrationEnded
 from nfactor.cluster.names import (
     COLLECTOR,
@@ -222,9 +223,10 @@ class HeapCluster:
             self.network.rng, self._reluctant, engine, port, ledger, egress, self.mode, view,
             buffer_packets_max=self._limits.buffer_packets,
         )  # fmt: skip
-        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view)
+        assurance = Assurance(DEAD_AFTER_S)
+        replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view, assurance)
         own = runtime_member(number, node.life, self.domains[number])
-        liaison = Liaison(own, flows, replicas, view, joins=node.life > 1 or own not in self._members)
+        liaison = Liaison(own, flows, replicas, view, assurance, joins=node.life > 1 or own not in self._members)
 
         def settle() -> None:
             while waiting and not flows.replicator.is_full:
@@ -245,7 +247,7 @@ class HeapCluster:
             self._members,
             view,
             replicated=self.mode.replicates,
-            dead_after_s=1.0,
+            dead_after_s=DEAD_AFTER_S,
             observed=True,
             ready=lambda: leases.stock(ready),
             again=again,

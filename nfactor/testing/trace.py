@@ -8,7 +8,7 @@ from nfactor.packet.burst import Burst
 from nfactor.testing.heap import Delivery
 from nfactor.testing.schedules import Run
 
-UNTOLD = ("Heartbeat",)
+UNTOLD = ("Heartbeat", "SignHeard")
 """Messages that say nothing but that time passes."""
 
 

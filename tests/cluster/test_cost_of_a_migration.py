@@ -15,6 +15,7 @@ from nfactor.packet.cluster_frame import KEY_OCTETS
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.trace import UNTOLD
 
 EPOCH, STATUS = 4, 1
 FLOWS = 20
@@ -44,7 +45,7 @@ def migrated(flows: int, *, switches: int = 1) -> tuple[list[Sent], int, int]:
 
     def note(sender: HeapNode, receiver: str, actor: str, message: Any) -> None:
         inside = MESSAGES.decode(message.body) if isinstance(message, Call | ControlCall | Answer) else message
-        if receiver != OUTSIDE and sender.name != OUTSIDE and type(inside).__name__ != "Heartbeat":
+        if receiver != OUTSIDE and sender.name != OUTSIDE and type(inside).__name__ not in UNTOLD:
             sent.append(Sent(type(inside).__name__, len(MESSAGES.encode(message))))
         send(sender, receiver, actor, message)
 

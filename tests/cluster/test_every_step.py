@@ -17,6 +17,7 @@ from nfactor.testing.draws import LONG_TRAFFIC_US, Deed, Schedule, What
 from nfactor.testing.heap import Delivery
 from nfactor.testing.limits import Limits
 from nfactor.testing.schedules import Run
+from nfactor.testing.trace import UNTOLD
 
 STRIDE = int(os.environ.get("NFACTOR_STEPS", "211"))
 """A prime, so that every choice has its turn."""
@@ -44,7 +45,9 @@ RUNS: dict[str, tuple[Schedule, set[str]]] = {
     "a recovery": (RECOVERY, MENDING | STORING),
     "a recovery at two switches": (attrs.evolve(RECOVERY, switches=2), MENDING | STORING),
     "a recovery without replicas": (attrs.evolve(RECOVERY, mode="none"), MENDING - {"ClaimFlows", "FlowsClaimed"}),
-    "a runtime that begins again": (attrs.evolve(RECOVERY, restart_after_us={"runtime-1": 3_000}), (MENDING - {"Witness", "LastHeard"}) | {"Join"}),
+    "a runtime that begins again": (
+        attrs.evolve(RECOVERY, restart_after_us={"runtime-1": 3_000}), (MENDING - {"Witness", "LastHeard"}) | {"Join"},
+    ),
     "a switch that begins again": (REBUILD, MOVING | STORING | REPORTING),
     "one of two switches that begins again": (attrs.evolve(REBUILD, switches=2), MOVING | STORING | REPORTING),
     "a source that dies": (
@@ -90,7 +93,7 @@ def steps_of(schedule: Schedule) -> list[Step]:
 
     run.network.before = see
     run.judge()
-    return [step for step in steps if step.kind != "Heartbeat"]
+    return [step for step in steps if step.kind not in UNTOLD]
 
 
 def with_deaths(schedule: Schedule, steps: list[Step], victim: str) -> Iterator[Schedule]:
