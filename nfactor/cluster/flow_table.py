@@ -60,6 +60,8 @@ from nfactor.protocols.replication import Mode
 class FlowTable(Role, ActorTable[None]):
     """Owns the engine, whose rows are the flow actors (``records`` stays empty), and packets of flows that come."""
 
+    hears_first = ()
+
     def __init__(
         self,
         engine: Engine,

@@ -45,6 +45,10 @@ class TakeNumbers:
     life: int
     """Another life than the one that held them takes none."""
     pool: str
+    giver: str
+    giver_life: int
+    count: int
+    """Which word of whom that is: it may come twice, and the numbers be in use again."""
     numbers: bytes
 
 

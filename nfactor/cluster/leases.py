@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 
 from nfactor.actors import handles
-from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
 from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
@@ -23,12 +22,14 @@ class Leases(Role):
 
     def __init__(self, view: View, journal: Journal, *, begins: bool) -> None:
         self.view = view
+        view.watch(self._lost)
         self._may_lease = begins or any(True for _ in journal)
         self.book = LeaseBook(journal)
         self._early: list[tuple[object, Later]] = []
         """Questions that came before it was known who is in the cluster."""
         self._lives: dict[str, int] = {}
         """Of nodes, as last heard."""
+        self._dead: set[Holder] = set()
         for entry in journal:
             who = entry.holder if isinstance(entry, Leased) else entry.giver
             self._lives[who.node] = max(who.life, self._lives.get(who.node, 0))
@@ -71,16 +72,26 @@ class Leases(Role):
         return NumbersLeased(pack_u32(numbers))
 
     @handles(ReturnNumbers)
-    def give_back(self, message: ReturnNumbers) -> Done:
-        """To their holder, or, if it is dead, for whoever comes next."""
-        giver = Holder(message.node, message.life)
+    def give_back(self, message: ReturnNumbers) -> Later:
+        """To their holder, or, if it is dead, for whoever comes next. The giver is answered when the holders have them:
+        until then it says so again, if need be to our next life."""
+        giver, later = Holder(message.node, message.life), Later()
+        waiting: set[Holder] = set()
+
+        def taken(holder: Holder, _: Done | None) -> None:
+            waiting.discard(holder)
+            if not waiting and not later.is_there:
+                later.answer(Done())
+
         if self._believes(giver):
             numbers = unpack_u32(message.numbers).tolist()
             pass_on = self.book.give_back(message.pool, giver, message.count, numbers, self._is_alive)
+            waiting.update(pass_on)
             for holder, some in pass_on.items():
-                word = TakeNumbers(holder.life, message.pool, pack_u32(some))
-                self.ask(holder.node, POOLS, word, Done, lambda _: None)
-        return Done()
+                word = TakeNumbers(holder.life, message.pool, giver.node, giver.life, message.count, pack_u32(some))
+                self.ask(holder.node, POOLS, word, Done, partial(taken, holder))
+        taken(giver, None)
+        return later
 
     def _believes(self, who: Holder) -> bool:
         known = self._lives.get(who.node, who.life)
@@ -91,7 +102,10 @@ class Leases(Role):
         return True
 
     def _is_alive(self, holder: Holder) -> bool:
-        known = self.view.known.get(holder.node)
-        if known is None:
-            return False
-        return self.view.is_life(holder.node, address(Kind.RUNTIME, known.index, holder.life))
+        """Lives are what nodes say: where each is a process they are times, and no part of an address."""
+        return holder.node in self.view and holder.life == self._lives.get(holder.node) and holder not in self._dead
+
+    def _lost(self, node: str) -> None:
+        """It is dead, whether or not its next life has said anything yet."""
+        if node in self._lives:
+            self._dead.add(Holder(node, self._lives[node]))

@@ -105,6 +105,8 @@ class Liaison(Role):
     ever use the same. ``flows`` and ``replicas`` are the tables of this runtime. ``joins``: the cluster is there
     already."""
 
+    hears_first = (NotifyClusterCfg, ReadState)
+
     def __init__(
         self,
         own: Member,
@@ -190,7 +192,7 @@ class Liaison(Role):
             self._early.append((message, later))
             return later
         switch, start = message.switch, message.start
-        if start == 0:
+        if start == 0 and message.term >= self._snapshots.get(switch, (-1, NO_KEYS))[0]:  # else it is a late one
             self._snapshots[switch] = message.term, self._flows.keys()
         term, every = self._snapshots.get(switch, (-1, NO_KEYS))
         if term != message.term:

@@ -93,6 +93,11 @@ class Membership(Role):
         """Addresses of nodes that have joined, and whose frames a switch may still refuse."""
         self._open: set[str] = set()
         """Nodes that are dead, and whose recovery is not over."""
+        self._untold: set[str] = set()
+        """Those of whose death not every runtime knows yet."""
+        self._overtaken = False
+        """Somebody has died since the recovery that is on its way has come so far that flows go back to their sources:
+        the replicas of whoever was a source do so in its stead, when they know."""
         self._released: dict[tuple[str, bytes, bytes], Released] = {}
         """How far replicas that died had come with each primary, as each life of a switch says, and the outside."""
         self._recoveries = 0
@@ -123,6 +128,7 @@ class Membership(Role):
         self._watch()
         self._take_view()
         self._open.update(unfinished)
+        self._untold.update(unfinished)
         self._unfenced.update(dict.fromkeys(unfinished, self.view.term))
         self._start_step(Recovery(0, ""))  # its first steps are those of a beginning, too
         for name in sorted(unfinished):
@@ -226,6 +232,8 @@ class Membership(Role):
         """Fence it and tell everybody at once, whatever else is on its way: others may be waiting for its answer."""
         self._members = tuple(member for member in self._members if member.name != name)
         self._open.add(name)
+        self._untold.add(name)
+        self._overtaken = True
         self._forget_released(name)
         self._unfenced[name] = self.view.term + 1
         self._take_view()  # questions to it end with that, and steps of other recoveries
@@ -294,14 +302,17 @@ class Membership(Role):
             self._proceed(recovery)
 
     def _proceed(self, recovery: Recovery) -> None:
+        if recovery.step in (Step.CLAIMING, Step.RETURNING) and not self._may_return_or_close(recovery):
+            return
         step = recovery.proceed()
         if step is Step.VIEWING:
             fenced = self._fences[id(recovery)].term
             self._unfenced = {name: term for name, term in self._unfenced.items() if term > fenced}
-            if id(recovery) in self._admissions:
-                self._unknown.discard(self._admissions[id(recovery)][0].address)
         if step is Step.REPLACING:
             del self._fences[id(recovery)]
+            if id(recovery) in self._admissions:  # before it has a view it can be nobody's replica, nor have any
+                self._unknown.discard(self._admissions[id(recovery)][0].address)
+            self._told(recovery.dead)
         if recovery.number == 0 and step is Step.CLAIMING:
             self._admitted(recovery)
         elif step is Step.REPLACING and self._recovery is not None:
@@ -312,6 +323,23 @@ class Membership(Role):
             if step is Step.REPLACING:
                 self._recovery = recovery
             self._start_step(recovery)
+
+    def _may_return_or_close(self, recovery: Recovery) -> bool:
+        """Not while somebody is dead and not all know: whoever has its replicas takes back what it was to take back.
+        Flows go back once more if somebody has died meanwhile."""
+        if self._untold:
+            return False
+        again, self._overtaken = recovery.step is Step.RETURNING and self._overtaken, False
+        if again:
+            self._start_step(recovery)
+        return not again
+
+    def _told(self, dead: str) -> None:
+        """Every runtime knows that it is dead."""
+        self._untold.discard(dead)
+        held = self._recovery
+        if held is not None and not held.waiting and held.step in (Step.CLAIMING, Step.RETURNING):
+            self._proceed(held)
 
     def _admitted(self, admission: Recovery) -> None:
         _, later = self._admissions.pop(id(admission), (None, None))

@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from nfactor.backends.base import Port
 from nfactor.cluster.ledger import Ledger
-from nfactor.cluster.messages import Done
+from nfactor.cluster.messages import Done, FlowStatuses
 from nfactor.cluster.names import LIAISON
 from nfactor.cluster.recovery_messages import ForgetAliases, LearnAliases
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
 from nfactor.dataplane.aliases import Told
+from nfactor.dataplane.engine import Status
 from nfactor.dataplane.owners import Owners
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -22,6 +23,10 @@ from nfactor.packet.flow_key import FlowKeys
 
 Pair: TypeAlias = tuple[bytes, bytes]
 """An alias, and the key of its flow."""
+EARLY_PACKETS_MAX = 4096
+"""Packets that are passed on to a switch which has begun again, and has no view yet, that wait for it."""
+TEACH_AGAIN_S = 0.25
+"""An alias that another switch knows as another flow's is told it again after so long, if it still is ours."""
 
 
 class OtherSwitches:
@@ -34,6 +39,24 @@ class OtherSwitches:
         self._view = view
         self._names: dict[bytes, str] = {}
         """By the addresses of their inside ports, this one's among them."""
+        self._early: list[Burst] = []
+        self.early_refused = 0
+        """Packets for which there was no room (``EARLY_PACKETS_MAX``)."""
+
+    def begin(self, ask: Callable[..., None], after: Callable[[float, Callable[[], None]], None]) -> None:
+        """``ask`` as in ``Role``, ``after`` as in ``Host``."""
+        self._ask, self._after = ask, after
+
+    def keep(self, burst: Burst) -> None:
+        """Frames from inside, before anybody's address is known: they wait for the first view."""
+        room = max(0, EARLY_PACKETS_MAX - sum(map(len, self._early)))
+        self.early_refused += max(0, len(burst) - room)
+        self._early.append(burst.slice(0, room))
+
+    def take_early(self) -> list[Burst]:
+        """What has waited for the first view."""
+        early, self._early = self._early, []
+        return early
 
     def follow(self, own: str) -> None:
         """The view has changed."""
@@ -89,27 +112,46 @@ class OtherSwitches:
             if theirs and member.address != self._inside.address:
                 yield member.name, theirs
 
-    def tell_gone(self, ask: Callable[..., None]) -> None:
-        """Tell them which aliases are none any more; ``ask`` as in ``Role``."""
+    def tell_gone(self) -> None:
+        """Tell them which aliases are none any more."""
         for switch, pairs in self._by_switch(self._dispatcher.take_gone()):
             aliases, keys = (b"".join(column) for column in zip(*pairs, strict=True))
-            ask(switch, LIAISON, ForgetAliases(aliases, keys), Done, partial(self._forgotten, ask, switch, pairs))
+            self._ask(
+                switch, LIAISON, ForgetAliases(aliases, keys), Done, lambda _, s=switch, p=pairs: self._teach(s, p)
+            )
 
-    def _forgotten(self, ask: Callable[..., None], switch: str, pairs: list[Pair], _: Done | None) -> None:
-        """The word may have come late, when flows of the same keys had these aliases again."""
+    def _teach(self, switch: str, pairs: list[Pair]) -> None:
+        """Tell it of those that are aliases of our flows: a word that they were none may have come late, when flows of
+        the same keys had them again."""
         turns = ((key, alias, self._dispatcher.turn_of(alias, key)) for alias, key in pairs)
         again = [(key, alias, turn) for key, alias, turn in turns if turn is not None]
         if again:
             keys, aliases, ways = zip(*again, strict=True)
-            ask(switch, LIAISON, LearnAliases(b"".join(keys), b"".join(aliases), bytes(ways)), Done, lambda _: None)
+            word = LearnAliases(b"".join(keys), b"".join(aliases), bytes(ways))
+            taught = [(alias, key) for key, alias, _ in again]
+            self._ask(switch, LIAISON, word, FlowStatuses, partial(self._taught, switch, taught))
 
-    def tell_again(self, ask: Callable[..., None], known: Iterable[Told]) -> None:
+    def _taught(self, switch: str, pairs: list[Pair], answer: FlowStatuses | None) -> None:
+        """Of two words for one alias it knows not which is the later one; we know whether ours still holds."""
+        if answer is not None:
+            refused = [pair for pair, status in zip(pairs, answer.statuses, strict=True) if status == Status.EXISTS]
+            if refused:
+                self._after(TEACH_AGAIN_S, partial(self._teach, switch, refused))
+
+    def tell_again(self, known: Iterable[Told]) -> None:
         """The table was lost, and with it what was to be said again: these aliases are theirs, if they are any."""
         pairs = [(alias, key) for told in known for key, alias in zip(told.keys, told.aliases, strict=True)]
         for switch, theirs in self._by_switch(pairs):
-            self._forgotten(ask, switch, theirs, None)
+            self._teach(switch, theirs)
 
-    def learn_again(self, message: LearnAliases) -> None:
-        """What another one has said too early to have ended."""
+    def learn_again(self, message: LearnAliases) -> FlowStatuses:
+        """What another one has said too early to have ended. An alias that another flow has by now is not taken from it
+        (EXISTS): the word may have come late."""
         keys, aliases = FlowKeys.of_octets(message.keys), FlowKeys.of_octets(message.aliases)
-        self._dispatcher.learn_again(Told(keys, aliases, np.frombuffer(message.turns, np.uint8)))
+        pairs = zip(aliases, keys, strict=True)
+        free = np.fromiter(
+            (self._dispatcher.known_alias(alias) in (None, key) for alias, key in pairs), bool, len(keys)
+        )
+        turns = np.frombuffer(message.turns, np.uint8)
+        self._dispatcher.learn_again(Told(keys.where(free), aliases.where(free), turns[free]))
+        return FlowStatuses(np.where(free, np.uint8(Status.OK), np.uint8(Status.EXISTS)).tobytes())

@@ -43,6 +43,8 @@ class _Stock:
     """Others' numbers, whose flows have ended here."""
     returns: int = 0
     returning: bool = False
+    taken: dict[tuple[str, int], int] = attrs.Factory(dict)
+    """By giver and its life, which word of it was the last that sent some home."""
     doubled: int = 0
     """Numbers that were given back although they are free."""
 
@@ -139,9 +141,10 @@ class Pools(Role):
 
     @handles(TakeNumbers)
     def take(self, message: TakeNumbers) -> Done:
-        """Flows that had some of ours have ended elsewhere."""
-        stock = self.stocks.get(message.pool)
-        if stock is not None and message.life == self.host.life:
+        """Flows that had some of ours have ended elsewhere. A leaser that begins again may say so once more."""
+        stock, giver = self.stocks.get(message.pool), (message.giver, message.giver_life)
+        if stock is not None and message.life == self.host.life and message.count > stock.taken.get(giver, 0):
+            stock.taken[giver] = message.count
             numbers = unpack_u32(message.numbers)
             self._put(stock, numbers[[number in stock.mine for number in numbers.tolist()]])
         return Done()

@@ -54,6 +54,8 @@ RECOVERY_BATCH_FLOWS_MAX = 4096
 class ReplicaTable(Role):
     """``flows`` is the flow table of this runtime; ``copies`` makes room for the flows of another."""
 
+    hears_first = ()
+
     def __init__(
         self,
         egress: Egress,

@@ -6,7 +6,7 @@ through ``nfactor.protocols.calls``: they survive the end of a session, and are 
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from nfactor.actors import Actor, handles
 from nfactor.actors.message import is_system
@@ -51,6 +51,10 @@ class Role(Actor):
 
     host: Host
     view: View
+    hears_first: ClassVar[tuple[type, ...] | None] = None
+    """Of a node which may be the next life of another: the questions that are for it before it has a view. All others
+    are for its earlier life until then, and are asked again; afterwards it hears no questions of who is declared dead.
+    None: it hears everything."""
 
     def join(self, host: Host) -> None:
         """Take place in these surroundings."""
@@ -132,6 +136,8 @@ class Role(Actor):
         self._take(message, control=True)
 
     def _take(self, call: Call | ControlCall, *, control: bool) -> None:
+        if not self._hears(call):
+            return
         asker = Address(call.node, call.actor)
         if self._answerer.take(asker, call.life, Question(call.number, call.settled, control, call.body)):
             answer = self.act(MESSAGES.decode(call.body))
@@ -140,6 +146,11 @@ class Role(Actor):
                 answer.when_there(finish)
             else:
                 finish(answer)
+
+    def _hears(self, call: Call | ControlCall) -> bool:
+        if self.hears_first is None or (self.view.term and not self.view.is_dead(call.node)):
+            return True
+        return isinstance(MESSAGES.decode(call.body), self.hears_first)
 
     def act(self, message: object) -> object:
         """What the handler for that message returns."""

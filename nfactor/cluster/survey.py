@@ -30,7 +30,7 @@ class Survey:
     ) -> None:
         self._first = members
         self._then = then
-        self._states: list[KnownState] = []
+        self._states: dict[str, KnownState] = {}
         self._needed = {member.name for member in members if member.kind == "switch"} | (
             {OUTSIDE} if observed else set()
         )
@@ -44,7 +44,7 @@ class Survey:
 
     def _answered(self, name: str, answer: KnownState | None) -> None:
         if answer is not None:
-            self._states.append(answer)
+            self._states[name] = answer
         self._needed.discard(name)
         self._wanted.discard(name)
         self._look()
@@ -57,9 +57,11 @@ class Survey:
         if self._over or self._needed or (self._wanted and self._is_patient):
             return
         self._over = True
-        latest = max(self._states, key=lambda state: state.term, default=KnownState(0, (), ()))
+        latest = max(self._states.values(), key=lambda state: state.term, default=KnownState(0, (), ()))
         members = latest.members or self._first
         names = {member.name for member in members}
-        unfinished = {name for state in self._states for name in state.unfinished if name not in names}
-        unfinished |= {member.name for state in self._states for member in state.members if member.name not in names}
+        # A runtime that was declared dead, and lives, knows of no recovery's end, nor of its own.
+        believed = [state for name, state in self._states.items() if name in names or name == OUTSIDE]
+        unfinished = {name for state in believed for name in state.unfinished if name not in names}
+        unfinished |= {member.name for state in believed for member in state.members if member.name not in names}
         self._then(latest.term, members, unfinished)

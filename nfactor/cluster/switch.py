@@ -20,6 +20,7 @@ from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.departures import Departures
 from nfactor.cluster.ledger import Ledger
+from nfactor.cluster.markers import Markers
 from nfactor.cluster.messages import (
     Done,
     ExpireFlows,
@@ -65,7 +66,6 @@ from nfactor.cluster.waiting_room import WaitingRoom
 from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Status, are
 from nfactor.dataplane.owners import FOREIGN, Owners
-from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys
 
@@ -76,8 +76,6 @@ ABOUT_FLOWS = (
     RecoveryOver,
 )  # fmt: skip
 """Questions that need the table."""
-MARKER_RETRY_S = 0.001
-"""A marker that the port refused (its queue was full) is tried again after this long."""
 
 
 class VirtualSwitch(Role):
@@ -103,6 +101,7 @@ class VirtualSwitch(Role):
         self.view = View()
         self._others = OtherSwitches(dispatcher, inside, ledger, self.view)
         self._relay = Relay(outside, ledger, next_hop, self._others.learn)
+        self._markers = Markers(inside, ledger)
         self._runtimes: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._addresses: dict[int, bytes] = {}
@@ -123,6 +122,8 @@ class VirtualSwitch(Role):
     def begin(self) -> None:
         """Begin to tell the outside what happens here."""
         self._reporter.begin(self.ask)
+        self._others.begin(self.ask, self.host.after)
+        self._markers.begin(self.host.after)
         if self._again is not None:
             self.ask(COORDINATOR, MEMBERSHIP, Join(self._again), Done, lambda _: None)
 
@@ -142,6 +143,9 @@ class VirtualSwitch(Role):
 
     def packets_out(self, burst: Burst) -> None:
         """From runtimes, or from other switches, which pass on what is ours."""
+        if not self.view.term:
+            self._others.keep(burst)
+            return
         if self._others.are_there and (theirs := self._others.sent(burst)).any():
             inwards, outwards = self._others.take(burst.select(np.flatnonzero(theirs)))
             self._relay.let_out(outwards)
@@ -203,6 +207,8 @@ class VirtualSwitch(Role):
             self._dispatcher.set_runtimes([member.index for member in runtimes])
             self._departures.follow({member.address for member in runtimes})
             self._relay.admit({member.address: member.name for member in runtimes})
+            for burst in self._others.take_early():
+                self.packets_out(burst)
             if self._rebuild is not None:
                 self._ask_for_flows(self._rebuild)
         taken = ViewTaken(self._relay.released_by(self.view.unfinished, self._own))
@@ -243,7 +249,7 @@ class VirtualSwitch(Role):
         if rebuild.is_complete and self._rebuild is not None:
             self._rebuild = None
             rebuild.finish(self.host.now())
-            self._others.tell_again(self.ask, rebuild.aliases)
+            self._others.tell_again(rebuild.aliases)
             self._departures.begin_anew()
             deferred, self._deferred = self._deferred, []
             for message, later in deferred:
@@ -278,7 +284,7 @@ class VirtualSwitch(Role):
         else:
             statuses = self._dispatcher.redirect(keys, epochs, source=source, target=target, now=now)
         if are(statuses, Status.OK).any():
-            self._mark(message.migration, source)
+            self._markers.send(message.migration, self._addresses[source])
             self._departures.turned(self._addresses[source], count_of(message.migration), now)
         return FlowStatuses(statuses.tobytes())
 
@@ -290,39 +296,30 @@ class VirtualSwitch(Role):
         return Done()
 
     @handles(LearnAliases)
-    def learn_aliases(self, message: LearnAliases) -> Done:
+    def learn_aliases(self, message: LearnAliases) -> FlowStatuses:
         """Of flows of another switch."""
-        self._others.learn_again(message)
-        return Done()
+        return self._others.learn_again(message)
 
     @handles(SendMarker)
     def send_marker(self, message: SendMarker) -> Done:
         """The first one was lost. A later one is as good: none of the flows' packets go to the source any more."""
         source = self._runtimes.get(message.source)
         if source is not None:
-            self._mark(message.migration, source)
+            self._markers.send(message.migration, self._addresses[source])
         return Done()
-
-    def _mark(self, migration: int, source: int) -> None:
-        mine = self._inside.address
-        self._send_marker(cluster_frame.marker(target=self._addresses[source], source=mine, migration=migration))
-
-    def _send_marker(self, marker: Burst) -> None:
-        if self._inside.send(marker):
-            self._ledger.markers_sent += 1
-        else:
-            self.host.after(MARKER_RETRY_S, partial(self._send_marker, marker))
 
     @handles(ExpireFlows)
     def expire(self, message: ExpireFlows) -> FlowStatuses:
         """Forget flows that their runtime says have ended, if it has seen all of their packets, and nobody else knows
         them any more."""
         keys = FlowKeys.of_octets(message.keys)
-        owner = self._runtimes.get(message.runtime, -1)
+        if message.runtime not in self.view:  # it may live, and hear that its flows have ended; others have them by now
+            return FlowStatuses(bytes([Status.BUSY] * len(keys)))
+        owner = self._runtimes[message.runtime]
         counts = unpack_u32(message.packets)
         since = self._departures.since(member.address for member in self.view.of_kind("runtime"))
         statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now(), moved_before=since)
-        self._others.tell_gone(self.ask)
+        self._others.tell_gone()
         return FlowStatuses(statuses.tobytes())
 
     # ---------------------------------------------------------------- failure
@@ -387,7 +384,7 @@ class VirtualSwitch(Role):
         for index in [index for index in self._dead if self._names[index] == message.node]:
             self._dead.discard(index)
             self._dispatcher.abandon(index)
-        self._others.tell_gone(self.ask)
+        self._others.tell_gone()
         self._spread_orphans()
         return StepTaken()
 

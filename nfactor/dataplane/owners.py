@@ -143,6 +143,11 @@ class Owners(ABC):
         gone, self._gone = self._gone, []
         return gone
 
+    def known_alias(self, alias: bytes) -> bytes | None:
+        """The flow that answers to it, if one does."""
+        known = self._aliases.get(alias)
+        return None if known is None else known.key
+
     def turn_of(self, alias: bytes, key: bytes) -> int | None:
         """How packets for that alias are turned (``Aliases.learn``), if that flow answers to it."""
         known = self._aliases.get(alias)

@@ -53,12 +53,14 @@ class Leased:
 
 @attrs.frozen
 class GivenBack:
-    """A giver's ``count``-th word about numbers of flows that have ended, and which of them were free with that."""
+    """A giver's ``count``-th word about numbers of flows that have ended: which of them were free with that, and which
+    were to be passed on to their holders."""
 
     pool: str
     giver: Holder
     count: int
     freed: Numbers = attrs.field(eq=False)
+    passed: Numbers = attrs.field(eq=False)
 
 
 Entry: TypeAlias = Leased | GivenBack
@@ -83,8 +85,8 @@ class _Pool:
     holder: dict[int, Holder] = attrs.Factory(dict)
     leases: dict[Holder, Leased] = attrs.Factory(dict)
     """By holder, the last."""
-    returns: dict[Holder, int] = attrs.Factory(dict)
-    """By giver, the count of the last word."""
+    returns: dict[Holder, tuple[int, dict[Holder, Numbers]]] = attrs.Factory(dict)
+    """By giver, the count of the last word, and what was to be passed on to whom."""
 
 
 class LeaseBook:
@@ -117,22 +119,23 @@ class LeaseBook:
     def give_back(
         self, pool: str, giver: Holder, count: int, numbers: Iterable[int], is_alive: Callable[[Holder], bool]
     ) -> dict[Holder, Numbers]:
-        """The giver's ``count``-th word: flows that had these have ended there. What is to be passed on to whom."""
+        """The giver's ``count``-th word: flows that had these have ended there. What is to be passed on to whom: with
+        the giver and the count, by which a holder knows what it has had. A word that comes again may have been passed
+        on to nobody, if this book is a later one."""
         book = self._pools.get(pool)
-        if book is None or count <= book.returns.get(giver, 0):
+        if book is None:
             return {}
-        pass_on: dict[Holder, list[int]] = {}
-        freed = []
-        for number in dict.fromkeys(numbers):
-            holder = book.holder.get(number)
-            if holder is None:
-                continue  # it is nobody's: whoever says so says it twice
-            if is_alive(holder):
-                pass_on.setdefault(holder, []).append(number)
-            else:
-                freed.append(number)
-        self._write(GivenBack(pool, giver, count, np.array(freed, np.uint32)))
-        return {holder: np.array(some, np.uint32) for holder, some in pass_on.items()}
+        last, pass_on = book.returns.get(giver, (0, {}))
+        if count > last:
+            freed, passed = list[int](), list[int]()
+            for number in dict.fromkeys(numbers):
+                holder = book.holder.get(number)
+                if holder is not None:  # else it is nobody's: whoever says so says it twice
+                    (passed if is_alive(holder) else freed).append(number)
+            self._write(GivenBack(pool, giver, count, np.array(freed, np.uint32), np.array(passed, np.uint32)))
+            _, pass_on = book.returns[giver]
+        # Who has died since may have had them, and given them to a flow.
+        return {holder: some for holder, some in pass_on.items() if count >= last and is_alive(holder)}
 
     def free(self, pool: str) -> int:
         """How many can be leased."""
@@ -157,9 +160,13 @@ class LeaseBook:
                     book.holder[number] = holder
                 book.fresh = max([book.fresh, *(number + 1 for number in numbers.tolist())])
                 book.leases[holder] = entry
-            case GivenBack(pool, giver, count, freed):
+            case GivenBack(pool, giver, count, freed, passed):
                 book = self._pools[pool]
-                book.returns[giver] = count
+                holders = [book.holder[number] for number in passed.tolist()]
+                book.returns[giver] = (
+                    count,
+                    {holder: passed[[other == holder for other in holders]] for holder in dict.fromkeys(holders)},
+                )
                 for number in freed.tolist():
                     del book.holder[number]
                     book.free.append(number)

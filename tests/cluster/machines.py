@@ -47,7 +47,7 @@ class KeyAtSwitch:
         self.packet()
         self.key = FlowKeys.of(self.dispatcher._entries)
         for member in MEMBERS[1:]:
-            self.switch.heard(Heartbeat(member.name, member.address, 0, 1))
+            self.switch.heard(Heartbeat(member.name, member.address, 0, 1, 0.0))
 
     def packet(self) -> None:
         """One of that key."""
@@ -175,7 +175,7 @@ def runtime_at_coordinator() -> Table:
             case "one of them has within 1 s" | "none has" if OWNER in role._inquiries:
                 made.membership._witnessed(OWNER, LastHeard(1.5 if event == "none has" else 0.5))
             case "it is heard again" if OWNER in role._inquiries:
-                role.heard(Heartbeat(OWNER, member.address, 0, 1))
+                role.heard(Heartbeat(OWNER, member.address, 0, 1, 0.0))
                 role._witnessed(OWNER, LastHeard(1.5))
             case "OVER":
                 role._open.discard(OWNER)

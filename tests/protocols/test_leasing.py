@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from nfactor.errors import ProtocolError
 from nfactor.protocols.leasing import Holder, LeaseBook
 
-A, B, POOL = Holder("a", 1), Holder("b", 1), "nat.ports"
+A, B, C, POOL = Holder("a", 1), Holder("b", 1), Holder("c", 1), "nat.ports"
 
 
 def alive(holder: Holder) -> bool:
@@ -20,9 +20,9 @@ def dead(holder: Holder) -> bool:
     return False
 
 
-def book(size: int = 4, block: int = 2) -> LeaseBook:
+def book(size: int = 4, block: int = 2, journal: list[Any] | None = None) -> LeaseBook:
     """A and b have a block each."""
-    made = LeaseBook([])
+    made = LeaseBook([] if journal is None else journal)
     assert [0, 1] == made.lease(POOL, size, block, A, 1).tolist()
     assert [2, 3] == made.lease(POOL, size, block, B, 1).tolist()
     return made
@@ -45,7 +45,20 @@ def test_numbers_of_a_living_holder_are_passed_on_to_it() -> None:
     told = made.give_back(POOL, B, 1, [1], alive)
     assert {A: [1]} == {holder: numbers.tolist() for holder, numbers in told.items()}
     assert 0 == made.free(POOL)
-    assert {} == made.give_back(POOL, B, 1, [1], alive), "the same word again"
+    again = made.give_back(POOL, B, 1, [1], alive)
+    assert {A: [1]} == {holder: numbers.tolist() for holder, numbers in again.items()}, "the same word again"
+    assert {} == made.give_back(POOL, B, 1, [1], dead)
+    assert {} == made.give_back(POOL, B, 0, [1], alive), "one that is long settled says nothing"
+
+
+def test_a_word_that_comes_again_speaks_of_who_held_the_number_then() -> None:
+    """Its holder had it, gave it to a flow and died; the flow has ended, and another has the number now."""
+    journal: list[Any] = []
+    made = book(journal=journal)
+    made.give_back(POOL, B, 1, [1], alive)
+    made.give_back(POOL, C, 1, [1], lambda holder: holder != A)
+    assert [1] == made.lease(POOL, 4, 1, C, 1).tolist()
+    assert {} == LeaseBook(journal).give_back(POOL, B, 1, [1], lambda holder: holder != A)
 
 
 def test_numbers_of_a_dead_holder_come_back_one_by_one_and_the_others_never() -> None:
@@ -112,11 +125,12 @@ class BookMachine(RuleBasedStateMachine):
             self.stock[giver].append(number)
             return
         self.returns[giver] = self.returns.get(giver, 0) + 1
-        for _ in range(data.draw(st.integers(1, 2))):
+        for number_of_times in range(data.draw(st.integers(1, 2))):
             for holder, numbers in self.book.give_back(
                 POOL, giver, self.returns[giver], [number], self.is_alive
             ).items():
-                self.stock[holder].extend(numbers.tolist())
+                if number_of_times == 0:  # holders know what they have had
+                    self.stock[holder].extend(numbers.tolist())
 
     @rule(node=st.sampled_from("abc"))
     def holder_dies(self, node: str) -> None:
