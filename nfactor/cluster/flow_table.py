@@ -12,44 +12,40 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from nfactor.actors import ActorTable, handles, handles_keyed
+from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.announcements import Announcements
+from nfactor.cluster.arrivals import Arrivals
 from nfactor.cluster.bereft import Bereft
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.endings import Endings
 from nfactor.cluster.expiry import Expiry
 from nfactor.cluster.fence import Fence
+from nfactor.cluster.flow_questions import FlowQuestions
 from nfactor.cluster.holding import Holding, split, where_ok
 from nfactor.cluster.intake import Intake, settled
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.messages import (
     CancelFlows,
     Done,
-    FlowRecord,
     FlowsInstalled,
     FlowStatuses,
     InstallFlows,
     PrepareFlows,
-    ReadFlow,
-    Workload,
     unpack_records,
     unpack_u32,
 )
 from nfactor.cluster.names import REPLICAS
-from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded, NodeCounters, ReadCounters
+from nfactor.cluster.outcome_messages import EndFlows, FlowsEnded
 from nfactor.cluster.picking import Picking
 from nfactor.cluster.pump import Gate
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows, RecoveryOver, SetReplicas, StepTaken
 from nfactor.cluster.replication_clock import ReplicationClock
 from nfactor.cluster.replicator import Replicator
-from nfactor.cluster.role import Later, Role, Task
+from nfactor.cluster.role import Later, Task
 from nfactor.cluster.view import View
 from nfactor.dataplane.aliases import teach
-from nfactor.dataplane.chain import Chain
-from nfactor.dataplane.changes import packets_of
 from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
-from nfactor.dataplane.nf import Pool
 from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -57,7 +53,7 @@ from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 
 
-class FlowTable(Role, ActorTable[None]):
+class FlowTable(FlowQuestions):
     """Owns the engine, whose rows are the flow actors (``records`` stays empty), and packets of flows that come."""
 
     hears_first = ()
@@ -82,6 +78,8 @@ class FlowTable(Role, ActorTable[None]):
         self.view = view
         engine.follows = mode.replicates or engine.chain.has_aliases  # else nobody asks which flows a burst has changed
         self._threaded = threaded
+        self.is_stocked: Callable[[], bool] = lambda: True
+        """Whether its pools have their first numbers."""
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
@@ -114,11 +112,22 @@ class FlowTable(Role, ActorTable[None]):
             self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
         )
         self._announcements = Announcements(self.ask)
+        self.arrivals = Arrivals(self.view, self.ask)
         self._clock = ReplicationClock(self.host, self.replicator, self._mode, self.intake.settle)
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
-        return [(self.intake.run, (partial(self._gate.wait, lambda: self.replicator.is_full), self._egress.flush))]
+        return [(self.intake.run, (partial(self._gate.wait, lambda: self.is_full), self._egress.flush))]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no burst may be taken from the port now: because of what is under way to replicas, or as there is
+        not yet what network functions need."""
+        return self.replicator.is_full or not self.is_stocked()
+
+    def look(self) -> None:
+        """``is_full`` may have become false."""
+        self._gate.look()
 
     def settle(self) -> None:
         """Nothing is half done behind this: what a worker thread has is taken."""
@@ -243,6 +252,7 @@ class FlowTable(Role, ActorTable[None]):
         if message.source in self.view:
             records = unpack_records(message.records, self._engine.record_size)
             statuses = self._take_over(keys, unpack_u32(message.epochs), records)
+            self.arrivals.came(message.source, message.migration)
             self._holding.give_up(message.migration)
             self._holding.have_just_come(message.migration, where_ok(keys, statuses))
             answer = FlowsInstalled(statuses.tobytes(), self._drain())
@@ -346,55 +356,3 @@ class FlowTable(Role, ActorTable[None]):
         keys = self._engine.keys()[: message.flows]
         self._endings.end(keys)
         return FlowsEnded(len(keys), self._engine.statistics().flows, self._endings.records)
-
-    # ---------------------------------------------------------------- questions
-
-    def pools(self) -> dict[str, Pool]:
-        """Those of the NFs, by ``NF.attribute``."""
-        return self._engine.chain.pools()
-
-    @property
-    def chain(self) -> Chain:
-        """What it runs."""
-        return self._engine.chain
-
-    @settled
-    def keys(self) -> FlowKeys:
-        """Flows that are here."""
-        return self._engine.keys()
-
-    @settled
-    def copy(self, keys: FlowKeys) -> tuple[FlowKeys, Epochs, Records]:
-        """Those of them that are still here, with their epochs and states."""
-        epochs, records, statuses = self._engine.copy(keys)
-        here = are(statuses, Status.OK)
-        return keys.where(here), epochs[here], records[here]
-
-    def may_have_ended(self, switch: str, keys: FlowKeys, records: Records) -> npt.NDArray[np.bool_]:
-        """Which of these, with those states, an earlier life of that switch may have forgotten."""
-        return self._expiry.may_have_ended(switch, keys, packets_of(records))
-
-    @settled
-    def workload(self) -> Workload:
-        """The load as it will be when the migrations under way have ended, or two in quick succession would both act on
-        what the first has already changed."""
-        statistics = self._engine.statistics()
-        return Workload(statistics.flows - self._leaving + self._holding.flows, statistics.packets)
-
-    @handles(ReadCounters)
-    @settled
-    def counters(self, message: ReadCounters) -> NodeCounters:
-        """This node's side of the accounting."""
-        statistics = self._engine.statistics()
-        return self._ledger.counters(
-            nf_errors=statistics.nf_errors,
-            nf_error_sample=statistics.nf_error_sample,
-            nf_counters=self._engine.chain.counters() | self._picking.counters(),
-            protection=self.replicator.protection(),
-        )
-
-    @handles_keyed(ReadFlow, creates=True)
-    @settled
-    def read(self, key: bytes, message: ReadFlow) -> FlowRecord:
-        """One flow actor's state."""
-        return FlowRecord(self._engine.read(key) or b"")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from nfactor.cluster.host import Host
-from nfactor.cluster.messages import Done, Member
+from nfactor.cluster.messages import Member
 from nfactor.cluster.names import COLLECTOR, OUTSIDE, runtime_name
-from nfactor.cluster.recovery_messages import LaunchRuntime
+from nfactor.cluster.recovery_messages import LaunchRuntime, RuntimeLaunched
 
 NEEDED = 2
 """Runtimes of which each can replicate to another."""
@@ -36,8 +36,12 @@ class Launching:
             free = {*domains.values()} - {member.domain for member in living}
             name, order = runtime_name(self._last), LaunchRuntime(self._last, min(free, default=""))
             self._waiting.add(name)
-            self._ask(OUTSIDE, COLLECTOR, order, Done, lambda _: None)
+            self._ask(OUTSIDE, COLLECTOR, order, RuntimeLaunched, partial(self._answered, name))
             self._host.after(LAUNCH_AGAIN_S, partial(self._look_for, name))
+
+    def _answered(self, name: str, answer: RuntimeLaunched) -> None:
+        if not answer.is_coming:
+            self._look_for(name)
 
     def _look_for(self, name: str) -> None:
         if name in self._waiting:

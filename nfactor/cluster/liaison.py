@@ -37,6 +37,7 @@ from nfactor.cluster.messages import (
 from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP, count_of, migration_number
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
+    AwaitLetGo,
     ClaimFlows,
     FlowsClaimed,
     FlowsReported,
@@ -133,6 +134,8 @@ class Liaison(Role):
         """Flows whose tombstones stand here, by migration, and the epochs that they have elsewhere."""
         self._arrived: dict[int, _Migration] = {}
         """Migrations of which there are such, as all went well."""
+        self._awaited: list[tuple[int, Later]] = []
+        """Who waits until a migration is let go of."""
         self._early: list[tuple[ReportFlows, Later]] = []
         """Switches that have a later view than we."""
         self._snapshots: dict[str, tuple[int, FlowKeys]] = {}
@@ -150,7 +153,21 @@ class Liaison(Role):
         self.host.tell(COORDINATOR, MEMBERSHIP, sign)
         for switch in self.view.names("switch"):
             self.host.tell(switch, LIAISON, sign)
+        awaited, self._awaited = self._awaited, []
+        for migration, later in awaited:
+            self.await_let_go(AwaitLetGo(migration)).when_there(later.answer)
         self.host.after(HEARTBEAT_S, self._beat)
+
+    @handles(AwaitLetGo)
+    def await_let_go(self, message: AwaitLetGo) -> Later:
+        """A target gives nothing away of what flows had that we may take back."""
+        later = Later()
+        first = migration_number(self._own.index, self.host.life, self._standing())
+        if message.migration < first:  # those of an earlier life are, too
+            later.answer(Done())
+        else:
+            self._awaited.append((message.migration, later))
+        return later
 
     @handles(SignHeard)
     def sign_heard(self, message: SignHeard) -> None:

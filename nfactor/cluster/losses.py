@@ -52,7 +52,7 @@ async def settle_losses(node: Node, outside: Outside, dead: str) -> None:
     until = trio.current_time() + AGREE_S
     while True:
         known = sum(map(len, outside.lost.values()))
-        lost = lost_with([*outside.lost, dead], await read_counters(node), outside) - known
+        lost = lost_with({*outside.lost, dead}, await read_counters(node), outside) - known
         if outside.inside == lost:
             outside.lose(dead)
             return

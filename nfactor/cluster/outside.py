@@ -19,8 +19,9 @@ from nfactor.backends.base import Port
 from nfactor.cluster.addresses import outside_of
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, Member, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
+from nfactor.cluster.names import runtime_name
 from nfactor.cluster.outcome_messages import Outcomes
-from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState
+from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState, RuntimeLaunched
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
@@ -157,7 +158,8 @@ class Outside:
     def lose(self, node: str) -> None:
         """All that is inside now died with that node: nothing else moves any more. Feeding may go on."""
         assert self._open is not None, "which packets are inside was not to be remembered"
-        self.lost[node], self._open, self._paused = sorted(self._open), set(), False
+        self.lost.setdefault(node, []).extend(sorted(self._open))  # it may have died before, in an earlier life
+        self._open, self._paused = set(), False
         self.missing.remove(node)
         self._progressed()
 
@@ -208,6 +210,7 @@ class Outside:
     def node_killed(self, event: NodeKilled) -> None:
         """Somebody killed a node: what it held will be lost."""
         self.missing.append(event.node)
+        self.recovered.pop(event.node, None)
         self.happened(event)
 
     def node_recovered(self, event: NodeRecovered) -> None:
@@ -282,10 +285,12 @@ class Collector(Role):
         return Done()
 
     @handles(LaunchRuntime)
-    def launch(self, message: LaunchRuntime) -> Done:
-        """The membership wants another runtime."""
-        self._outside.launch(message.index, message.domain)
-        return Done()
+    def launch(self, message: LaunchRuntime) -> RuntimeLaunched:
+        """The membership wants another runtime. A new one may not know of some that have come and gone."""
+        has_come = runtime_name(message.index) in self.view.known
+        if not has_come:
+            self._outside.launch(message.index, message.domain)
+        return RuntimeLaunched(not has_come)
 
     @handles(NodeRecovered)
     def node_recovered(self, message: NodeRecovered) -> Done:

@@ -1,11 +1,13 @@
 """The pools of a runtime's network functions: filled ahead of need, and numbers of flows that have ended sent home.
 
 Everything happens between bursts: what NFs give back rests in the pool until this role comes by. Then it waits until
-all that was handed to replicas so far is stored (``Replicator.when_stored``), and only then is the number anybody's
-again. So no replica has a flow that has the number and could still come back to life when another flow takes it; and
-for the same reason nobody can give it back a second time.
+all that was handed to replicas so far is stored (``Replicator.when_stored``), and until no source of a migration to
+here can take back what came from it (``Arrivals``), and only then is the number anybody's again. So nobody has a flow
+that has the number and could still come back to life when another flow takes it; and for the same reason nobody can
+give it back a second time.
 """
 
+from collections import deque
 from functools import partial
 
 import attrs
@@ -39,6 +41,8 @@ class _Stock:
     ask_after_s: float = 0.0
     is_stocked: bool = False
     """Whether the leaser has answered at all."""
+    stored: deque[tuple[Numbers, dict[str, int]]] = attrs.Factory(deque)
+    """Numbers of flows that are over, as all replicas know, and what came here until then."""
     to_return: Numbers = NO_NUMBERS
     """Others' numbers, whose flows have ended here."""
     returns: int = 0
@@ -64,6 +68,7 @@ class Pools(Role):
         for stock in self.stocks.values():
             stock.pool.lease()
         if self.stocks:
+            self._flows.is_stocked = self._is_stocked
             self.host.after(LOOK_S, self._look)
 
     @handles(BeStocked)
@@ -76,8 +81,13 @@ class Pools(Role):
         self._look_whether_stocked()
         return later
 
+    def _is_stocked(self) -> bool:
+        """Before that no packet is taken: one that needs a number would be dropped."""
+        return all(stock.is_stocked for stock in self.stocks.values())
+
     def _look_whether_stocked(self) -> None:
-        if all(stock.is_stocked for stock in self.stocks.values()):
+        if self._is_stocked():
+            self._flows.look()
             waiting, self._waiting = self._waiting, []
             for later in waiting:
                 later.answer(Done())
@@ -89,11 +99,12 @@ class Pools(Role):
             rested = stock.pool.collect()
             if len(rested):
                 self._flows.replicator.catch_up()
-                self._flows.replicator.when_stored(partial(self._came_back, name, stock, rested))
+                self._flows.replicator.when_stored(partial(self._are_stored, stock, rested))
+            self._come_back(name, stock)
             if self.host.node in self.view:
                 self._ask_for_more(name, stock)
             stock.seen_free = stock.pool.free - len(rested)
-        is_idle = before == [stock.seen_free for stock in self.stocks.values()]
+        is_idle = before == [stock.seen_free for stock in self.stocks.values()] and self._is_stocked()
         self.host.after(IDLE_LOOK_S if is_idle else LOOK_S, self._look)
 
     # ---------------------------------------------------------------- more
@@ -119,12 +130,18 @@ class Pools(Role):
 
     # ---------------------------------------------------------------- back
 
-    def _came_back(self, name: str, stock: _Stock, numbers: Numbers) -> None:
+    def _are_stored(self, stock: _Stock, numbers: Numbers) -> None:
+        """No replica has a flow any more that has these. But a source may."""
+        stock.stored.append((numbers, self._flows.arrivals.so_far()))
+
+    def _come_back(self, name: str, stock: _Stock) -> None:
         """No flow has these any more, and none will."""
-        mine = np.array([number in stock.mine for number in numbers.tolist()], bool)
-        self._put(stock, numbers[mine])
-        stock.to_return = np.concatenate((stock.to_return, numbers[~mine]))
-        self._return(name, stock)
+        while stock.stored and self._flows.arrivals.are_over(stock.stored[0][1]):
+            numbers, _ = stock.stored.popleft()
+            mine = np.array([number in stock.mine for number in numbers.tolist()], bool)
+            self._put(stock, numbers[mine])
+            stock.to_return = np.concatenate((stock.to_return, numbers[~mine]))
+            self._return(name, stock)
 
     def _return(self, name: str, stock: _Stock) -> None:
         """One word at a time, so that they arrive in order."""

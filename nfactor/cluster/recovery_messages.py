@@ -97,6 +97,14 @@ class Witness:
     node: str
 
 
+@message(tag=116)
+class AwaitLetGo:
+    """Target → source: answer when you have let go of everything of that migration of yours, and of all before it.
+    Reply: ``Done``."""
+
+    migration: int
+
+
 @message(tag=86)
 class LastHeard:
     """So many seconds ago; negative: never."""
@@ -283,10 +291,18 @@ class FlowsReported:
 @message(tag=106, system=True)
 class LaunchRuntime:
     """Membership → outside, which has the means: start the runtime of that number, in that failure domain, unless it
-    has been started. It will ask to ``Join``. Reply: ``Done``, at once."""
+    has been started. It will ask to ``Join``. Reply: ``RuntimeLaunched``, at once."""
 
     index: int
     domain: str
+
+
+@message(tag=117)
+class RuntimeLaunched:
+    """Outside → membership."""
+
+    is_coming: bool
+    """Not if that one has been in the cluster already: another number is needed."""
 
 
 @message(tag=94, system=True)

@@ -229,7 +229,7 @@ class HeapCluster:
         liaison = Liaison(own, flows, replicas, view, assurance, joins=node.life > 1 or own not in self._members)
 
         def settle() -> None:
-            while waiting and not flows.replicator.is_full:
+            while waiting and not flows.is_full:
                 flows.intake.take(waiting.popleft())
             egress.flush()
 
