@@ -41,10 +41,12 @@ from nfactor.cluster.plan import ClusterPlan, World, members, runtime_member, sw
 from nfactor.cluster.pools import Pools
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.reporter import Reporter, record_name
+from nfactor.cluster.role import Role
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
 from nfactor.compiled import outer_headers
 from nfactor.dataplane.engine import Engine
+from nfactor.dataplane.owners import Owners
 from nfactor.dataplane.state import schema_of
 
 LINK_LIMITS = LinkLimits(credit_max=8192, queue_max=16_384)
@@ -77,6 +79,12 @@ class LocalLife:
     """Which life of the node it is."""
     engine: Engine | None = None
     """A runtime's."""
+    owners: Owners | None = None
+    """A switch's."""
+    ledger: Ledger | None = None
+    """Of a runtime or a switch."""
+    roles: dict[str, Role] = attrs.Factory(dict)
+    """What it does, by actor: for whoever judges a cluster from inside."""
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     killed: bool = False
 
@@ -124,22 +132,24 @@ async def run_runtime(
     ``domain``: its failure domain, if not the plan's."""
     member = runtime_member(index, number, plan.domain(index) if domain is None else domain)
     name, engine = member.name, plan.engine()
-    port = world.port(name, member.address)
+    port, ledger = world.port(name, member.address), Ledger(name)
+    life = LocalLife(name, world, number, engine=engine, ledger=ledger)
 
     async def run(node: Node, supervisor: Supervisor) -> None:
-        view, ledger = View(), Ledger(name)
+        view = View()
         reporter = Reporter(ledger, observed=True)
         egress = Egress(port, ledger, reporter)
         flows = FlowTable(engine, port, ledger, egress, plan.replication, view, threaded=plan.threaded)
         assurance = Assurance(plan.dead_after_s)
         replicas = ReplicaTable(egress, ledger, reporter, engine.changes.copies, flows, view, assurance)
         liaison = Liaison(member, flows, replicas, view, assurance, joins=number > 1 or index >= plan.runtimes)
+        life.roles.update({REPLICAS: replicas, FLOWS: flows, LIAISON: liaison})
         await supervisor.start(lambda: replicas, name=REPLICAS, mailbox_size_max=REPLICAS_MAILBOX_MAX)
         await supervisor.start(lambda: flows, name=FLOWS)
         await supervisor.start(lambda: Pools(flows, view), name=POOLS)
         await supervisor.start(lambda: liaison, name=LIAISON)
 
-    await _live(LocalLife(name, world, number, engine), task_status, run)
+    await _live(life, task_status, run)
 
 
 async def run_switch(
@@ -150,20 +160,23 @@ async def run_switch(
     member = switch_member(index, number)
     name = member.name
     outside, inside = world.port(name, outside_of(member.address)), world.port(name, member.address)
+    owners, ledger = plan.owners(), Ledger(name)
+    life = LocalLife(name, world, number, owners=owners, ledger=ledger)
 
     async def run(node: Node, supervisor: Supervisor) -> None:
         switch = VirtualSwitch(
-            plan.owners(),
+            owners,
             outside,
             inside,
-            Ledger(name),
+            ledger,
             next_hop=address(Kind.OUTSIDE, 0),
             observed=True,
             again=member if number > 1 else None,
         )
+        life.roles[LIAISON] = switch
         await supervisor.start(lambda: switch, name=LIAISON)
 
-    await _live(LocalLife(name, world, number), task_status, run)
+    await _live(life, task_status, run)
 
 
 async def run_coordinator(
@@ -171,9 +184,11 @@ async def run_coordinator(
 ) -> None:
     """The coordinator; it has started when every node knows the cluster. In a later life than the first it asks the
     nodes what they know."""
+    life = LocalLife(COORDINATOR, world, number)
 
     async def run(node: Node, supervisor: Supervisor) -> None:
         view, ready = View(), trio.Event()
+        coordinator = Coordinator(view, observed=True)
         leases = Leases(view, plan.lease_journal, begins=number == 1)
         membership = Membership(
             members(plan),
@@ -185,12 +200,13 @@ async def run_coordinator(
             again=number > 1,
             launches=plan.launches,
         )
-        await supervisor.start(lambda: Coordinator(view, observed=True), name=COORDINATOR)
+        life.roles.update({COORDINATOR: coordinator, MEMBERSHIP: membership})
+        await supervisor.start(lambda: coordinator, name=COORDINATOR)
         await supervisor.start(lambda: leases, name=LEASES)
         await supervisor.start(lambda: membership, name=MEMBERSHIP)
         await ready.wait()
 
-    await _live(LocalLife(COORDINATOR, world, number), task_status, run)
+    await _live(life, task_status, run)
 
 
 class Life(Protocol):

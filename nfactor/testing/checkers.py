@@ -228,7 +228,8 @@ def _spared_us(history: History, conditions: Conditions) -> int:
     """What came out until then may be taken back."""
     if not conditions.overlapping:
         return -1
-    return max((death.time_us for death in history.deaths if death.overlaps), default=0) + ON_THE_WAY_US
+    overlapping = (max(death.time_us, death.until_us) for death in history.deaths if death.overlaps)
+    return max(overlapping, default=0) + ON_THE_WAY_US
 
 
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:

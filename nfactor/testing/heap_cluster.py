@@ -54,13 +54,13 @@ from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
 from nfactor.packet.classifier import FlowClassifier
 from nfactor.packet.fields import Packet
-from nfactor.packet.flow_key import FlowKeys
 from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.judged import state_of
 from nfactor.testing.limits import Limits
-from nfactor.testing.lineage import Came, Death, End, Ended, History, Lineage, LineageState, Processed, read_tail
+from nfactor.testing.lineage import Came, Death, End, Ended, History, Lineage, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
 HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
@@ -81,6 +81,16 @@ class Runtime:
     ledger: Ledger
 
     @property
+    def name(self) -> str:
+        """The node's."""
+        return self.node.name
+
+    @property
+    def refused(self) -> int:
+        """Flows that it did not want to take."""
+        return self.flows.refused
+
+    @property
     def view(self) -> View:
         """What it knows of the cluster."""
         return self.liaison.view
@@ -95,6 +105,11 @@ class Switch:
     role: VirtualSwitch
     dispatcher: Dispatcher
     ledger: Ledger
+
+    @property
+    def name(self) -> str:
+        """The node's."""
+        return self.node.name
 
     @property
     def view(self) -> View:
@@ -383,10 +398,4 @@ class HeapCluster:
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""
-        _, records, statuses = runtime.engine.copy(FlowKeys.of([key]))
-        if statuses[0]:
-            return None
-        return schema_of(LineageState).unpack(records[0].tobytes(), runtime.engine.record_size - STATE_OCTETS)
-
-
-STATE_OCTETS = schema_of(LineageState).size
+        return state_of(runtime.engine, key)

@@ -7,16 +7,58 @@ import numpy as np
 from nfactor.dataplane.engine import Status
 from nfactor.dataplane.owners import owner_number
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap_cluster import HeapCluster, Runtime, Switch
+from nfactor.testing.judged import JudgedCluster, JudgedNode, state_of
 from nfactor.testing.limits import FLOWS_MAX
 
 
-def neighbours_agree(cluster: HeapCluster) -> None:
+def one_owner(cluster: JudgedCluster, *, flows_end: bool) -> None:
+    """(d) Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and
+    its runtime does not know yet."""
+    owners: dict[tuple[bytes, int], str] = {}
+    for runtime in cluster.living():
+        for key in list(runtime.engine.keys()):
+            life = key, state_of(runtime.engine, key).born if flows_end else 0
+            if life in owners and (life[1] or not flows_end):  # else no packet came so far
+                flow = cluster.flow_of_key[key]
+                raise Violation(f"(d) one owner: flow {flow} is at {owners[life]} and at {runtime.name}")
+            owners[life] = runtime.name
+
+
+def nothing_is_half_done(cluster: JudgedCluster, *, serves: bool) -> None:
+    """(i) And everything is protected. ``serves``: packets are to pass."""
+    living = cluster.living()
+    for runtime in living:
+        name = runtime.name
+        if runtime.liaison.migrations_open:
+            raise Violation(f"(i) liveness: {runtime.liaison.migrations_open} migrations of {name} never ended")
+        if runtime.ledger.buffered and serves:
+            raise Violation(f"(i) liveness: {runtime.ledger.buffered} packets wait at {name} for ever")
+        unprotected = runtime.flows.replicator.unprotected_flows()
+        if cluster.mode.replicates and len(living) > 1 and unprotected:
+            raise Violation(f"(i) liveness: {unprotected} flows of {name} are never protected again")
+        if runtime.engine.statistics().rows != runtime.engine.statistics().flows:
+            raise Violation(f"(i) liveness: {name} still waits for flows, or remembers some that left")
+    if serves:
+        commits_are_confirmed(cluster)
+    for switch in cluster.switches.values():
+        if switch.ledger.buffered:
+            raise Violation(f"(i) liveness: {switch.ledger.buffered} packets wait at {switch.name} for ever")
+
+
+def probes_came(cluster: JudgedCluster, probes: dict[int, int], quiet_s: float) -> None:
+    """(i) Every flow is served: each has had one more packet, of that mark."""
+    seen = {came.mark for came in cluster.history.out} | {mark for _, mark in cluster.history.dropped}
+    for flow, mark in probes.items():
+        if mark not in seen:
+            raise Violation(f"(i) liveness: flow {flow} is not served, {quiet_s} s after the last fault")
+
+
+def neighbours_agree(cluster: JudgedCluster) -> None:
     """(a) What no node has said of packets died with the dead: as many as their neighbours gave to them and did not get
     back. And what a living node was given by another is what it got. For runs in which no port lost anything."""
     dead = {death.node for death in cluster.history.deaths}
-    nodes: list[Switch | Runtime] = [*cluster.switches.values(), *cluster.runtimes.values()]
-    ledgers = {node.node.name: node.ledger for node in nodes if node.node.name not in dead}
+    nodes: list[JudgedNode] = [*cluster.switches.values(), *cluster.runtimes.values()]
+    ledgers = {node.name: node.ledger for node in nodes if node.name not in dead}
     given = sum(ledger.handed[name] for ledger in ledgers.values() for name in dead)
     came = sum(ledger.taken[name] for ledger in ledgers.values() for name in dead)
     history = cluster.history
@@ -33,7 +75,7 @@ def neighbours_agree(cluster: HeapCluster) -> None:
                 raise Violation(f"(a) conservation: {giver} gave {count} packets to {taker}, which got {got}")
 
 
-def migrations_are_counted(cluster: HeapCluster, *, all_move: bool) -> None:
+def migrations_are_counted(cluster: JudgedCluster, *, all_move: bool) -> None:
     """(a) What the coordinator was told of migrations is what the switches did. For runs in which nobody died: there is
     no reason then why any flow that set out should stay, if it does not end (``all_move``), but that its target does
     not want it."""
@@ -42,14 +84,14 @@ def migrations_are_counted(cluster: HeapCluster, *, all_move: bool) -> None:
     if told != done:
         raise Violation(f"(a) conservation: {told} flows moved, as the coordinator was told; switches moved {done}")
     stayed = sum(event.failed for event in cluster.history.ended)
-    refused = sum(runtime.flows.refused for runtime in cluster.runtimes.values())
+    refused = sum(runtime.refused for runtime in cluster.runtimes.values())
     if all_move and stayed != refused:
         raise Violation(
             f"(i) liveness: {stayed} flows set out and did not move, {refused} of them as they were refused"
         )
 
 
-def copies_are_of_flows(cluster: HeapCluster) -> None:
+def copies_are_of_flows(cluster: JudgedCluster) -> None:
     """(h) Replicas have one copy of each flow where it is now, and none of where it was."""
     if len(cluster.living()) < 2:
         return
@@ -59,7 +101,7 @@ def copies_are_of_flows(cluster: HeapCluster) -> None:
         raise Violation(f"(h) protection: there are {flows} flows and {copies} copies of flows")
 
 
-def owners_agree(cluster: HeapCluster) -> None:
+def owners_agree(cluster: JudgedCluster) -> None:
     """(d) Each flow that a runtime has is its own at the switch that owns the key, in no later epoch: else nobody could
     move or claim it. (An earlier one may be: the key's next life had begun here when the switch had just forgotten the
     first.)"""
@@ -72,24 +114,24 @@ def owners_agree(cluster: HeapCluster) -> None:
             every = np.arange(1, epoch + 1, dtype=np.uint32)
             if (switch.dispatcher.turned([key] * epoch, every, runtime.number) != Status.OK).all():
                 raise Violation(
-                    f"(d) one owner: {runtime.node.name} has flow {cluster.flow_of_key[key]} in epoch {epoch}, and "
-                    f"{switch.node.name} has it elsewhere, or in a later one"
+                    f"(d) one owner: {runtime.name} has flow {cluster.flow_of_key[key]} in epoch {epoch}, and "
+                    f"{switch.name} has it elsewhere, or in a later one"
                 )
 
 
-def commits_are_confirmed(cluster: HeapCluster) -> None:
+def commits_are_confirmed(cluster: JudgedCluster) -> None:
     """(i) Whatever went to replicas is known to be stored."""
     for runtime in cluster.living():
         stored: list[str] = []
-        runtime.flows.replicator.when_stored(partial(stored.append, runtime.node.name))
+        runtime.flows.replicator.when_stored(partial(stored.append, runtime.name))
         if not stored:
-            raise Violation(f"(i) liveness: {runtime.node.name} waits for ever for a commit to be confirmed")
+            raise Violation(f"(i) liveness: {runtime.name} waits for ever for a commit to be confirmed")
 
 
-def flows_are_free(cluster: HeapCluster) -> None:
+def flows_are_free(cluster: JudgedCluster) -> None:
     """(i) Nothing is under way for any flow: each may set out. (They are pinned by that, so this comes last.)"""
     for runtime in cluster.living():
-        flows, name = runtime.engine.statistics().flows, runtime.node.name
+        flows, name = runtime.engine.statistics().flows, runtime.name
         load = runtime.flows.workload().flows
         if load != flows:
             raise Violation(f"(i) liveness: {name} has {flows} flows, and says that it will have {load}")

@@ -16,18 +16,21 @@ from nfactor.cluster.messages import Migrating, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
-from nfactor.testing.checkers import Conditions, Final, Violation, check
+from nfactor.testing.checkers import Conditions, Violation, check
 from nfactor.testing.draws import DEADLY_US, GATHERING_US, RECEIVER, ROUND_US, SENDER, Deed, Schedule, What, draw
 from nfactor.testing.heap import Delivery, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import (
-    commits_are_confirmed,
     copies_are_of_flows,
     flows_are_free,
     migrations_are_counted,
     neighbours_agree,
+    nothing_is_half_done,
+    one_owner,
     owners_agree,
+    probes_came,
 )
 
 QUIET_S = 6.0
@@ -240,7 +243,7 @@ class Run:
             changed = counts.packets, counts.created, counts.flows, counts.rows
             if self._seen.get(node.name) != changed:  # else nothing came or went
                 self._seen[node.name] = changed
-                self._check_one_owner()
+                one_owner(cluster, flows_end=self.schedule.flows_end)
                 cluster.check_event()
 
     def _check_view(self, node: HeapNode, term: int) -> None:
@@ -249,18 +252,6 @@ class Run:
         if term < self._terms.get(life, 0):
             raise Violation(f"(d) one owner: {node.name} went back from view {self._terms[life]} to {term}")
         self._terms[life] = term
-
-    def _check_one_owner(self) -> None:
-        """Of each flow; two flows of one key may be there for a moment, when the switch has let the first one end and
-        its runtime does not know yet."""
-        owners: dict[tuple[bytes, int], str] = {}
-        for runtime in self.cluster.living():
-            for key in list(runtime.engine.keys()):
-                life = key, self.cluster.state_of(runtime, key).born if self.schedule.flows_end else 0
-                if life in owners and (life[1] or not self.schedule.flows_end):  # else no packet came so far
-                    flow = self.cluster.flow_of_key[key]
-                    raise Violation(f"(d) one owner: flow {flow} is at {owners[life]} and at {runtime.node.name}")
-                owners[life] = runtime.node.name
 
     @property
     def _serves(self) -> bool:
@@ -281,32 +272,11 @@ class Run:
         for flow in flows:
             self.cluster.feed(flow)
         self.network.run(self.network.now_us + 300_000)
-        history = self.cluster.history
-        seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
-        for flow, mark in zip(flows, range(before + 1, before + 1 + len(flows)), strict=True):
-            if mark not in seen:
-                raise Violation(f"(i) liveness: flow {flow} is not served, {QUIET_S} s after the last fault")
+        marks = range(before + 1, before + 1 + len(flows))
+        probes_came(self.cluster, dict(zip(flows, marks, strict=True)), QUIET_S)
 
     def _check_quiet(self) -> None:
-        """(i) Nothing is half done, and everything is protected."""
-        cluster = self.cluster
-        living = cluster.living()
-        for runtime in living:
-            name = runtime.node.name
-            if runtime.liaison.migrations_open:
-                raise Violation(f"(i) liveness: {runtime.liaison.migrations_open} migrations of {name} never ended")
-            if runtime.ledger.buffered and self._serves:
-                raise Violation(f"(i) liveness: {runtime.ledger.buffered} packets wait at {name} for ever")
-            unprotected = runtime.flows.replicator.unprotected_flows()
-            if cluster.mode.replicates and len(living) > 1 and unprotected:
-                raise Violation(f"(i) liveness: {unprotected} flows of {name} are never protected again")
-            if runtime.engine.statistics().rows != runtime.engine.statistics().flows:
-                raise Violation(f"(i) liveness: {name} still waits for flows, or remembers some that left")
-        if self._serves:
-            commits_are_confirmed(cluster)
-        for switch in cluster.switches.values():
-            if switch.ledger.buffered:
-                raise Violation(f"(i) liveness: {switch.ledger.buffered} packets wait at {switch.node.name} for ever")
+        nothing_is_half_done(self.cluster, serves=self._serves)
 
     def _check_counts(self) -> None:
         history = self.cluster.history
@@ -321,13 +291,6 @@ class Run:
 
     def _check_history(self) -> None:
         cluster, schedule = self.cluster, self.schedule
-        finals: dict[int, Final] = {}
-        for runtime in cluster.living():
-            for key in list(runtime.engine.keys()):
-                state = cluster.state_of(runtime, key)
-                if not state.count:
-                    continue  # no packet of it came so far
-                finals[cluster.flow_of_key[key]] = Final(runtime.node.name, state.born, state.count, state.digest)
         deaths = cluster.history.deaths
         lost = self.network.lost_messages["StoreCommit"] > 0
         slept = bool(schedule.pauses) or any(deed.what is What.SLEEP for deed in schedule.deeds)
@@ -344,7 +307,7 @@ class Run:
             drops_ahead=schedule.ports > 0,
             overlapping=any(death.overlaps for death in deaths),
         )
-        check(cluster.history, finals, conditions, self.network.lost_packets)
+        check(cluster.history, finals_of(cluster), conditions, self.network.lost_packets)
         cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)
 
 
