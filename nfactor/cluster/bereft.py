@@ -16,7 +16,7 @@ from nfactor.cluster.names import LIAISON
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import FindTurned
 from nfactor.cluster.view import View
-from nfactor.dataplane.chain import FlowHeader
+from nfactor.dataplane.chain import NOBODY, FlowHeader
 from nfactor.dataplane.engine import Engine, Epochs, Status, are
 from nfactor.packet.flow_key import FlowKeys
 
@@ -92,4 +92,4 @@ class Bereft:
         self._drain()
 
 
-_NEW = FlowHeader(last_ns=0, epoch=0, packets=0, initiator=0, closing=0)
+_NEW = FlowHeader(last_ns=0, epoch=0, packets=0, initiator=NOBODY, closing=0)

@@ -120,7 +120,7 @@ class Access(Scope):
         if name == "key":
             return Octets("row", str(KEY_OCTETS), KEY_OCTETS)
         if name == "initiator":
-            return Int(f"ld_u8(row + {layout.ROW_INITIATOR})", 0, 1)
+            return Int(f"(ld_u8(row + {layout.ROW_INITIATOR}) & 1)", 0, 1)
         if name == "emit":
             return Const(Bound(FlowValue(), name))
         self.refuse(node, f"flow.{name} is not known to compiled code; there is emit, initiator, key")

@@ -61,6 +61,7 @@ from nfactor.compiled.machine import (
     st_64,
 )
 from nfactor.compiled.table import MOVES_PER_PACKET, begin, count_active, find, insert, move_entries, row_at, same_key
+from nfactor.dataplane.chain import NOBODY
 from nfactor.dataplane.changes import TOUCHED
 
 _ACTIVE, _HELD_PHASE = 0, 2
@@ -127,7 +128,11 @@ def _run(cx: int, pk: int, guess: int) -> tuple[int, int]:
         return (_HELD if ld_u8(row + ROW_PHASE) == _HELD_PHASE else _LATE), row
     elif time - ld_i64(row + ROW_LAST_NS) > ld_fixed(cx + TIME_OUT_LEAST):
         _look_whether_it_ended(cx, pk, row)
-    st_8(pk + PK_DIRECTION, ld_u8(pk + PK_KEY_DIRECTION) ^ ld_u8(row + ROW_INITIATOR))
+    direction = ld_u8(pk + PK_KEY_DIRECTION) ^ ld_u8(row + ROW_INITIATOR)
+    if direction >= NOBODY:
+        st_8(row + ROW_INITIATOR, ld_u8(pk + PK_KEY_DIRECTION))
+        direction = 0
+    st_8(pk + PK_DIRECTION, direction)
     if time > ld_i64(row + ROW_LAST_NS):
         st_64(row + ROW_LAST_NS, time)
     st_32(row + ROW_PACKETS, ld_u32(row + ROW_PACKETS) + 1)

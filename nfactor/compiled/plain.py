@@ -99,7 +99,7 @@ class PlainCalls:
         return schema.at(row + self._offsets[stage])
 
     def _initiator(self, row: int) -> int:
-        return ctypes.string_at(row + layout.ROW_INITIATOR, 1)[0]
+        return ctypes.string_at(row + layout.ROW_INITIATOR, 1)[0] & 1
 
 
 def point(pkt: Packet, record: bytes) -> None:

@@ -24,7 +24,7 @@ def error_sample(function: NF, schema: Schema | None, offset: int, failed: "Fail
     held = _Held(failed.shared)
     try:
         if failed.frames is None:
-            flow = Flow(failed.row[:KEY_OCTETS], failed.row[ROW_INITIATOR])
+            flow = Flow(failed.row[:KEY_OCTETS], failed.row[ROW_INITIATOR] & 1)
             function.flow_expires(flow, fs)
             function.deallocate_fs(fs)
         else:

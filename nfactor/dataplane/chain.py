@@ -5,7 +5,7 @@ that the chain knows. What the chain can get wrong is found when it is built, no
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -27,12 +27,15 @@ class FlowHeader:
     packets: u32
     """Packets that the flow was sent so far, modulo 2^32: what a switch checks before it forgets the flow."""
     initiator: u8
-    """0 if the first packet went from ``a`` to ``b`` of the key, else 1."""
+    """0 if the first packet went from ``a`` to ``b`` of the key, 1 if the other way; ``NOBODY``: none came yet."""
     closing: u8
     """How TCP ended so far: bits 1 and 2 for a FIN in either direction, 4 for a RST."""
 
 
 HEADER = schema_of(FlowHeader)
+NOBODY: Final = 2
+"""The initiator of a flow that is here before its first packet is, which will say so. The bit is its own, so that it
+costs a packet one comparison of what it has in hand; NFs are never shown it."""
 
 
 @attrs.frozen

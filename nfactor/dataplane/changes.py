@@ -192,7 +192,7 @@ def packets_of(records: Records) -> npt.NDArray[np.uint32]:
 
 def initiators_of(records: Records) -> npt.NDArray[np.uint8]:
     """Which ends' packets were the flows' first."""
-    return records[:, 16]
+    return records[:, 16] & np.uint8(1)
 
 
 def _header_words(records: Records, offset: int) -> npt.NDArray[np.uint32]:

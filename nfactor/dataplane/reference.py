@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nfactor.dataplane import flow_row, nf
-from nfactor.dataplane.chain import Chain
+from nfactor.dataplane.chain import NOBODY, Chain
 from nfactor.dataplane.changes import TOUCHED, WHOLE, Rows
 from nfactor.dataplane.engine import (
     FIRST_EPOCH,
@@ -133,6 +133,8 @@ class ReferenceEngine(ReferenceSets):
         elif pkt.time - row.last_ns > row.time_out_ns:
             self._begin_again(row, direction)
         pkt.direction = direction ^ row.initiator
+        if pkt.direction >= NOBODY:
+            row.initiator, pkt.direction = direction, 0
         if pkt.time > row.last_ns:  # a packet may have been overtaken by one that came by another switch
             row.last_ns = pkt.time
         row.packets += 1
@@ -255,7 +257,7 @@ class ReferenceEngine(ReferenceSets):
         self._active -= 1
 
     def _say_farewell(self, row: Row) -> None:
-        flow = nf.Flow(row.key, row.initiator)
+        flow = nf.Flow(row.key, row.initiator & 1)
         for function, fs in zip(self._chain.functions, row.states(), strict=True):
             try:
                 function.flow_expires(flow, fs)
