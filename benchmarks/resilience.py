@@ -138,7 +138,7 @@ class Replica:
         self._egress = Egress(Wire(), self._ledger, self._reporter)  # type: ignore[arg-type]
 
     def _completed(self, primary: bytes, sequence: int) -> None:
-        self.answers.append(MESSAGES.encode(CommitsStored(self._ledger.node, sequence)))
+        self.answers.append(MESSAGES.encode(CommitsStored(self._ledger.node, sequence, primary)))
 
     def take(self, octets: bytes) -> None:
         message = MESSAGES.decode(octets)

@@ -97,7 +97,7 @@ class FlowTable(FlowQuestions):
             self._engine,
             self._egress,
             self._ledger,
-            send=lambda runtime, message: self.host.tell(runtime, REPLICAS, message),
+            send=lambda runtime, commit: self.host.tell(runtime, REPLICAS, self.view.addressed(runtime, commit)),
             forget=lambda runtime, message, then: self.ask(runtime, REPLICAS, message, Done, lambda _: then()),
             now=self.host.now,
             room=self._gate.look,
@@ -332,7 +332,7 @@ class FlowTable(FlowQuestions):
     def stored(self, message: CommitsStored) -> None:
         """A replica has stored and released some. Who is declared dead has released nothing: it may be fenced, and how
         far it had come is known from others."""
-        if message.replica in self.view:
+        if message.replica in self.view and message.to == self._port.address:
             self.replicator.stored(message.replica, message.sequence)
 
     @handles(RecoveryOver)

@@ -45,6 +45,9 @@ class StoreCommit:
     marks: bytes
     """Packets that were dropped, as in ``Outcomes``."""
     emitted: tuple[EmittedRecords, ...]
+    to: bytes = b""
+    """The replica's MAC address. A link may have kept the commit while it could not reach that life of the replica, and
+    reach the next one: to that it means nothing."""
 
 
 @message(tag=82, system=True)
@@ -53,6 +56,8 @@ class CommitsStored:
 
     replica: str
     sequence: int
+    to: bytes
+    """The primary's MAC address, as of the commits."""
 
 
 @message(tag=83)

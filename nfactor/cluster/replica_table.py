@@ -100,7 +100,7 @@ class ReplicaTable(Role):
     def store(self, message: StoreCommit) -> None:
         """Store the states, then release; neither for who is dead, nor if it may itself be thought to be."""
         primary, sequence = message.primary, message.sequence
-        if primary not in self.view:
+        if primary not in self.view or message.to != self._egress.address:
             return
         if not self._assurance.lasts(self.host.now()):
             self._assurance.refused += 1
@@ -134,7 +134,7 @@ class ReplicaTable(Role):
     def _confirm(self, primary: bytes) -> None:
         name = self.view.at(primary)
         if name is not None and primary in self._done and self._assurance.lasts(self.host.now()):
-            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary]))
+            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary], primary))
 
     @handles(ForgetReplicas)
     def forget(self, message: ForgetReplicas) -> Done:

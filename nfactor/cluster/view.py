@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import attrs
 import numpy as np
 
 from nfactor.cluster.messages import Member, NotifyClusterCfg
-from nfactor.cluster.recovery_messages import KnownState, SetReplicas
+from nfactor.cluster.recovery_messages import KnownState, SetReplicas, StoreCommit
 from nfactor.protocols.replication import Watermark
 
 
@@ -51,6 +52,13 @@ class View:
     def at(self, address: bytes) -> str | None:
         """Who has that address in the present view, if anybody has."""
         return next((member.name for member in self.members if member.address == address), None)
+
+    def addressed(self, node: str, commit: object) -> object:
+        """The commit as it is for the life of that node which is known. Where there is none it is for nobody, and comes
+        again; what is no commit is as it was."""
+        if not isinstance(commit, StoreCommit) or node not in self.known:
+            return commit
+        return attrs.evolve(commit, to=self.known[node].address)  # type: ignore[misc]
 
     def finish(self, node: str) -> None:
         """The recovery of that node is over."""

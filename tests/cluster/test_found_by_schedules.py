@@ -8,6 +8,7 @@ import pytest
 
 from nfactor.cluster.messages import Migrating, NotifyClusterCfg, PrepareFlows, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.plan import runtime_member
 from nfactor.cluster.recovery_messages import CommitsStored, FinishFlows
 from nfactor.dataplane.engine import Status
 from nfactor.packet.flow_key import FlowKeys
@@ -153,7 +154,7 @@ def test_a_replica_that_is_declared_dead_confirms_nothing() -> None:
     view = primary.liaison.view
     others = tuple(member for member in view.members if member.name != "runtime-1")
     primary.liaison.configure(NotifyClusterCfg(view.term + 1, others))
-    primary.flows.stored(CommitsStored("runtime-1", 1))
+    primary.flows.stored(CommitsStored("runtime-1", 1, runtime_member(0, 1, "").address))
     assert not stored
 
 

@@ -2,8 +2,12 @@
 
 from functools import partial
 
+from nfactor.cluster.commit import NO_PACKETS
 from nfactor.cluster.messages import Migrate, ReadMigrations
 from nfactor.cluster.names import OUTSIDE
+from nfactor.cluster.plan import runtime_member
+from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
+from nfactor.packet.burst_codec import pack_burst
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
@@ -250,3 +254,37 @@ def test_a_runtime_that_joins_lets_nothing_out_before_it_knows_its_replicas() ->
 
 def owner_of_mark(cluster: HeapCluster, mark: int) -> str:
     return next(entry.node for entry in cluster.history.processed if entry.mark == mark)
+
+
+def test_a_commit_that_a_link_had_kept_for_an_earlier_life_of_the_replica_is_not_taken_by_the_next() -> None:
+    """A link keeps what it cannot deliver for a while, and a replica may begin again meanwhile. It stored the first
+    commit for its earlier life, and took the first one that was its own for known: it told its primary of a commit that
+    had not been sent, which ended the primary."""
+    cluster = cluster_of(2)
+    begin_again(cluster, "runtime-1")
+    run(cluster, 3.0)
+    assert "runtime-1" in cluster.membership.view
+    kept = commit_for(runtime_member(1, 1, "").address)
+    cluster.runtimes["runtime-1"].replicas.store(kept)
+    cluster.feed(0, 3)
+    run(cluster, 0.1)
+    assert [1, 2, 3] == [came.mark for came in cluster.history.out]
+
+
+def test_a_confirmation_that_a_link_had_kept_for_an_earlier_life_of_the_primary_confirms_nothing() -> None:
+    """The same the other way."""
+    cluster = cluster_of(2)
+    begin_again(cluster, "runtime-0")
+    run(cluster, 3.0)
+    cluster.runtimes["runtime-0"].flows.stored(CommitsStored("runtime-1", 7, runtime_member(0, 1, "").address))
+    cluster.feed(0, 3)
+    run(cluster, 0.1)
+    assert [1, 2, 3] == [came.mark for came in cluster.history.out]
+
+
+def commit_for(replica: bytes) -> StoreCommit:
+    """The first one of runtime-0, with nothing in it."""
+    return StoreCommit(
+        primary="runtime-0", address=runtime_member(0, 1, "").address, sequence=1, changes=b"", ended=b"",
+        packets=pack_burst(NO_PACKETS), reasons=(), counts=(), marks=b"", emitted=(), to=replica,
+    )  # fmt: skip

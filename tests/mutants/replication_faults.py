@@ -197,7 +197,7 @@ def one_commit_too_few_is_acknowledged() -> Fault:
     def mutant(self: ReplicaTable, primary: bytes) -> None:
         name = self.view.at(primary)
         if name is not None and primary in self._done:
-            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary] - 1))
+            self.host.tell(name, FLOWS, CommitsStored(self.host.node, self._done[primary] - 1, primary))
 
     return patched(ReplicaTable, _confirm=mutant)
 
