@@ -57,12 +57,13 @@ bench: $(STAMP) ## the quick benchmarks: the packet path, and actors beside othe
 	$(BIN)/python benchmarks/replay.py --quick
 	$(BIN)/python benchmarks/actors.py --quick
 
-nightly: $(STAMP) ## all tests with far more examples, drawn anew; a thousand random crashes; 100,000 schedules of faults; fuzzing
+nightly: $(STAMP) ## all tests with far more examples, drawn anew; 1,000 schedules of whole nodes; 100,000 on the heap; fuzzing
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' && \
 	  $(BIN)/python tests/fuzz/actor_decoders.py -max_total_time=120 && \
 	  $(BIN)/python tests/fuzz/burst_loop.py -max_total_time=600
 	$(BIN)/nfactor simulate all --seeds 0:20000
-	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:1000 NFACTOR_LINK_SCHEDULES=20000 NFACTOR_MODEL=large NFACTOR_MUTANTS=all \
+	$(BIN)/nfactor simulate nodes --seeds 0:500
+	HYPOTHESIS_PROFILE=nightly NFACTOR_SEEDS=0:500 NFACTOR_LINK_SCHEDULES=20000 NFACTOR_MODEL=large NFACTOR_MUTANTS=all \
 	  NFACTOR_STEPS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 clean: ## remove what the commands made, the virtual environment included

@@ -123,6 +123,12 @@ class FaultyTransport(Transport):
             if sends == 0 and not self._transport.send(peer, datagram):
                 self.faults.lost += 1
 
+    def heal(self) -> None:
+        """From now on it is the transport that it wraps; what is held goes at once."""
+        self._loss = self._duplicate = self._corrupt = self._reorder = 0.0
+        held, self._held = self._held, []
+        self.faults.lost += sum(not self._transport.send(peer, datagram) for _, peer, datagram in held)
+
     def _happens(self, probability: float) -> bool:
         return probability > 0 and self._rng.random() < probability
 
@@ -177,6 +183,10 @@ class FaultyPort(Port):
         taken = count if passed == len(survivors) else survivors[passed]
         self._lost += taken - passed
         return taken
+
+    def heal(self) -> None:
+        """From now on it is the port that it wraps."""
+        self._loss = 0.0
 
     def receive(self) -> Burst | None:
         return self._port.receive()

@@ -207,23 +207,27 @@ def _generate_options(said: argparse.Namespace) -> GenerateOptions:
 
 def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     simulate = commands.add_parser("simulate", help="run schedules of faults drawn from seeds, and judge every run")
-    simulate.add_argument("scenario", metavar="SCENARIO", help=f"{', '.join(_scenarios())}, or all of them: all")
+    heap, nodes = _scenarios()
+    scenarios = f"on an event heap: {', '.join(heap)}, or all of those: all; whole nodes, under both engines: {nodes}"
+    simulate.add_argument("scenario", metavar="SCENARIO", help=scenarios)
     seeds = "schedules from seed A up to, and without, seed B (%(default)s); of a single one all messages are shown"
     simulate.add_argument("--seeds", default="0:100", metavar="A:B", help=seeds)
     jobs = f"processes to spread them over, 1 to {JOBS_MAX} (as many as there are cores)"
     simulate.add_argument("--jobs", metavar="N", help=jobs)
 
 
-def _scenarios() -> tuple[str, ...]:
+def _scenarios() -> tuple[tuple[str, ...], str]:
+    """Those on the heap, and the one with whole nodes, of which a schedule takes as long as fifty of the others."""
     from nfactor.testing.draws import SCENARIOS
+    from nfactor.testing.node_draws import NODES
 
-    return SCENARIOS
+    return SCENARIOS, NODES
 
 
 def _simulate_options(said: argparse.Namespace) -> SimulateOptions:
-    every = _scenarios()
-    if said.scenario not in (*every, "all"):
-        raise CallerError(f"{said.scenario} is no scenario: there are {', '.join(every)} and all")
+    heap, nodes = _scenarios()
+    if said.scenario not in (*heap, nodes, "all"):
+        raise CallerError(f"{said.scenario} is no scenario: there are {', '.join(heap)}, {nodes} and all")
     first, colon, behind = said.seeds.partition(":")
     if not colon:
         raise CallerError(f"--seeds {said.seeds}: write A:B, for example 0:100")
@@ -231,7 +235,7 @@ def _simulate_options(said: argparse.Namespace) -> SimulateOptions:
     if not seeds:
         raise CallerError(f"--seeds {said.seeds}: B must be higher than A")
     jobs = (os.cpu_count() or 1) if said.jobs is None else _number("--jobs", said.jobs, 1, JOBS_MAX)
-    return SimulateOptions(every if said.scenario == "all" else (said.scenario,), seeds, jobs)
+    return SimulateOptions(heap if said.scenario == "all" else (said.scenario,), seeds, jobs)
 
 
 def _add_chain(parser: argparse.ArgumentParser) -> None:

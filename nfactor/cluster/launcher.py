@@ -240,8 +240,8 @@ class Here:
     def __init__(self) -> None:
         self.lives: dict[str, LocalLife] = {}
         """The present or last life of every node, by name."""
-        self._domains: dict[str, str] = {}
-        """Of runtimes."""
+        self.domains: dict[str, str] = {}
+        """Failure domains of runtimes."""
         self._start: Callable[[str, int], Awaitable[LocalLife]] | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -275,8 +275,8 @@ class Here:
     ) -> LocalLife:
         """See ``Launcher``; and any life of a runtime, in the failure domain that it was in."""
         name = runtime_name(index)
-        self._domains.setdefault(name, plan.domain(index) if domain is None else domain)
-        life: LocalLife = await nursery.start(run_runtime, world, plan, index, number, self._domains[name])
+        self.domains.setdefault(name, plan.domain(index) if domain is None else domain)
+        life: LocalLife = await nursery.start(run_runtime, world, plan, index, number, self.domains[name])
         self.lives[name] = life
         return life
 

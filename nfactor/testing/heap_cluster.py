@@ -3,7 +3,7 @@
 The roles are the ones that run on trio; only their surroundings are others. What the cluster did is in its ``history``.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -58,7 +58,7 @@ from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
-from nfactor.testing.judged import state_of
+from nfactor.testing.judged import death_of, mends, state_of
 from nfactor.testing.limits import Limits
 from nfactor.testing.lineage import Came, Death, End, Ended, History, Lineage, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
@@ -376,25 +376,8 @@ class HeapCluster:
         self.network.pause(name)
 
     def _death(self, runtime: Runtime) -> Death:
-        protected = {}
-        for key in runtime.flows.replicator.protected_flows():
-            state = self.state_of(runtime, key)
-            if state is not None and state.count:
-                protected[self.flow_of_key[key]] = state.born, state.count, state.digest
-        released: dict[int, int] = {}
-        for came in self.history.out:
-            released[came.born] = max(released.get(came.born, 0), came.count)
-        return Death(runtime.node.name, self.network.now_us, protected, released, self._mends(runtime))
-
-    def _mends(self, dying: Runtime) -> bool:
-        """Whether a death is not made good for: its recovery is not over, or flows have not another replica yet. Those
-        in the same failure domain as who is dying now are one with this one."""
-        domain = self.domains[dying.number] if len({*self.domains.values()}) > 1 else None
-        others = {name for name, runtime in self.runtimes.items() if self.domains[runtime.number] != domain}
-        recovered = Counter(event.node for event in self.recovered if event.node in others)
-        died = Counter(death.node for death in self.history.deaths if death.node in others)
-        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in self.living())
-        return died.total() > 0 and (unprotected or died != recovered)
+        overlaps = mends(self, runtime, self.domains, self.recovered)
+        return death_of(self, runtime, self.network.now_us, overlaps=overlaps)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""

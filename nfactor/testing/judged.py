@@ -1,11 +1,13 @@
 """What judges ask of a cluster, wherever it runs: its nodes, and what is in them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nfactor.cluster.flow_table import FlowTable
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.dataplane.engine import Engine
 from nfactor.dataplane.owners import Owners
@@ -13,7 +15,7 @@ from nfactor.dataplane.state import schema_of
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.checkers import Final
-from nfactor.testing.lineage import History, LineageState
+from nfactor.testing.lineage import Death, History, LineageState
 
 
 class JudgedNode(Protocol):
@@ -108,6 +110,32 @@ def finals_of(cluster: JudgedCluster) -> dict[int, Final]:
             if state.count:
                 finals[cluster.flow_of_key[key]] = Final(runtime.name, state.born, state.count, state.digest)
     return finals
+
+
+def death_of(cluster: JudgedCluster, runtime: JudgedRuntime, now_us: int, *, overlaps: bool) -> Death:
+    """What is known of a runtime that dies now."""
+    protected = {}
+    for key in runtime.flows.replicator.protected_flows():
+        state = state_of(runtime.engine, key)
+        if state is not None and state.count:
+            protected[cluster.flow_of_key[key]] = state.born, state.count, state.digest
+    released: dict[int, int] = {}
+    for came in cluster.history.out:
+        released[came.born] = max(released.get(came.born, 0), came.count)
+    return Death(runtime.name, now_us, protected, released, overlaps)
+
+
+def mends(
+    cluster: JudgedCluster, dying: JudgedRuntime, domains: Mapping[int, str], recovered: Sequence[NodeRecovered]
+) -> bool:
+    """Whether a death is not made good for: its recovery is not over, or flows have not another replica yet. Those in
+    the same failure domain as who is dying now are one with this one."""
+    domain = domains[dying.number] if len({*domains.values()}) > 1 else None
+    others = {name for name, runtime in cluster.runtimes.items() if domains[runtime.number] != domain}
+    over = Counter(event.node for event in recovered if event.node in others)
+    died = Counter(death.node for death in cluster.history.deaths if death.node in others)
+    unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in cluster.living())
+    return died.total() > 0 and (unprotected or died != over)
 
 
 STATE_OCTETS = schema_of(LineageState).size

@@ -77,6 +77,29 @@ def test_any_exception_of_the_code_under_test_is_a_violation(
     )
 
 
+@pytest.mark.slow
+def test_a_seed_of_whole_nodes_shows_what_goes_in_and_out_under_each_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = simulate(capsys, "nodes", "--seeds", "3:4")
+    shown = "\n".join(lines)
+    assert 0 == status
+    assert lines[0].startswith("NodeSchedule(seed=3, ")
+    assert re.search(r"^ +\d+\.\d{3} ms  in go packets? \d+", shown, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d{3} ms  out come packets? \d+", shown, re.MULTILINE)
+    assert "--- reference engine" in lines
+    assert re.match(r"nodes: 1 schedules, 0 violations, ", lines[-2])
+    assert lines[-1].startswith("struck: ")
+
+
+@pytest.mark.slow
+def test_a_promise_that_whole_nodes_break_is_a_line_with_the_command_that_replays_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with what_waited_is_never_processed():
+        status, lines = simulate(capsys, "nodes", "--seeds", "0:1", "--jobs", "1")
+    assert 1 == status
+    assert any(line.endswith("  [nfactor simulate nodes --seeds 0:1]") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
