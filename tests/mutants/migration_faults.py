@@ -133,7 +133,7 @@ def a_flow_that_left_stays_where_it_was() -> Fault:
 @written("migration", needed=1)
 def tombstones_are_never_buried() -> Fault:
     """A flow that comes back finds its own."""
-    return patched(FlowTable, bury=lambda self, keys: None)
+    return patched(FlowTable, bury=lambda self, keys, epochs: None)
 
 
 @written("migration", needed=1)
@@ -220,8 +220,8 @@ def the_epoch_of_a_flow_that_moves_is_not_raised() -> Fault:
     """A later owner is no newer than an earlier one."""
     init = MigrationSource.__init__
 
-    def mutant(self: MigrationSource, keys: Any, epochs: Any, switch_of: Any) -> None:
-        init(self, keys, epochs, switch_of)
+    def mutant(self: MigrationSource, keys: Any, epochs: Any, *rest: Any) -> None:
+        init(self, keys, epochs, *rest)
         self.epochs = epochs
 
     return patched(MigrationSource, __init__=mutant)

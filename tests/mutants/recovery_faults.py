@@ -124,20 +124,21 @@ def replicas_claim_before_replicas_are_replaced() -> Fault:
     return _order(Step.FENCING, Step.VIEWING, Step.CLAIMING, Step.REPLACING, Step.RETURNING, Step.CLOSING, Step.OVER)
 
 
-@written("recovery", needed=1)
+@written("recovery", needed=6)
 def the_dead_are_fenced_last() -> Fault:
-    """Replicas claim while frames of the dead still pass."""
-    start = Membership._start_step
+    """The switch says how far they had come, and passes their frames on until it is told that the recovery is over:
+    replicas claim meanwhile."""
+    admit, forget = Relay.admit, Relay.forget
 
-    def mutant(self: Membership, some: recovery.Recovery) -> None:
-        if some.number and some.step is Step.FENCING:
-            some.step = Step.VIEWING
-        start(self, some)
+    def all_but_new_lives(self: Relay, runtimes: Any) -> None:
+        lives = set(runtimes.values())
+        admit(self, {**{address: name for address, name in self._known.items() if name not in lives}, **runtimes})
 
-    return both(
-        patched(Membership, _start_step=mutant),
-        _order(Step.VIEWING, Step.REPLACING, Step.CLAIMING, Step.RETURNING, Step.CLOSING, Step.FENCING, Step.OVER),
-    )
+    def at_last(self: Relay, replica: str) -> None:
+        admit(self, {address: name for address, name in self._known.items() if name != replica})
+        forget(self, replica)
+
+    return patched(Relay, admit=all_but_new_lives, forget=at_last)
 
 
 @written("recovery", needed=44)

@@ -289,8 +289,8 @@ def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     """A bucket leaves a replica that lives, which is not told."""
     change = Deal.change
 
-    def mutant(self: Deal, replicas: Any) -> Any:
-        change(self, replicas)
+    def mutant(self: Deal, replicas: Any, apart: Any = ()) -> Any:
+        change(self, replicas, apart)
         without = np.arange(len(self._holders))
         numbers = np.array([self._names.index(name) for name in replicas], np.int16)
         self._holders[:] = numbers[without % len(numbers)] if len(numbers) else -1

@@ -1,37 +1,42 @@
 """Mutants made row by row from the tables of the protocols: what a table says is done otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache, partial
 
 from nfactor.protocols import migration, recovery
 from nfactor.protocols.migration import TABLE, Event, MigrationSource, State
 from nfactor.protocols.recovery import FOLLOWING, Recovery, Step
-from nfactor.testing import schedules
-from tests.mutants.mutant import Mutant, Runs, every, patched
+from tests.mutants.mutant import Mutant, Runs, every, patched, play
+from tests.mutants.stories import STORIES
 
 Row = tuple[State, Event]
 
 RUNS_MAX = 24
-"""Of those runs in which a row is used, so many are to catch its mutant."""
+"""Of those schedules in which a row is used, so many are to catch its mutant."""
 
 
 @cache
 def uses(seeds: int) -> dict[Row, Runs]:
-    """The runs, of so many seeds of each scenario, in which each row is used. A mutant of a row can be seen in no
-    other."""
+    """The runs, of so many seeds of each scenario, in which each row is used; behind them the stories that use it. A
+    mutant of a row can be seen in no other."""
+    drawn = _uses([(scenario, seed) for seed in range(seeds) for scenario in ("recovery", "cluster", "migration")])
+    told = _uses([(name, 0) for name in STORIES])
+    return {row: (*drawn[row][:RUNS_MAX], *told[row]) for row in TABLE}
+
+
+def _uses(runs: Iterable[tuple[str, int]]) -> dict[Row, Runs]:
     found: dict[Row, dict[tuple[str, int], None]] = {row: {} for row in TABLE}
     step = MigrationSource._step
-    for seed in range(seeds):
-        for scenario in ("recovery", "cluster", "migration"):
+    for run in runs:
 
-            def noted(self: MigrationSource, event: Event, run: tuple[str, int] = (scenario, seed)) -> None:
-                found[self.state, event][run] = None
-                step(self, event)
+        def noted(self: MigrationSource, event: Event, run: tuple[str, int] = run) -> None:
+            found[self.state, event][run] = None
+            step(self, event)
 
-            with patched(MigrationSource, _step=noted):
-                schedules.run(scenario, seed)
-    return {row: tuple(runs)[:RUNS_MAX] for row, runs in found.items()}
+        with patched(MigrationSource, _step=noted):
+            play(*run)
+    return {row: tuple(runs) for row, runs in found.items()}
 
 
 def dropped(uses: Mapping[Row, Runs]) -> Iterator[Mutant]:

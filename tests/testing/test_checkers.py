@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from nfactor.testing.checkers import Conditions, Final, Violation, check
-from nfactor.testing.lineage import Came, Death, End, Ended, History, Processed, Step, following
+from nfactor.testing.lineage import CHOSEN, Came, Death, End, Ended, History, Processed, Step, following
 
 
 def run_of(marks: list[int]) -> tuple[History, dict[int, Final]]:
@@ -89,3 +89,100 @@ def test_a_protected_flow_of_few_packets_is_lost_only_behind_a_function_that_dro
     check(history, {}, attrs.evolve(every, drops_ahead=True), [])
     with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
         check(history, {}, attrs.evolve(every, drops_ahead=True, lag_packets_max=1), [])
+
+
+STRICT = Conditions(strict=True, replicated=True)
+
+
+def test_a_packet_that_is_nowhere_is_lost_if_nobody_died_and_no_port_lost_it() -> None:
+    """(a) It went in, and neither came out nor was dropped; no state has it, either."""
+    history, finals = run_of([1, 2])
+    check(history, finals, STRICT, [])
+    history.flow_of[3] = 1
+    check(history, finals, STRICT, [3])
+    with pytest.raises(Violation, match=r"^\(a\) conservation: 1 packets are nowhere, the first is 3"):
+        check(history, finals, STRICT, [])
+    history.switch_deaths = ["switch-0"]
+    check(history, finals, attrs.evolve(STRICT, ports_lose=True), [])
+
+
+@pytest.mark.parametrize("reason", ["late", "unknown", "fenced", "no_runtime"])
+def test_a_packet_that_is_dropped_by_no_function_is_lost(reason: str) -> None:
+    """(a) Each has a reason; of these, the last two are some where a node died."""
+    history, finals = run_of([1, 2])
+    history.flow_of[3] = 1
+    history.dropped = [(CHOSEN, 3)]
+    check(history, finals, STRICT, [])
+    history.dropped = [(reason, 3)]
+    with pytest.raises(Violation, match=rf"^\(a\) conservation: packet 3 was dropped as {reason}"):
+        check(history, finals, STRICT, [])
+
+
+def test_a_packet_that_comes_out_or_is_told_twice_is_twice_there() -> None:
+    """(c) Packets, drops, records, and a packet that both comes out and is dropped."""
+
+    def twice(history: History, what: str) -> None:
+        match what:
+            case "came out":
+                history.out.append(history.out[0])
+            case "was dropped":
+                history.dropped = [(CHOSEN, 4)] * 2
+            case "came out and was dropped":
+                history.dropped = [(CHOSEN, 1)]
+            case "the record":
+                history.records *= 2
+
+    for what in ("came out", "was dropped", "came out and was dropped", "the record"):
+        history, finals = run_of([1, 2, 3])
+        check(history, finals, STRICT, [])
+        twice(history, what)
+        with pytest.raises(Violation, match=rf"^\(c\) at most once: .*{what}"):
+            check(history, finals, STRICT, [])
+
+
+def test_one_owner_has_had_each_packet_of_a_state_in_the_order_of_their_marks() -> None:
+    """(b)"""
+    history, finals = run_of([1, 3, 2])
+    with pytest.raises(Violation, match=r"^\(b\) order: flow 1 processed packet 2 after packet 3"):
+        check(history, finals, STRICT, [])
+
+
+@pytest.mark.parametrize("field", ["born", "count", "digest"])
+def test_a_state_that_no_packets_make_is_none_of_one_runtime_left_alone(field: str) -> None:
+    """(f) Of the final state one number is another. All else is as it was."""
+    history, finals = run_of([1, 2, 4])
+    check(history, finals, STRICT, [])
+    wrong = attrs.evolve(finals[1], **{field: getattr(finals[1], field) + 1})
+    with pytest.raises(Violation, match=r"^\(f\) transparency: the state of flow 1 on runtime-0"):
+        check(history, {1: wrong}, STRICT, [])
+
+
+def test_a_flow_that_ends_before_its_time_is_not_left_alone() -> None:
+    """(f) Nine packets of others came in since its last one, and ten make a time-out."""
+    history, _ = run_of([1, 2])
+    ends = attrs.evolve(STRICT, flows_end=True, idle_marks=10)
+    history.ends = [End("runtime-0", Ended(born=1, count=2), 12, 100)]
+    check(history, {}, ends, [])
+    history.ends = [End("runtime-0", Ended(born=1, count=2), 11, 100)]
+    with pytest.raises(Violation, match=r"^\(f\) transparency: runtime-0 ended the flow born with packet 1 before"):
+        check(history, {}, ends, [])
+
+
+def test_a_crash_sets_a_flow_back_by_no_more_packets_than_was_said() -> None:
+    """(g) It had six, and goes on from two: that is one too many where three may be lost, and not where four may."""
+    history, _ = run_of([1, 2, 3, 4, 5, 6])
+    six = history.processed[-1]
+    history.deaths = [Death("runtime-0", 7, {1: (1, 6, six.digest)}, {1: 6}, overlaps=False)]
+    two = {1: Final("runtime-1", 1, 2, following(following(0, 1), 2))}
+    every = Conditions(strict=False, replicated=True, lag_packets_max=4)
+    check(history, two, every, [])
+    with pytest.raises(Violation, match=r"^\(g\) loss bound: flow 1 had 6 packets when runtime-0 died, 6 of which"):
+        check(history, two, attrs.evolve(every, lag_packets_max=3), [])
+
+
+def test_what_came_out_is_in_the_state_that_survives() -> None:
+    """(e) The flow went on from before its last packet, which was outside."""
+    history, _ = run_of([1, 2])
+    one = {1: Final("runtime-1", 1, 1, following(0, 1))}
+    with pytest.raises(Violation, match=r"^\(e\) output commit: packet 2 is number 2 of flow 1, and the surviving"):
+        check(history, one, STRICT, [])

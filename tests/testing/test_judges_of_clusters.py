@@ -1,0 +1,218 @@
+"""Judges that look into a cluster, each of one in which a single thing was broken by hand: it says so, and was silent
+before."""
+
+from collections.abc import Callable
+from random import Random
+
+import attrs
+import pytest
+
+from nfactor.cluster.ledger import AccountingError
+from nfactor.cluster.messages import MigrationEnded
+from nfactor.dataplane.engine import TimeOuts
+from nfactor.packet.flow_key import FlowKeys
+from nfactor.protocols.replication import Mode
+from nfactor.testing.checkers import Violation
+from nfactor.testing.draws import Schedule
+from nfactor.testing.heap_cluster import HeapCluster, Runtime
+from nfactor.testing.nat_cluster import NAT, NatCluster
+from nfactor.testing.rest import (
+    commits_are_confirmed,
+    copies_are_of_flows,
+    flows_are_free,
+    migrations_are_counted,
+    neighbours_agree,
+    owners_agree,
+)
+from nfactor.testing.schedules import Run
+
+
+def with_a_flow() -> tuple[Run, HeapCluster, Runtime, Runtime]:
+    """The run of a schedule, in which a flow has had two packets; its cluster, who has the flow, and who its copy."""
+    judge = Run(Schedule("replication", 1, runtimes=2))
+    cluster = judge.cluster
+    cluster.feed(0, 2)
+    wait(cluster)
+    owner = next(runtime for runtime in cluster.runtimes.values() if cluster.key_of[0] in list(runtime.engine.keys()))
+    other = next(runtime for runtime in cluster.runtimes.values() if runtime is not owner)
+    return judge, cluster, owner, other
+
+
+def wait(cluster: HeapCluster) -> None:
+    cluster.network.run(cluster.network.now_us + 100_000)
+
+
+def put(runtime: Runtime, keys: FlowKeys, source: Runtime, flows: FlowKeys) -> None:
+    """Flows of those keys are there, with the states that others have where they are."""
+    epochs, records, _ = source.engine.copy(flows)
+    assert not runtime.engine.hold(keys, epochs).any()
+    assert not runtime.engine.install(keys, epochs, records).any()
+
+
+def says(letter: str, what: str, judge: Callable[[], object], breaks: Callable[[], object]) -> None:
+    """Silent before, and not behind."""
+    judge()
+    breaks()
+    with pytest.raises(Violation, match=rf"^\({letter}\) .*{what}"):
+        judge()
+
+
+# -------------------------------------------------------------------- (a) conservation
+
+
+def test_a_node_that_has_sent_what_it_never_had_is_seen_at_its_next_event() -> None:
+    _, cluster, owner, _ = with_a_flow()
+    owner.ledger.sent += 1
+    with pytest.raises(AccountingError, match="2 packets came in or were made, 3 are accounted for"):
+        wait(cluster)
+
+
+def test_neighbours_whose_counts_differ_have_lost_a_packet() -> None:
+    _, cluster, owner, _ = with_a_flow()
+    (switch,) = cluster.switches.values()
+    says("a", "gave 3 packets", lambda: neighbours_agree(cluster), lambda: switch.ledger.hand(owner.node.name, 1))
+
+
+def test_a_flow_that_moved_as_the_coordinator_was_told_and_at_no_switch() -> None:
+    _, cluster, owner, other = with_a_flow()
+    names = {"source": owner.node.name, "target": other.node.name}
+    ended = MigrationEnded(migration=1, flows=1, failed=0, buffered=0, **names)
+    told = cluster.history.ended
+    says("a", "1 flows moved", lambda: migrations_are_counted(cluster, all_move=True), lambda: told.append(ended))
+
+
+# -------------------------------------------------------------------- (d) one owner
+
+
+def test_a_flow_on_two_runtimes_has_two_owners() -> None:
+    judge, cluster, owner, other = with_a_flow()
+    keys = FlowKeys.of([cluster.key_of[0]])
+
+    def take_as_well() -> None:
+        put(other, keys, owner, keys)
+
+    says("d", "flow 0 is at runtime-0 and at runtime-1", judge._check_one_owner, take_as_well)
+
+
+def test_a_flow_that_its_switch_has_elsewhere_has_two_owners() -> None:
+    _, cluster, _, other = with_a_flow()
+    (switch,) = cluster.switches.values()
+    entry = switch.dispatcher._entries[cluster.key_of[0]]
+    says("d", "elsewhere", lambda: owners_agree(cluster), lambda: setattr(entry, "owner", other.number))
+
+
+def test_nobody_goes_back_to_an_earlier_view() -> None:
+    judge, _, owner, _ = with_a_flow()
+    terms = [7]
+    says("d", "from view 7 to 6", lambda: judge._check_view(owner.node, terms[-1]), lambda: terms.append(6))
+
+
+# -------------------------------------------------------------------- (h) protection
+
+
+def test_a_flow_of_which_there_is_no_copy_is_not_protected() -> None:
+    _, cluster, _, other = with_a_flow()
+    copies = other.replicas._store._copies
+    says("h", "1 flows and 0 copies", lambda: copies_are_of_flows(cluster), copies.clear)
+
+
+# -------------------------------------------------------------------- (i) liveness
+
+
+def test_a_packet_that_waits_when_all_is_quiet_waits_for_ever() -> None:
+    for at_switch in (False, True):
+        judge, cluster, owner, _ = with_a_flow()
+        node = cluster.switches["switch-0"] if at_switch else owner
+
+        def keep(node: object = node) -> None:
+            node.ledger.buffer(1)  # type: ignore[attr-defined]
+
+        says("i", "1 packets wait", judge._check_quiet, keep)
+
+
+def test_a_migration_that_is_open_when_all_is_quiet_never_ends() -> None:
+    judge, cluster, owner, other = with_a_flow()
+
+    def set_out_and_hear_nothing() -> None:
+        cluster.network.cuts.add((other.node.name, owner.node.name))
+        judge._migrate(owner.node.name, other.node.name)
+        wait(cluster)
+
+    says("i", "1 migrations of runtime-0 never ended", judge._check_quiet, set_out_and_hear_nothing)
+
+
+def test_a_commit_that_is_not_confirmed_when_all_is_quiet_never_is() -> None:
+    _, cluster, owner, other = with_a_flow()
+
+    def store_and_say_nothing() -> None:
+        cluster.network.cuts.add((other.node.name, owner.node.name))
+        cluster.feed(0)
+        wait(cluster)
+
+    says("i", "waits for ever for a commit", lambda: commits_are_confirmed(cluster), store_and_say_nothing)
+
+
+def test_a_flow_whose_probe_does_not_come_out_is_not_served() -> None:
+    judge, cluster, _, _ = with_a_flow()
+    says("i", "flow 0 is not served", judge._probe, lambda: cluster.network.kill("switch-0"))
+
+
+def test_a_flow_that_is_tied_to_something_can_neither_move_nor_end() -> None:
+    for tie in (False, True):
+        _, cluster, owner, _ = with_a_flow()
+        if tie:
+            owner.engine.pick(1)
+            with pytest.raises(Violation, match=r"^\(i\) .*1 flows of runtime-0 can neither move nor end"):
+                flows_are_free(cluster)
+        else:
+            flows_are_free(cluster)
+
+
+# -------------------------------------------------------------------- (k) ports
+
+
+def with_a_port(*, flows_end: bool = False) -> NatCluster:
+    """A flow has gone out through a NAT."""
+    outs = TimeOuts(udp_idle_s=2.0) if flows_end else TimeOuts(never=True)
+    mode = Mode.parse("strict")
+    cluster = NatCluster(Random(1), runtimes=2, mode=mode, ports=4, block=2, time_outs=outs)
+    cluster.network.rng.random = lambda: 1.0  # type: ignore[method-assign]  # the server is silent
+    cluster.feed(0)
+    wait(cluster)
+    assert 1 == len(cluster.went), f"the packet has an address of {NAT}"
+    return cluster
+
+
+def test_a_number_with_two_flows_is_seen_at_once() -> None:
+    cluster = with_a_port()
+    owner = next(runtime for runtime in cluster.runtimes.values() if len(list(runtime.engine.keys())))
+
+    def have_it_twice() -> None:
+        another = FlowKeys.of([bytes(len(cluster.key_of[0]))])
+        put(owner, another, owner, FlowKeys.of([cluster.key_of[0]]))
+
+    says("k", "is with flow 0", cluster.check_event, have_it_twice)
+
+
+@pytest.mark.parametrize("flows_end", [False, True])
+def test_a_port_that_comes_out_with_one_life_after_another_is_seen_in_the_end(flows_end: bool) -> None:
+    """Where flows end, only if the first of them is there again."""
+    cluster = with_a_port(flows_end=flows_end)
+    (went,) = cluster.went
+    later = [attrs.evolve(went, born=90, mark=90), *([attrs.evolve(went, mark=91)] if flows_end else [])]
+    judge = lambda: cluster.check_over(flows_end=flows_end)  # noqa: E731
+    says("k", f"port {went.port} was with flows born", judge, lambda: cluster.went.extend(later))
+
+
+def test_an_answer_that_comes_to_another_flow_is_seen() -> None:
+    cluster = with_a_port()
+    (went,) = cluster.went
+    cluster.answers[50], to = went, [(went.born, 1000)]
+    says("k", "the answer 50", lambda: cluster._check_answer(50, *to[-1]), lambda: to.append((went.born + 1, 1001)))
+
+
+def test_an_answer_that_finds_nobody_is_seen_in_the_end() -> None:
+    cluster = with_a_port()
+    cluster.answers[50], dropped = cluster.went[0], cluster.history.dropped
+    judge = lambda: cluster.check_over(flows_end=False)  # noqa: E731
+    says("k", "answer 50 to port", judge, lambda: dropped.append(("nat_unsolicited", 50)))
