@@ -57,6 +57,7 @@ from nfactor.packet.fields import Packet
 from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
+from nfactor.testing.checkers import Violation
 from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
 from nfactor.testing.judged import death_of, mends, state_of
 from nfactor.testing.limits import Limits
@@ -172,7 +173,8 @@ class HeapCluster:
             self.network.pause(name)
             self.network.at(rng.randrange(HEARTBEAT_US), partial(self.network.resume, name))
         self.network.run(1_000_000)
-        assert self.ready, "a cluster without faults is ready within a second"
+        if not self.ready:
+            raise Violation("(i) liveness: a cluster without faults is not ready within a second")
 
     # ---------------------------------------------------------------- nodes
 

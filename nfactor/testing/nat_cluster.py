@@ -4,13 +4,17 @@ What comes out says which port each life of a flow had, and to whom answers went
 is with which flow, after every event.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
+from nfactor.cluster.leases import Leases
+from nfactor.cluster.names import COORDINATOR, LEASES, POOLS
+from nfactor.cluster.pools import Pools
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.nf import NF
 from nfactor.dataplane.state import schema_of
@@ -19,7 +23,7 @@ from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import unwrap
 from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_cluster import HeapCluster, Runtime
 from nfactor.testing.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -48,7 +52,7 @@ class NatCluster(HeapCluster):
 
     def __init__(self, *args: Any, ports: int, block: int, **options: Any) -> None:
         self._rules = NatRules(((0x0A000000, 0xFFFF0000),), (Outside(0xCB007101, FIRST_PORT, FIRST_PORT + ports - 1),))
-        self._block = block
+        self._ports, self._block = ports, block
         self.went: list[Went] = []
         """In the order in which they came out."""
         self.answers: dict[int, Went] = {}
@@ -112,15 +116,18 @@ class NatCluster(HeapCluster):
         self._counts = counts
         holders: dict[int, str] = {}
         for runtime in living:
-            keys = runtime.engine.keys()
-            for key, record in zip(keys, runtime.engine.copy(keys)[1], strict=True):
-                state = _STATE.unpack(record.tobytes(), HEADER.size)
-                if not state.number:
-                    continue
+            for number, key in self._with_flows(runtime):
                 what = f"flow {self.flow_of_key.get(key)} at {runtime.node.name}"
-                if state.number in holders:
-                    raise Violation(f"(k) ports: number {state.number - 1} is with {holders[state.number]} and {what}")
-                holders[state.number] = what
+                if number in holders:
+                    raise Violation(f"(k) ports: number {number} is with {holders[number]} and {what}")
+                holders[number] = what
+
+    def _with_flows(self, runtime: Runtime) -> Iterator[tuple[int, bytes]]:
+        keys = runtime.engine.keys()
+        for key, record in zip(keys, runtime.engine.copy(keys)[1], strict=True):
+            state = _STATE.unpack(record.tobytes(), HEADER.size)
+            if state.number:
+                yield state.number - 1, key
 
     def _in_order(self) -> list[Went]:
         """Packets that went out, in the order in which runtimes processed them. With one switch that is the order
@@ -131,8 +138,8 @@ class NatCluster(HeapCluster):
         return sorted(self.went, key=lambda went: last[went.mark])
 
     def check_over(self, *, flows_end: bool) -> None:
-        """(k) A port that came out with one life of a flow never came out with an earlier one again; and where nothing
-        could be lost, every answer found who had asked."""
+        """(k) A port that came out with one life of a flow never came out with an earlier one again; where nothing
+        could be lost, every answer found who had asked; and no number is free twice, or lost if nobody died."""
         lives: dict[int, list[int]] = {}
         for went in self._in_order():
             seen = lives.setdefault(went.port, [])
@@ -141,6 +148,7 @@ class NatCluster(HeapCluster):
         for port, seen in lives.items():
             if len(set(seen)) != len(seen) or (len(seen) > 1 and not flows_end):
                 raise Violation(f"(k) ports: port {port} was with flows born {seen}, in that order")
+        self._check_numbers()
         history = self.history
         safe = (self.mode.strict and len(history.deaths) < 2) or not history.deaths
         if safe and not flows_end:
@@ -148,3 +156,23 @@ class NatCluster(HeapCluster):
             if astray:
                 went = self.answers[astray[0]]
                 raise Violation(f"(k) ports: answer {astray[0]} to port {went.port} did not find flow {went.flow}")
+
+    def _check_numbers(self) -> None:
+        """Each is with a flow, or free, or on its way home; or its holder has died."""
+        there: list[int] = []
+        names: set[str] = set()
+        for runtime in self.living():
+            there += [number for number, _ in self._with_flows(runtime)]
+            pools = runtime.node.roles[POOLS]
+            assert isinstance(pools, Pools)
+            names.update(pools.stocks)
+            for stock in pools.stocks.values():
+                there += [*stock.pool.free_numbers().tolist(), *stock.to_return.tolist()]
+        twice = [number for number, count in Counter(there).items() if count > 1]
+        if twice:
+            raise Violation(f"(k) ports: number {twice[0]} is free, and somewhere else besides")
+        leases = self.network.nodes[COORDINATOR].roles[LEASES]
+        assert isinstance(leases, Leases)
+        known = len(there) + sum(map(leases.book.free, names))
+        if known != self._ports and not self.history.deaths:
+            raise Violation(f"(k) ports: nobody died, and of {self._ports} numbers {known} are with flows or free")

@@ -9,6 +9,8 @@ import pytest
 
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import MigrationEnded
+from nfactor.cluster.names import POOLS
+from nfactor.cluster.pools import Pools
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
@@ -216,3 +218,19 @@ def test_an_answer_that_finds_nobody_is_seen_in_the_end() -> None:
     cluster.answers[50], dropped = cluster.went[0], cluster.history.dropped
     judge = lambda: cluster.check_over(flows_end=False)  # noqa: E731
     says("k", "answer 50 to port", judge, lambda: dropped.append(("nat_unsolicited", 50)))
+
+
+@pytest.mark.parametrize(("free_twice", "what"), [(True, "is free, and somewhere else"), (False, "of 4 numbers 3 are")])
+def test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end(free_twice: bool, what: str) -> None:
+    """The second only where nobody died: what a dead one had is lost with it."""
+    cluster = with_a_port()
+    pools = cluster.runtimes["runtime-0"].node.roles[POOLS]
+    assert isinstance(pools, Pools)
+    (stock,) = pools.stocks.values()
+
+    def free_it() -> None:
+        (number,) = stock.mine - {*stock.pool.free_numbers().tolist()} or stock.mine
+        stock.pool.put([number])
+
+    judge = lambda: cluster.check_over(flows_end=False)  # noqa: E731
+    says("k", what, judge, free_it if free_twice else stock.pool.take)
