@@ -1,5 +1,11 @@
 """Mutants made from the text of the protocols' machines: each condition inverted, each number that is raised left as it
-is. A machine that is right for a reason falls over when the reason is taken away."""
+is. A machine that is right for a reason falls over when the reason is taken away.
+
+What counts is what a judge says, and what the machines themselves do: a ``ProtocolError``, or an assertion of theirs,
+those of the changed method among them. Where what is inverted asks whether something is there, the method goes on with
+what is not, and Python ends the run by a ``TypeError``, ``AttributeError`` or ``KeyError``. No run could go on from
+there, so such a condition is not idle; but of judges that says nothing, and it has nothing to do with protocols. Those
+mutants are named in ``CRASHES``, are to crash, and count for nothing else."""
 
 import ast
 import inspect
@@ -9,12 +15,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from nfactor.cluster.rebuild import Rebuild
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.protocols.calls import Answerer, Caller
+from nfactor.protocols.dealing import Deal
+from nfactor.protocols.leasing import LeaseBook
 from nfactor.protocols.migration import MigrationSource
 from nfactor.protocols.recovery import Recovery
 from nfactor.protocols.replication import Channel, Outstanding, ReplicaStore
-from tests.mutants.mutant import Mutant, every, patched, within
+from tests.mutants.mutant import COPIED, CRASH, Mutant, every, patched, within
 
 MACHINES: tuple[tuple[type, tuple[str, ...], str], ...] = (
     # machine, its methods (none: all that are plain), the scenario that is to catch it
@@ -25,6 +34,9 @@ MACHINES: tuple[tuple[type, tuple[str, ...], str], ...] = (
     (Channel, (), "recovery"),
     (Outstanding, (), "recovery"),
     (ReplicaStore, (), "recovery"),
+    (Deal, (), "recovery"),
+    (LeaseBook, (), "nat"),
+    (Rebuild, (), "restarts"),
     (Dispatcher, ("redirect", "claim", "forget", "abandon"), "cluster"),
 )
 OTHERWISE = {"MigrationSource.turned": "restarts", "ReplicaStore.look": "restarts"}
@@ -33,12 +45,28 @@ RUNS = 30
 """Schedules that are to catch each,"""
 NEEDED: dict[str, int] = {
     "MigrationSource.turned: if not (answered or self.state in (State.PREPARING, State.ABORTED))": 127,
-    "MigrationSource.returned: if not (not len(refused))": 77,
+    "MigrationSource.returned: if not (not len(refused))": 161,
     "MigrationSource.returned: if not (self._departed)": 43,
     "Channel.close: first += 1 without the 1": 24,
     "Dispatcher.forget: if not (entry is None or entry.owner != owner)": 21,
+    "LeaseBook.give_back: if not (book is None or count <= book.returns.get(giver, 0))": 19,
+    "LeaseBook.give_back: if not (holder is None)": 19,
 }
 """but for these, which took so many."""
+CRASHES = {
+    "MigrationSource.prepared: if not (self._groups is not None)",
+    "Answerer.take: if not (known is None or known.life < life)",
+    "Answerer.take: if not (question.number in known.answers)",
+    "ReplicaStore.store: if not (primary not in self._copies)",
+    "ReplicaStore.look: if not (copies is None)",
+    "ReplicaStore.take: if not (primary in self._copies)",
+    "Deal.change: if not (apart)",
+    "Deal.change: if not (len(numbers))",
+    "LeaseBook.lease: if not (last is not None and last.count >= count)",
+    "LeaseBook._apply: if not (number < book.fresh)",
+    "Dispatcher.claim: if not (packets is not None)",
+}
+"""Those that go on with what is not there."""
 
 
 def mutants() -> Iterator[Mutant]:
@@ -51,7 +79,8 @@ def mutants() -> Iterator[Mutant]:
                     title = f"{place}: {what}"
                     seeds = within(NEEDED[title]) if title in NEEDED else RUNS
                     runs = every(OTHERWISE.get(place, scenario), seeds)
-                    yield Mutant(title, partial(patched, machine, **{name: mutant}), runs)
+                    by = CRASH if title in CRASHES else ""
+                    yield Mutant(title, partial(patched, machine, **{name: mutant}), runs, by)
 
 
 def _of(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -60,7 +89,7 @@ def _of(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
         tree = ast.parse(source)
         _change(_places(tree)[number])
         names: dict[str, Any] = {}
-        code = compile(ast.fix_missing_locations(tree), f"<mutant of {method.__qualname__}>", "exec")
+        code = compile(ast.fix_missing_locations(tree), f"{COPIED}{method.__qualname__}>", "exec")
         exec(code, vars(sys.modules[method.__module__]), names)
         yield _say(place), names[method.__name__]
 

@@ -15,13 +15,13 @@ from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.packet import cluster_frame
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.migration import Bury, Effect, MigrationSource, State
-from tests.mutants.mutant import Fault, Mutant, both, patched, writer
+from tests.mutants.mutant import OWN, Fault, Mutant, both, patched, writer
 
 MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("migration", needed=8)
+@written("migration", needed=8, by="a")
 def the_marker_on_the_data_path_is_not_awaited() -> Fault:
     """The switch's answer on the control path is taken for the end of the flows' packets."""
     prepared = MigrationSource.prepared
@@ -34,7 +34,7 @@ def the_marker_on_the_data_path_is_not_awaited() -> Fault:
     return patched(MigrationSource, prepared=mutant)
 
 
-@written("recovery", needed=44)
+@written("recovery", needed=44, by="e")
 def the_marker_is_passed_on_before_what_it_follows_is_stored() -> Fault:
     """States leave while packets that they include still wait for a replica."""
 
@@ -46,7 +46,7 @@ def the_marker_is_passed_on_before_what_it_follows_is_stored() -> Fault:
     return patched(FlowTable, _marker_arrived=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="d")
 def the_target_holds_flows_only_when_their_states_are_here() -> Fault:
     """Packets that come before the states find a flow that begins anew."""
     install = FlowTable.install
@@ -61,7 +61,7 @@ def the_target_holds_flows_only_when_their_states_are_here() -> Fault:
     return patched(FlowTable, prepare=prepare, install=late)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="e")
 def packets_of_held_flows_are_processed_at_once() -> Fault:
     """As if the flow were new; then its state comes and takes their place."""
     process_one = ReferenceEngine._process_one
@@ -79,7 +79,7 @@ def packets_of_held_flows_are_processed_at_once() -> Fault:
     return patched(ReferenceEngine, _process_one=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="b")
 def what_waited_is_processed_in_the_wrong_order() -> Fault:
     """The last burst first."""
     drain = FlowTable._drain
@@ -91,13 +91,13 @@ def what_waited_is_processed_in_the_wrong_order() -> Fault:
     return patched(FlowTable, _drain=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="i")
 def what_waited_is_never_processed() -> Fault:
     """The states are here, and the packets stay in the buffer."""
     return patched(FlowTable, _drain=lambda self: 0)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="e")
 def the_states_are_those_of_when_the_flows_were_picked() -> Fault:
     """Stop-and-copy without the stop: what came between is forgotten."""
     pick, depart = FlowTable.pick, FlowTable.depart
@@ -115,7 +115,20 @@ def the_states_are_those_of_when_the_flows_were_picked() -> Fault:
     return patched(FlowTable, pick=first, depart=then)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="f")
+def the_end_of_each_state_is_lost_on_the_way() -> Fault:
+    """What one field of the last network function was: the rest comes as it left."""
+    take_over = FlowTable._take_over
+
+    def mutant(self: FlowTable, keys: FlowKeys, epochs: Any, records: Any) -> Any:
+        cut = records.copy()
+        cut[:, -4:] = 0
+        return take_over(self, keys, epochs, cut)
+
+    return patched(FlowTable, _take_over=mutant)
+
+
+@written("migration", needed=1, by="d")
 def a_flow_that_left_stays_where_it_was() -> Fault:
     """The source sends the state and keeps the flow."""
     depart = ReferenceEngine.depart
@@ -130,7 +143,7 @@ def a_flow_that_left_stays_where_it_was() -> Fault:
     return patched(ReferenceEngine, depart=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="i")
 def tombstones_are_never_buried() -> Fault:
     """A flow that comes back finds its own."""
     return patched(FlowTable, bury=lambda self, keys, epochs: None)
@@ -148,7 +161,7 @@ def a_cancelled_migration_is_held_for_ever() -> Fault:
     return patched(FlowTable, cancel=lambda self, message: Done())
 
 
-@written("replication", needed=1)
+@written("replication", needed=1, by="h")
 def flows_that_moved_stay_at_their_old_replica() -> Fault:
     """Nobody tells it to forget them: an old state may come back."""
 
@@ -158,7 +171,7 @@ def flows_that_moved_stay_at_their_old_replica() -> Fault:
     return patched(Replicator, moved=mutant)
 
 
-@written("recovery", needed=40)
+@written("recovery", needed=40, by="e")
 def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     """For a moment no replica covers the flow."""
     departed = Replicator.departed
@@ -170,7 +183,7 @@ def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     return patched(Replicator, departed=mutant)
 
 
-@written("recovery", needed=39)
+@written("recovery", needed=39, by="e")
 def the_target_answers_before_its_replica_has_stored() -> Fault:
     """The source believes the flows protected, and lets their old replicas forget them."""
     when_stored = Replicator.when_stored
@@ -189,7 +202,7 @@ def _answers(call: Any) -> bool:
     return isinstance(call, FlowsInstalled) or any(map(_answers, getattr(call, "args", ())))
 
 
-@written("recovery", needed=15)
+@written("recovery", needed=15, by="e")
 def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     """No rollback: what was on its way to a target that died is gone."""
     died = MigrationSource.died
@@ -203,7 +216,7 @@ def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     return patched(MigrationSource, died=mutant)
 
 
-@written("recovery", needed=15)
+@written("recovery", needed=15, by="e")
 def a_flow_that_is_turned_back_has_its_old_epoch() -> Fault:
     """The claim of the source is no newer than what it gave away."""
     claim = MigrationSource._claim
@@ -215,7 +228,7 @@ def a_flow_that_is_turned_back_has_its_old_epoch() -> Fault:
     return patched(MigrationSource, _claim=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="i")
 def the_epoch_of_a_flow_that_moves_is_not_raised() -> Fault:
     """A later owner is no newer than an earlier one."""
     init = MigrationSource.__init__
@@ -227,7 +240,7 @@ def the_epoch_of_a_flow_that_moves_is_not_raised() -> Fault:
     return patched(MigrationSource, __init__=mutant)
 
 
-@written("cluster", needed=24)
+@written("cluster", needed=24, by="d")
 def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     """A source that is not the owner any more gives the flow away."""
     redirect = Dispatcher.redirect
@@ -241,7 +254,7 @@ def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     return patched(Dispatcher, redirect=mutant)
 
 
-@written("cluster", needed=15)
+@written("cluster", needed=24, by="d")
 def the_switch_accepts_a_lower_epoch() -> Fault:
     """An order that was overtaken by a newer one is obeyed."""
     redirect, claim = Dispatcher.redirect, Dispatcher.claim
@@ -264,13 +277,13 @@ def the_switch_accepts_a_lower_epoch() -> Fault:
     )
 
 
-@written("migration", needed=79)
+@written("migration", needed=79, by="i")
 def the_marker_that_was_lost_is_not_sent_again() -> Fault:
     """Ports lose; the migration waits for ever."""
     return patched(liaison.Liaison, _look_for_marker=lambda self, migration, switch: None)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by=OWN)
 def the_target_refuses_what_it_had_promised_to_take() -> Fault:
     """It lets go of what it holds when the states come."""
     install = FlowTable.install

@@ -130,7 +130,9 @@ def hunt(mutant: Mutant) -> Caught | None:
 
 
 def every(scenario: str, seeds: int) -> Runs:
-    """So many seeds of a scenario, from 0 on."""
+    """So many seeds of a scenario, from 0 on; a story is always the same."""
+    if scenario in STORIES:
+        return ((scenario, 0),)
     return tuple((scenario, seed) for seed in range(seeds))
 
 
@@ -172,11 +174,11 @@ Written = Callable[[Callable[[], Fault]], Callable[[], Fault]]
 
 def writer(mutants: list[Mutant]) -> Callable[..., Written]:
     """A decorator for functions that make a fault, of the same name as its mutant, which is put into that list.
-    ``needed``: it took so many schedules of that scenario to catch it."""
+    ``needed``: it took so many schedules of that scenario for the judge ``by`` to catch it."""
 
-    def written(scenario: str, *, needed: int) -> Written:
+    def written(scenario: str, *, needed: int, by: str = "") -> Written:
         def note(fault: Callable[[], Fault]) -> Callable[[], Fault]:
-            mutants.append(Mutant(fault.__name__.replace("_", " "), fault, every(scenario, within(needed))))
+            mutants.append(Mutant(fault.__name__.replace("_", " "), fault, every(scenario, within(needed)), by))
             return fault
 
         return note

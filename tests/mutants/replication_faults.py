@@ -19,13 +19,13 @@ from nfactor.dataplane.reference_changes import ReferenceChanges, ReferenceCopie
 from nfactor.protocols.calls import Answerer, Caller
 from nfactor.protocols.dealing import Deal
 from nfactor.protocols.replication import Channel, Outstanding, ReplicaStore, Watermark
-from tests.mutants.mutant import Fault, Mutant, patched, writer
+from tests.mutants.mutant import OWN, Fault, Mutant, patched, writer
 
 MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("recovery", needed=2)
+@written("recovery", needed=2, by="h")
 def a_replica_releases_before_it_stores() -> Fault:
     """The states are stored two milliseconds later."""
     store = ReplicaTable.store
@@ -55,7 +55,7 @@ def _store_late(store: ReplicaStore, primary: str, changes: bytes, ended: Any) -
     store._copies[primary].drop(ended)
 
 
-@written("recovery", needed=8)
+@written("recovery", needed=8, by="e")
 def packets_leave_before_any_replica_has_their_state() -> Fault:
     """Under strict replication as under ``every``."""
     commit = Replicator.commit
@@ -70,23 +70,7 @@ def packets_leave_before_any_replica_has_their_state() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("cluster", needed=135)
-def a_flow_that_is_due_is_not_told() -> Fault:
-    """Under ``every``: its count begins anew all the same."""
-
-    def mutant(self: Replicator, rows: Any, codes: Any) -> None:
-        self._lag.add(rows)
-
-    return patched(Replicator, _count_lag=mutant)
-
-
-@written("recovery", needed=31)
-def a_flow_is_told_of_only_when_it_is_due() -> Fault:
-    """Under ``every``: never by the clock."""
-    return patched(Replicator, step=lambda self: None)
-
-
-@written("recovery", needed=8)
+@written("recovery", needed=8, by="e")
 def drops_are_told_before_their_state_is_stored() -> Fault:
     """They are seen outside as much as a packet is."""
     commit = Replicator.commit
@@ -100,7 +84,7 @@ def drops_are_told_before_their_state_is_stored() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=8)
+@written("recovery", needed=8, by="e")
 def records_are_told_before_their_state_is_stored() -> Fault:
     """A record that nobody remembers having emitted."""
     commit = Replicator.commit
@@ -112,7 +96,7 @@ def records_are_told_before_their_state_is_stored() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=3)
+@written("recovery", needed=8, by=OWN)
 def flows_are_not_replicated_again_when_their_replica_dies() -> Fault:
     """Only their packets go through another."""
     move_to = Replicator._move_to
@@ -123,26 +107,26 @@ def flows_are_not_replicated_again_when_their_replica_dies() -> Fault:
     return patched(Replicator, _move_to=mutant)
 
 
-@written("recovery", needed=6)
+@written("recovery", needed=6, by="e")
 def packets_that_a_dead_replica_held_are_not_sent_again() -> Fault:
     """The states go to another replica, and what waited there is gone."""
     return patched(Commit, after=lambda self, sequence, came: (self.part(_NONE, _NONE), 0))
 
 
-@written("recovery", needed=2)
+@written("recovery", needed=2, by="c")
 def all_packets_that_a_dead_replica_held_are_sent_again() -> Fault:
     """The watermarks are ignored."""
     return patched(Commit, after=lambda self, sequence, came: (self, 0))
 
 
-@written("recovery", needed=2)
+@written("recovery", needed=2, by="c")
 def outcomes_that_a_dead_replica_told_are_told_again() -> Fault:
     """Of the watermarks, that of drops and records is ignored."""
     after = Commit.after
     return patched(Commit, after=lambda self, sequence, came: after(self, sequence, attrs.evolve(came, outcomes=0)))
 
 
-@written("recovery", needed=6)
+@written("recovery", needed=6, by="e")
 def the_packets_watermark_is_one_too_high() -> Fault:
     """Of a dead replica."""
     after = Commit.after
@@ -155,20 +139,20 @@ def the_packets_watermark_is_one_too_high() -> Fault:
     return patched(Commit, after=mutant)
 
 
-@written("recovery", needed=2)
+@written("recovery", needed=2, by="c")
 def receipts_are_ignored() -> Fault:
     """Nobody knows how far a dead replica had come."""
     note = Relay._note
     return patched(Relay, _note=lambda self, runtime, sequences: note(self, runtime, {}))
 
 
-@written("recovery", needed=64)
+@written("recovery", needed=64, by="c")
 def packets_behind_the_last_receipt_are_not_remembered() -> Fault:
     """They came, and the receipt behind them did not."""
     return patched(Relay, _keep_loose=lambda self, runtime, burst: None)
 
 
-@written("recovery", needed=8)
+@written("recovery", needed=8, by="e")
 def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     """Its drops and records are still to be told when its primary forgets them."""
 
@@ -179,7 +163,7 @@ def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     return patched(Reporter, complete=mutant)
 
 
-@written("replication", needed=71)
+@written("replication", needed=71, by="i")
 def one_commit_too_many_is_acknowledged() -> Fault:
     """Off by one, at the primary: the next commit is let go as well."""
     stored = Channel.stored
@@ -190,7 +174,7 @@ def one_commit_too_many_is_acknowledged() -> Fault:
     return patched(Channel, stored=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=1, by="i")
 def one_commit_too_few_is_acknowledged() -> Fault:
     """Off by one, at the replica: the last commit never counts as stored."""
 
@@ -202,7 +186,7 @@ def one_commit_too_few_is_acknowledged() -> Fault:
     return patched(ReplicaTable, _confirm=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=1, by="c")
 def a_commit_that_comes_twice_is_released_twice() -> Fault:
     """Stored once, but what it holds leaves again."""
     store = ReplicaTable.store
@@ -220,7 +204,7 @@ def a_commit_that_comes_twice_is_released_twice() -> Fault:
     return patched(ReplicaTable, store=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=1, by=OWN)
 def a_gap_in_the_commits_is_not_noticed() -> Fault:
     """What the session lost is not waited for."""
     store = ReplicaTable.store
@@ -233,13 +217,13 @@ def a_gap_in_the_commits_is_not_noticed() -> Fault:
     return patched(ReplicaTable, store=mutant)
 
 
-@written("replication", needed=1)
+@written("replication", needed=1, by="i")
 def commits_that_were_lost_are_not_sent_again() -> Fault:
     """The primary waits for a confirmation that will not come."""
     return patched(Replicator, resend=lambda self: None)
 
 
-@written("replication", needed=22)
+@written("replication", needed=22, by="i")
 def a_confirmation_that_was_lost_is_not_said_again() -> Fault:
     """A replica ignores what it has, and says nothing."""
     store = ReplicaTable.store
@@ -251,7 +235,7 @@ def a_confirmation_that_was_lost_is_not_said_again() -> Fault:
     return patched(ReplicaTable, store=mutant)
 
 
-@written("recovery", needed=20)
+@written("recovery", needed=20, by=OWN)
 def a_replica_forgets_flows_of_any_epoch() -> Fault:
     """A flow may be back before its first departure is over."""
     return patched(ReplicaStore, forget=lambda self, primary, keys, epochs: _drop(self, primary, keys))
@@ -262,7 +246,7 @@ def _drop(store: ReplicaStore, primary: str, keys: Any) -> None:
         store._copies[primary].drop(keys)
 
 
-@written("replication", needed=8)
+@written("replication", needed=8, by="h")
 def a_replica_keeps_flows_that_have_ended() -> Fault:
     """They would live again when their primary dies."""
     store = ReplicaStore.store
@@ -273,7 +257,7 @@ def a_replica_keeps_flows_that_have_ended() -> Fault:
     return patched(ReplicaStore, store=mutant)
 
 
-@written("recovery", needed=175)
+@written("a source dies whose last packet is not stored", needed=1, by="e")
 def who_waits_for_what_is_stored_is_called_one_piece_early() -> Fault:
     """Off by one: the piece itself is not waited for."""
 
@@ -284,7 +268,7 @@ def who_waits_for_what_is_stored_is_called_one_piece_early() -> Fault:
     return patched(Outstanding, when_done=mutant)
 
 
-@written("recovery", needed=3)
+@written("recovery", needed=8, by=OWN)
 def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     """A bucket leaves a replica that lives, which is not told."""
     change = Deal.change
@@ -299,7 +283,7 @@ def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     return patched(Deal, change=mutant)
 
 
-@written("replication", needed=56)
+@written("replication", needed=58, by="h")
 def a_change_is_sent_without_its_header() -> Fault:
     """A flow that an engine is asked about once counts as asked about, though nothing was said of it."""
 
@@ -313,7 +297,7 @@ def a_change_is_sent_without_its_header() -> Fault:
     return patched(ReferenceChanges, of=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by=OWN)
 def a_question_that_comes_twice_is_acted_on_twice() -> Fault:
     """The answerer does not look whether it knows it."""
     take = Answerer.take
@@ -327,7 +311,7 @@ def a_question_that_comes_twice_is_acted_on_twice() -> Fault:
     return patched(Answerer, take=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="i")
 def an_answer_that_was_lost_is_not_said_again() -> Fault:
     """The question that comes again is known, and that is all."""
     answer = Answerer.answer
@@ -341,13 +325,13 @@ def an_answer_that_was_lost_is_not_said_again() -> Fault:
     return patched(Answerer, answer=mutant)
 
 
-@written("migration", needed=1)
+@written("migration", needed=1, by="i")
 def a_question_is_asked_once() -> Fault:
     """What the session loses is lost."""
     return patched(Caller, resend=lambda self, now: None)
 
 
-@written("migration", needed=11)
+@written("migration", needed=11, by="i")
 def answers_are_forgotten_before_the_asker_has_them() -> Fault:
     """The least number that is waited for is said to be one higher."""
     take = Answerer.take
@@ -358,7 +342,7 @@ def answers_are_forgotten_before_the_asker_has_them() -> Fault:
     return patched(Answerer, take=mutant)
 
 
-@written("replication", needed=2)
+@written("replication", needed=2, by="a")
 def the_ledger_hands_one_packet_more() -> Fault:
     """What neighbours gave to a node is off by one."""
 
@@ -369,7 +353,7 @@ def the_ledger_hands_one_packet_more() -> Fault:
     return patched(Ledger, hand=mutant)
 
 
-@written("replication", needed=2)
+@written("replication", needed=2, by="a")
 def the_ledger_does_not_count_what_came_from_a_node() -> Fault:
     """The sums of the node itself add up all the same."""
 
@@ -379,7 +363,7 @@ def the_ledger_does_not_count_what_came_from_a_node() -> Fault:
     return patched(Ledger, take=mutant)
 
 
-@written("recovery", needed=2)
+@written("recovery", needed=2, by="a")
 def the_ledger_keeps_what_a_dead_replica_was_handed() -> Fault:
     """Packets that are sent again through another are handed twice."""
     hand = Ledger.hand

@@ -1,31 +1,42 @@
-"""Stories that no schedule which is surveyed comes to: rare things at once, told step by step, for rows of the table of
-a migration that would have no mutant otherwise."""
+"""Stories that no schedule which is surveyed comes to: rare things at once, told step by step, for mutants that nothing
+else would catch."""
 
 from collections.abc import Callable, Sequence
 from random import Random
 
 from nfactor.cluster.messages import Migrating, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, runtime_name, switch_name
+from nfactor.dataplane.engine import TimeOuts
 from nfactor.dataplane.owners import owner_number
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import Violation
+from nfactor.testing.checkers import (
+    Chain,
+    Conditions,
+    Final,
+    Violation,
+    at_most_once,
+    included_came_out,
+    protected_survive,
+)
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import owners_agree
 
 SOURCE, TARGET, REPLICA = map(runtime_name, range(3))
+DOMAINS = "here", "here", "there"
+"""Source and target would fail together, so that what both have is replicated to the third, and nobody else has
+anything to claim."""
 SWITCHES = tuple(map(switch_name, range(2)))
 DEAD_S = 1.6
 """So long after its death everybody knows of it."""
 
 
 class _Story:
-    """Flows of both switches that are at ``SOURCE``, and nothing under way. Source and target would fail together, so
-    that what both have is replicated to ``REPLICA``, and nobody else has anything to claim."""
+    """Flows of both switches that are at ``SOURCE``, and nothing under way."""
 
-    def __init__(self) -> None:
-        mode, domains = Mode.parse("strict"), ("here", "here", "there")
-        self.cluster = HeapCluster(Random(1), runtimes=3, switches=2, mode=mode, domains=domains)
+    def __init__(self, mode: str = "strict") -> None:
+        self.cluster = HeapCluster(Random(1), runtimes=3, switches=2, mode=Mode.parse(mode), domains=DOMAINS)
         self.network = self.cluster.network
         for flow in range(12):
             self.cluster.feed(flow)
@@ -55,6 +66,16 @@ class _Story:
         self.cluster.kill(TARGET)
         self.cut(*then_cut)
         self.run(DEAD_S)
+
+    def finals(self) -> dict[int, Final]:
+        """The state of each flow where it is."""
+        found = {}
+        for runtime in self.cluster.living():
+            for key in list(runtime.engine.keys()):
+                state = self.cluster.state_of(runtime, key)
+                final = Final(runtime.node.name, state.born, state.count, state.digest)
+                found[self.cluster.flow_of_key[key]] = final
+        return found
 
     def end(self) -> None:
         """All is well, though the target is dead."""
@@ -121,6 +142,92 @@ def a_marker_comes_when_the_flows_are_claimed_back() -> None:
     story.end()
 
 
+def who_is_declared_dead_wakes_while_its_commits_go_out_through_another() -> None:
+    """The replica stood still with commits that had come to it. It was declared dead, its primary gave them to another
+    replica, and the recovery was held up. Then it wakes, which knows nothing of all this, and releases them."""
+    story = _Story()
+    network = story.network
+    story.cluster.pause(REPLICA, deadly=True)
+    for flow in story.flows:
+        story.cluster.feed(flow)
+
+    def hold_up(delivery: Delivery) -> None:
+        if delivery.kind == "Recover":
+            story.cut((delivery.sender, delivery.receiver))
+
+    network.before = hold_up
+    story.run(DEAD_S)
+    network.resume(REPLICA)
+    story.run(0.1)
+    network.before = lambda _: None
+    network.cuts.clear()
+    story.run(1.0)
+    at_most_once(story.cluster.history)
+
+
+def a_source_dies_whose_last_packet_is_not_stored() -> None:
+    """It never came to its replica. So no flow has left: no state goes on that includes it."""
+    story = _Story()
+    story.cut((SOURCE, REPLICA))
+    story.cluster.feed(story.flows[0])
+    story.run(0.002)
+    story.move()
+    story.run(0.005)
+    story.cluster.kill(SOURCE)
+    story.network.cuts.clear()
+    story.run(4.0)
+    history, log = story.cluster.history, Chain(story.cluster.history.processed)
+    chains = {flow: log.of(final.born, final.count, final.digest) or [] for flow, final in story.finals().items()}
+    included_came_out(history, chains, certain=True)
+
+
+def an_owner_dies_a_while_after_the_last_packets_of_its_flows() -> None:
+    """Under ``every``: they were too few to be told at once, and the time has passed after which they are."""
+    story = _Story("every=4")
+    for count in (4, 2):
+        for flow in story.flows:
+            story.cluster.feed(flow, count)
+        story.run(0.15)
+    story.cluster.kill(SOURCE)
+    story.run(4.0)
+    lags = Conditions(strict=False, replicated=True, lag_packets_max=4, lag_us_max=100_000)
+    protected_survive(story.cluster.history, story.finals(), lags)
+
+
+def a_runtime_dies_whose_flow_has_ended_with_anothers_number() -> None:
+    """It had told that end to nobody but the switch, so its replica says it once more, and gives the number back. If it
+    had given it back already, a flow would have it by now."""
+    outs, mode = TimeOuts(udp_idle_s=2.0), Mode.parse("strict")
+    cluster = NatCluster(
+        Random(1), runtimes=3, mode=mode, ports=3, block=1, time_outs=outs, packet_step_s=1.0, domains=DOMAINS
+    )  # fmt: skip
+    network = cluster.network
+    network.rng.random = lambda: 1.0  # type: ignore[method-assign]  # the server is silent
+
+    def feed(*flows: int) -> None:
+        for flow in flows:
+            cluster.feed(flow)
+            network.run(network.now_us + 50_000)
+
+    def at(name: str) -> list[int]:
+        return [cluster.flow_of_key[key] for key in list(cluster.runtimes[name].engine.keys())]
+
+    feed(0, 1)
+    (flow,), (other,) = at(SOURCE), at(TARGET)
+    cluster.coordinator.ask(SOURCE, LIAISON, SetMigrationTarget(TARGET, 1), Migrating, lambda _: None)
+    network.run(network.now_us + 2_500_000)  # what has just moved does not end
+    assert flow in at(TARGET)
+    network.cuts.add((TARGET, REPLICA))
+    feed(*[other] * 8)
+    assert flow not in at(TARGET)
+    feed(2, 3, 4)
+    assert at(SOURCE), "one of them began there"
+    cluster.kill(TARGET)
+    network.cuts.clear()
+    network.run(network.now_us + 4_000_000)
+    cluster.check_over(flows_end=True)
+
+
 _ANSWERS = [(switch, SOURCE) for switch in SWITCHES]
 
 STORIES: dict[str, Callable[[], None]] = {
@@ -129,6 +236,10 @@ STORIES: dict[str, Callable[[], None]] = {
         a_marker_comes_when_the_target_is_known_to_be_dead,
         one_of_two_switches_answers_when_the_target_is_known_to_be_dead,
         a_marker_comes_when_the_flows_are_claimed_back,
+        who_is_declared_dead_wakes_while_its_commits_go_out_through_another,
+        a_source_dies_whose_last_packet_is_not_stored,
+        an_owner_dies_a_while_after_the_last_packets_of_its_flows,
+        a_runtime_dies_whose_flow_has_ended_with_anothers_number,
     )
 }
 """By name, as if each were a scenario of one schedule."""

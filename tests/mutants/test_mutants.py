@@ -1,25 +1,43 @@
 """The judges are able to fail: each mutant of the protocols is caught within a stated number of schedules.
 
-``make test`` hunts those that are caught soon; with ``NFACTOR_MUTANTS=all``, as in ``make nightly``, it is all of them,
-rows led to every other state included. Those that survive, and why, are in ``tests/mutants/survivors.py``.
+A written mutant says which judge is to catch it, and each judge has one. ``make test`` hunts those that are caught
+soon; with ``NFACTOR_MUTANTS=all``, as in ``make nightly``, it is all of them, rows led to every other state included.
+Those that survive, and why, are in ``tests/mutants/survivors.py``.
 """
 
 import os
 
+import attrs
 import pytest
 
+from nfactor.cluster.flow_table import FlowTable
 from nfactor.protocols.migration import TABLE
-from tests.mutants import guards, migration_faults, recovery_faults, replication_faults, rows
-from tests.mutants.mutant import Mutant, Runs, hunt, within
+from tests.mutants import (
+    guards,
+    lag_faults,
+    migration_faults,
+    pool_faults,
+    recovery_faults,
+    replication_faults,
+    rows,
+)
+from tests.mutants.mutant import CRASH, JUDGES, Crashed, Mutant, Runs, hunt, patched, play, within
+from tests.mutants.stories import STORIES
 from tests.mutants.survivors import SURVIVORS
 
 ALL = os.environ.get("NFACTOR_MUTANTS") == "all"
-SOON = 30
+SOON = 20
 """Schedules that it took to catch a mutant which ``make test`` hunts, at most."""
 SURVEYED = 200 if ALL else 80
 """Seeds of each scenario that are looked through for uses of the rows of a table."""
 
-WRITTEN = [*migration_faults.MUTANTS, *replication_faults.MUTANTS, *recovery_faults.MUTANTS]
+WRITTEN = [
+    *migration_faults.MUTANTS,
+    *replication_faults.MUTANTS,
+    *lag_faults.MUTANTS,
+    *recovery_faults.MUTANTS,
+    *pool_faults.MUTANTS,
+]
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +50,37 @@ def hunted(mutants: list[Mutant]) -> list[Mutant]:
 
 def test_there_are_mutants_of_each_kind() -> None:
     assert len(WRITTEN) >= 20 + len([mutant for mutant in WRITTEN if mutant.name in SURVIVORS])
-    assert len(list(guards.mutants())) > 50
+    assert len([mutant for mutant in guards.mutants() if mutant.by != CRASH and mutant.name not in SURVIVORS]) > 50
+    assert set() == guards.CRASHES - {mutant.name for mutant in guards.mutants()}
+
+
+@pytest.mark.parametrize("letter", JUDGES)
+def test_each_promise_has_a_mutant_that_its_judge_catches(letter: str) -> None:
+    """Before all others, and soon: in ``make test``."""
+    assert [mutant.name for mutant in hunted(WRITTEN) if mutant.by == letter and len(mutant.runs) <= within(SOON)]
+
+
+def test_every_written_mutant_says_who_is_to_catch_it() -> None:
+    assert [] == [mutant.name for mutant in WRITTEN if mutant.by in ("", CRASH) and mutant.name not in SURVIVORS]
+
+
+def test_a_mutant_that_has_a_mistake_of_its_own_is_not_caught() -> None:
+    """As one whose signature went stale."""
+    stale = Mutant("stale", lambda: patched(FlowTable, bury=lambda self, keys: None), (("migration", 0),), "i")
+    with pytest.raises(Crashed, match="stale: migration 0"):
+        hunt(stale)
+
+
+def test_what_another_judge_says_of_a_mutant_is_passed_by() -> None:
+    (never_buried,) = [mutant for mutant in WRITTEN if mutant.name == "tombstones are never buried"]
+    assert "i" == never_buried.by
+    assert hunt(attrs.evolve(never_buried, runs=never_buried.runs[:1])) is not None
+    assert hunt(attrs.evolve(never_buried, runs=never_buried.runs[:1], by="a")) is None
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_ends_well_without_a_mutant(name: str) -> None:
+    play(name, 0)
 
 
 def test_every_survivor_is_a_mutant() -> None:
