@@ -1,5 +1,6 @@
 """What a commit costs on the wire beside the states and frames in it: exactly so many octets."""
 
+import attrs
 import pytest
 
 from nfactor.cluster.codec import MESSAGES
@@ -28,11 +29,11 @@ def committed(flows: int, each: int) -> StoreCommit:
     world.packets([*range(1, flows + 1)] * each)
     (message,) = world.replicas["one"].under_way
     assert isinstance(message, StoreCommit)
-    return message
+    return attrs.evolve(message, to=bytes(6))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
-    ("flows", "each", "headers"), [(1, 1, 23), (1, 20, 24), (20, 1, 25), (500, 1, 25), (20, 100, 27)]
+    ("flows", "each", "headers"), [(1, 1, 31), (1, 20, 32), (20, 1, 33), (500, 1, 33), (20, 100, 35)]
 )
 def test_a_commit_costs_a_name_and_23_octets_and_so_much_for_each_flow_and_packet(
     flows: int, each: int, headers: int
@@ -46,7 +47,8 @@ def test_a_commit_costs_a_name_and_23_octets_and_so_much_for_each_flow_and_packe
     assert CHANGE_OCTETS == KEY_OCTETS + HEADER
 
 
-@pytest.mark.parametrize(("sequence", "octets"), [(1, 4), (128, 5), (256, 6), (65_536, 8)])
+@pytest.mark.parametrize(("sequence", "octets"), [(1, 12), (128, 13), (256, 14), (65_536, 16)])
 def test_a_confirmation_costs_a_name_and_a_number(sequence: int, octets: int) -> None:
-    """Four octets beside the name, and more for the number from the 128th commit on; it confirms all before it."""
-    assert octets + len(REPLICA) == len(MESSAGES.encode(CommitsStored(REPLICA, sequence)))
+    """Twelve octets beside the name, eight of which say for whom it is, and more
+    for the number from the 128th commit on; it confirms all before it."""
+    assert octets + len(REPLICA) == len(MESSAGES.encode(CommitsStored(REPLICA, sequence, bytes(6))))

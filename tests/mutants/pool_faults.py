@@ -59,13 +59,13 @@ def a_lease_of_two_runtimes_is_of_the_same_numbers() -> Fault:
 @written("nat", needed=3, by="k")
 def who_ends_a_flow_keeps_its_number_and_gives_it_back() -> Fault:
     """It is free at two runtimes."""
-    came_back = Pools._came_back
+    are_stored = Pools._are_stored
 
-    def mutant(self: Pools, name: str, stock: Any, numbers: Any) -> None:
+    def mutant(self: Pools, stock: Any, numbers: Any) -> None:
         self._put(stock, numbers)
-        came_back(self, name, stock, numbers)
+        are_stored(self, stock, numbers)
 
-    return patched(Pools, _came_back=mutant)
+    return patched(Pools, _are_stored=mutant)
 
 
 @written("a runtime dies whose flow has ended with anothers number", needed=1, by="k")
@@ -74,7 +74,7 @@ def numbers_are_free_before_the_end_of_their_flows_is_stored() -> Fault:
     when_stored = Replicator.when_stored
 
     def mutant(self: Replicator, then: Any) -> None:
-        if getattr(getattr(then, "func", None), "__func__", None) is Pools._came_back:
+        if getattr(getattr(then, "func", None), "__func__", None) is Pools._are_stored:
             then()
         else:
             when_stored(self, then)

@@ -2,6 +2,7 @@
 before."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import attrs
@@ -24,6 +25,7 @@ from nfactor.testing.rest import (
     flows_are_free,
     migrations_are_counted,
     neighbours_agree,
+    one_owner,
     owners_agree,
 )
 from nfactor.testing.schedules import Run
@@ -87,13 +89,13 @@ def test_a_flow_that_moved_as_the_coordinator_was_told_and_at_no_switch() -> Non
 
 
 def test_a_flow_on_two_runtimes_has_two_owners() -> None:
-    judge, cluster, owner, other = with_a_flow()
+    _, cluster, owner, other = with_a_flow()
     keys = FlowKeys.of([cluster.key_of[0]])
 
     def take_as_well() -> None:
         put(other, keys, owner, keys)
 
-    says("d", "flow 0 is at runtime-0 and at runtime-1", judge._check_one_owner, take_as_well)
+    says("d", "flow 0 is at runtime-0 and at runtime-1", partial(one_owner, cluster, flows_end=False), take_as_well)
 
 
 def test_a_flow_that_its_switch_has_elsewhere_has_two_owners() -> None:
