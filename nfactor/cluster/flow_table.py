@@ -80,6 +80,8 @@ class FlowTable(FlowQuestions):
         self._threaded = threaded
         self.is_stocked: Callable[[], bool] = lambda: True
         """Whether its pools have their first numbers."""
+        self.when_processed: Callable[[], None] = lambda: None
+        """Called behind each burst: numbers may be running out."""
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
@@ -150,6 +152,7 @@ class FlowTable(FlowQuestions):
         count = len(burst)
         self._done(burst, codes)
         self._expiry.look(count)
+        self.when_processed()
 
     def _marker_arrived(self, frame: bytes) -> None:
         """The flows' last packet from the switch is processed. Once it has left the system, the states may leave too,

@@ -13,7 +13,7 @@ from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
-from nfactor.protocols.leasing import Holder, Journal, LeaseBook, Leased
+from nfactor.protocols.leasing import GivenBack, Holder, Journal, LeaseBook, Leased, Opened
 
 
 class Leases(Role):
@@ -23,7 +23,9 @@ class Leases(Role):
     def __init__(self, view: View, journal: Journal, *, begins: bool) -> None:
         self.view = view
         view.watch(self._lost)
-        self._may_lease = begins or any(True for _ in journal)
+        if begins:
+            journal.append(Opened())
+        self._may_lease = any(True for _ in journal)
         self.book = LeaseBook(journal)
         self._early: list[tuple[object, Later]] = []
         """Questions that came before it was known who is in the cluster."""
@@ -31,8 +33,9 @@ class Leases(Role):
         """Of nodes, as last heard."""
         self._dead: set[Holder] = set()
         for entry in journal:
-            who = entry.holder if isinstance(entry, Leased) else entry.giver
-            self._lives[who.node] = max(who.life, self._lives.get(who.node, 0))
+            if isinstance(entry, Leased | GivenBack):
+                who = entry.holder if isinstance(entry, Leased) else entry.giver
+                self._lives[who.node] = max(who.life, self._lives.get(who.node, 0))
         self.refused = 0
         """Words of nodes that are not in the view, or of earlier lives of theirs."""
 

@@ -68,7 +68,7 @@ class Pools(Role):
         for stock in self.stocks.values():
             stock.pool.lease()
         if self.stocks:
-            self._flows.is_stocked = self._is_stocked
+            self._flows.is_stocked, self._flows.when_processed = self._is_stocked, self._restock
             self.host.after(LOOK_S, self._look)
 
     @handles(BeStocked)
@@ -101,13 +101,18 @@ class Pools(Role):
                 self._flows.replicator.catch_up()
                 self._flows.replicator.when_stored(partial(self._are_stored, stock, rested))
             self._come_back(name, stock)
-            if self.host.node in self.view:
-                self._ask_for_more(name, stock)
             stock.seen_free = stock.pool.free - len(rested)
+        self._restock()
         is_idle = before == [stock.seen_free for stock in self.stocks.values()] and self._is_stocked()
         self.host.after(IDLE_LOOK_S if is_idle else LOOK_S, self._look)
 
     # ---------------------------------------------------------------- more
+
+    def _restock(self) -> None:
+        """Ask for more where half a block is gone."""
+        if self.host.node in self.view:
+            for name, stock in self.stocks.items():
+                self._ask_for_more(name, stock)
 
     def _ask_for_more(self, name: str, stock: _Stock) -> None:
         if 2 * stock.pool.free >= stock.pool.block or stock.asking or self.host.now() < stock.ask_after_s:

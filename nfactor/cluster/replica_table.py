@@ -258,6 +258,7 @@ class ReplicaTable(Role):
     def _finished_with(self, dead: str) -> None:
         """Its recovery is over: the switches have let go of it."""
         self._forgone.pop(dead, None)
+        self._left.pop(dead, None)
 
     def report(self, report: FlowReport) -> None:
         """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to

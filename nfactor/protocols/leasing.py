@@ -63,7 +63,12 @@ class GivenBack:
     passed: Numbers = attrs.field(eq=False)
 
 
-Entry: TypeAlias = Leased | GivenBack
+@attrs.frozen
+class Opened:
+    """The first leaser has begun. A later one that does not find this has found another journal."""
+
+
+Entry: TypeAlias = Opened | Leased | GivenBack
 
 
 class Journal(Protocol):
@@ -152,6 +157,8 @@ class LeaseBook:
 
     def _apply(self, entry: Entry) -> None:
         match entry:
+            case Opened():
+                pass
             case Leased(pool, size, holder, _, numbers):
                 book = self._pools.setdefault(pool, _Pool(size))
                 for number in numbers.tolist():

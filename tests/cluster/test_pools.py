@@ -18,6 +18,7 @@ from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing import schedules
 from nfactor.testing.checkers import Violation
+from nfactor.testing.lineage import CHOSEN
 from nfactor.testing.nat_cluster import NatCluster
 
 NAME = "nat.ports"
@@ -123,6 +124,26 @@ def test_a_leaser_that_has_lost_its_journal_leases_nothing() -> None:
     made = cluster()
     lost = Leases(made.membership.view, [], begins=False)
     assert NumbersLeased(b"") == lost.lease(LeaseNumbers("runtime-0", 1, NAME, 12, 2, 1))
+
+
+def test_a_leaser_that_dies_before_it_has_leased_anything_is_followed_by_one_that_leases() -> None:
+    journal: list[Any] = []
+    Leases(View(), journal, begins=True)
+    following = Leases(cluster().membership.view, journal, begins=False)
+    assert NumbersLeased(pack_u32(np.array([0, 1], np.uint32))) == following.lease(
+        LeaseNumbers("runtime-0", 1, NAME, 12, 2, 1)
+    )
+
+
+def test_a_runtime_that_was_idle_asks_for_more_as_soon_as_half_a_block_is_gone() -> None:
+    """It looked ten times a second while nothing happened: what came before the next look found no number."""
+    made = cluster(runtimes=1, mode="none", ports=512, block=8)
+    run(made, 1.0)
+    for flow in range(40):
+        made.feed(flow)
+        run(made, 0.002)
+    run(made, 0.1)
+    assert {CHOSEN} == {reason for reason, _ in made.history.dropped}
 
 
 def test_a_number_of_a_dead_life_is_free_though_the_next_one_has_not_asked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
