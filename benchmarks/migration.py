@@ -8,9 +8,7 @@ Flows go to the other runtime and back, round by round, so that both tables have
 that has never been used is a row of its own. The others are in ``benchmarks/central.py``.
 """
 
-import argparse
 import gc
-import json
 import statistics
 import sys
 import time
@@ -26,7 +24,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.central import centre_of
-from benchmarks.resilience import Report
+from benchmarks.report import Report, run_benchmark
 from benchmarks.roles import SOURCE, SWITCH, TARGET, Cluster, Sent
 from benchmarks.traffic import bursts_of, plain_frames
 from nfactor.cluster.names import COORDINATOR
@@ -246,24 +244,16 @@ def message_rows(report: Report) -> None:
         report.add(f"{kind}: {count} for a set of {SET:,}", octets, "octets")
 
 
-def main() -> None:
+def measure(*, quick: bool, report: Report, console: Console) -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    said = parser.parse_args()
-    report, console = Report(), Console()
-    rounds = 4 if said.quick else 8
+    rounds = 4 if quick else 8
     for flows, size in ((1_000, SET), (100_000, SET), (100_000, 10 * SET), (300_000, SET)):
         console.log(f"{flows:,} flows in sets of {size:,}")
         migration_rows(flows, size, rounds if flows < 300_000 else max(2, rounds // 2), report)
     console.log("other ways")
     way_rows(5, report)
     message_rows(report)
-    report.print("migration")
-    if said.json:
-        said.json.write_text(json.dumps(report.rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("migration", __doc__ or "", measure)

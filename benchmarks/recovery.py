@@ -7,8 +7,6 @@ replicas are two others, under strict replication. When death is decided, a pack
 and waits at the switch; the last of them comes out when the last flow is served again, and its state stored elsewhere.
 """
 
-import argparse
-import json
 import statistics
 import sys
 from collections import Counter
@@ -20,7 +18,7 @@ import attrs
 import numpy as np
 from rich.console import Console
 
-from benchmarks.resilience import Report
+from benchmarks.report import Report, run_benchmark
 from benchmarks.roles import SOURCE, Cluster, Sent
 from benchmarks.traffic import bursts_of, plain_frames
 from nfactor.compiled.dispatcher import CompiledDispatcher
@@ -105,20 +103,12 @@ def rows(flows: int, rounds: int, report: Report) -> None:
     report.add("  octets of all messages", sum(each.octets for each in sent) / flows, "a flow")
 
 
-def main() -> None:
+def measure(*, quick: bool, report: Report, console: Console) -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    said = parser.parse_args()
-    report, console = Report(), Console()
-    for flows, rounds in ((50_000, 3 if said.quick else 7), (300_000, 1 if said.quick else 5)):
+    for flows, rounds in ((50_000, 3 if quick else 7), (300_000, 1 if quick else 5)):
         console.log(f"{flows:,} flows")
         rows(flows, rounds, report)
-    report.print("recovery")
-    if said.json:
-        said.json.write_text(json.dumps(report.rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("recovery", __doc__ or "", measure)

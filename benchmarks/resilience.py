@@ -1,30 +1,27 @@
 """What replication costs per packet: octets of commits alone, and a primary and its replicas beside no replication.
 
-    python benchmarks/resilience.py [--quick] [--json FILE]
+    python benchmarks/resilience.py [--quick] [--all] [--json FILE]
 
 Everything is in memory and in one process, with the compiled engine and firewall → monitor → balancer. ``Primary`` and
 ``Replica`` are the parts that a runtime is made of, with messages encoded and decoded as on a wire; links, tasks and
 ports are left out on both sides of every comparison. Contestants take turns, round by round; medians of paired ratios
-are compared.
+are compared. ``--all`` measures migration and recovery, too (``benchmarks/migration.py``, ``benchmarks/recovery.py``).
 """
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table as TextTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.engine import compiled, light
+from benchmarks.report import Report, run_benchmark
 from benchmarks.traffic import bursts_of, plain_frames
 from nfactor.backends.memory import MemoryPort
 from nfactor.cluster.codec import MESSAGES
@@ -192,33 +189,6 @@ class Pair:
         return source, target
 
 
-class Report:
-    """Rows for people, and the same for programs."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def add(self, name: str, value: float, unit: str, target: str = "", met: bool | None = None) -> None:
-        self.rows.append(
-            {
-                "name": name,
-                "value": float(value),
-                "unit": unit,
-                "target": target,
-                "met": None if met is None else bool(met),
-            }
-        )
-
-    def print(self, title: str) -> None:
-        table = TextTable(title=title, title_justify="left")
-        for heading in ("what", "value", "unit", "target", "met"):
-            table.add_column(heading, justify="right" if heading == "value" else "left")
-        for row in self.rows:
-            met = {None: "", True: "yes", False: "no"}[row["met"]]
-            table.add_row(row["name"], f"{row['value']:.3g}", row["unit"], row["target"], met)
-        Console(width=150).print(table)
-
-
 def paired(rounds: Rounds, over: str | list[str], under: str | list[str]) -> float:
     """The median of ratios of sums, round by round."""
     names = [[side] if isinstance(side, str) else side for side in (over, under)]
@@ -342,14 +312,9 @@ def set_rows(flows: int, rounds: int, report: Report) -> None:
         report.add(f"{what} {flows:,} flows", statistics.median(costs[name]), "ms of CPU")
 
 
-def main() -> None:
+def measure(*, quick: bool, report: Report, console: Console) -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    said = parser.parse_args()
-    packets, rounds = (1 << 16, 5) if said.quick else (1 << 18, 9)
-    report, console = Report(), Console()
+    packets, rounds = (1 << 16, 5) if quick else (1 << 18, 9)
     for octets in (64, 512):
         frames = plain_frames(packets, FLOWS, zipf=True, octets=octets)
         for size in (64, 1024):
@@ -361,11 +326,12 @@ def main() -> None:
                 console.log(f"{octets} B, bursts of {size}, states that follow")
                 every_rows(size, 5, report)
     evenness_rows(report)
-    set_rows(50_000 if said.quick else 300_000, 3, report)
-    report.print("replication")
-    if said.json:
-        said.json.write_text(json.dumps(report.rows, indent=1), encoding="utf-8")
+    set_rows(50_000 if quick else 300_000, 3, report)
 
 
 if __name__ == "__main__":
-    main()
+    # What resilience costs in all; each is usable alone, too.
+    from benchmarks import migration, recovery
+
+    more = {"migration": migration.measure, "recovery": recovery.measure}
+    run_benchmark("replication", __doc__ or "", measure, more)
