@@ -120,6 +120,16 @@ def one_of_two_switches_answers_when_the_target_is_known_to_be_dead() -> None:
     story.end()
 
 
+def the_switches_are_asked_when_the_target_is_dead() -> None:
+    """They have not heard of the migration before, and turn nothing: ``REFUSED`` in ``DOOMED``."""
+    story = _Story()
+    story.cut(*_QUESTIONS)
+    story.move()
+    story.target_dies()
+    story.mend(*_QUESTIONS)
+    story.end()
+
+
 def a_marker_comes_when_the_flows_are_claimed_back() -> None:
     """Both markers are lost. One comes when it is asked for; the other switch is not heard, and the target dies. What
     is asked for then comes before either switch has answered the claims: ``MARKER`` in ``RETURNING``."""
@@ -228,6 +238,7 @@ def a_runtime_dies_whose_flow_has_ended_with_anothers_number() -> None:
     cluster.check_over(flows_end=True)
 
 
+_QUESTIONS = [(SOURCE, switch) for switch in SWITCHES]
 _ANSWERS = [(switch, SOURCE) for switch in SWITCHES]
 
 STORIES: dict[str, Callable[[], None]] = {
@@ -235,6 +246,7 @@ STORIES: dict[str, Callable[[], None]] = {
     for story in (
         a_marker_comes_when_the_target_is_known_to_be_dead,
         one_of_two_switches_answers_when_the_target_is_known_to_be_dead,
+        the_switches_are_asked_when_the_target_is_dead,
         a_marker_comes_when_the_flows_are_claimed_back,
         who_is_declared_dead_wakes_while_its_commits_go_out_through_another,
         a_source_dies_whose_last_packet_is_not_stored,

@@ -59,11 +59,6 @@ SURVIVORS: dict[str, str] = {
         "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
         "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
     ),
-    "DOOMED + REFUSED to PREPARING": (
-        "The set would stay open for ever, which is seen if its source lives. A target has to die, and a switch to end "
-        "the whole set meanwhile: where that comes among the schedules that are surveyed, the source dies as well. "
-        "tests/protocols/test_migration.py says that the set is ABORTED."
-    ),
     **{f"PREPARING + DIED to {state}": _TWICE for state in ("DRAINING", "INSTALLING", "RETURNING")},
     **{
         f"REDIRECTING + REFUSED to {state}": _REFUSED
