@@ -13,7 +13,7 @@ import attrs
 from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History, Processed, following
 
 ON_THE_WAY_US = 5_000
-"""What a node had sent before it died is outside by then."""
+"""What a node had sent before it died is outside by then, if no node is slow or sleeps."""
 
 
 NAT = "nat_"
@@ -46,6 +46,7 @@ class Conditions:
     """There may be no room: for a flow, which ends then, or for packets, which are dropped."""
     drops_ahead: bool = False
     """A function in front of the one that keeps the lineage drops packets, too."""
+    on_the_way_us: int = ON_THE_WAY_US
     overlapping: bool = False
     """A second runtime died before the first was made good for: what both had is lost."""
 
@@ -229,7 +230,7 @@ def _spared_us(history: History, conditions: Conditions) -> int:
     if not conditions.overlapping:
         return -1
     overlapping = (max(death.time_us, death.until_us) for death in history.deaths if death.overlaps)
-    return max(overlapping, default=0) + ON_THE_WAY_US
+    return max(overlapping, default=0) + conditions.on_the_way_us
 
 
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
@@ -259,7 +260,8 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
                 )
             _loss_within_bound(death, flow, final, count, conditions)
             if conditions.lag_us_max is not None:
-                _loss_within_time(death, final, log.of(born, count, digest) or [], history, conditions.lag_us_max)
+                before_us = death.time_us - conditions.lag_us_max - conditions.on_the_way_us
+                _loss_within_time(death, final, log.of(born, count, digest) or [], history, before_us)
 
 
 def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
@@ -273,16 +275,15 @@ def _loss_within_bound(death: Death, flow: int, final: Final, count: int, condit
         )
 
 
-def _loss_within_time(death: Death, final: Final, marks: list[int], history: History, lag_us: int) -> None:
-    """Of the packets that had made the state of a flow when its owner died, what had come out so long before is not
-    lost. (What an earlier death had taken back was not in that state.)"""
-    before_us = death.time_us - lag_us - ON_THE_WAY_US
+def _loss_within_time(death: Death, final: Final, marks: list[int], history: History, before_us: int) -> None:
+    """Of the packets that had made the state of a flow when its owner died, what had come out by then is not lost.
+    (What an earlier death had taken back was not in that state.)"""
     numbers = {mark: number for number, mark in enumerate(marks, 1)}
     least = max((numbers.get(came.mark, 0) for came in history.out if came.time_us <= before_us), default=0)
     if final.count < least:
         raise Violation(
-            f"(g) loss bound: {least} packets of flow {history.flow_of[final.born]} had come out more than "
-            f"{lag_us / 1000:g} ms before {death.node} died; it went on from {final.count}"
+            f"(g) loss bound: {least} packets of flow {history.flow_of[final.born]} had come out "
+            f"{(death.time_us - before_us) / 1000:g} ms before {death.node} died; it went on from {final.count}"
         )
 
 

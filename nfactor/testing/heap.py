@@ -8,8 +8,9 @@ says so. A node that is dead neither sends nor hears; one that is paused hears e
 
 import heapq
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -35,6 +36,26 @@ class Stuck(AssertionError):
 
 
 @attrs.frozen
+class Clock:
+    """What a node takes for the time: timers go by it, too."""
+
+    offset_s: float = 0.0
+    drift: float = 0.0
+    """So much faster it goes than it should."""
+
+    def at(self, time_us: int) -> float:
+        """What it shows then, in seconds."""
+        return time_us * US * (1 + self.drift) + self.offset_s
+
+    def us(self, seconds: float) -> int:
+        """How long it takes until so much more is shown."""
+        return max(1, round(seconds / US / (1 + self.drift)))
+
+
+TRUE_TIME = Clock()
+
+
+@attrs.frozen
 class Delivery:
     """A message that arrives, for whoever counts the steps of a protocol."""
 
@@ -44,6 +65,11 @@ class Delivery:
     receiver: str
     kind: str
     """The class of the message; of a question or an answer, the class of what is inside."""
+    actor: str
+    """The role that it is for."""
+    message: Any
+    inner: Any
+    """What is inside of a question or an answer; else the message itself."""
 
 
 class HeapNode:
@@ -55,7 +81,6 @@ class HeapNode:
         self.roles: dict[str, Role] = {}
         self.alive = True
         self.paused = False
-        self.skew_s = 0.0
         self.backlog: deque[Callable[[], None]] = deque()
         self.settle: Callable[[], None] = lambda: None
 
@@ -72,7 +97,7 @@ class HeapHost:
 
     def now(self) -> float:
         """See ``Host``."""
-        return self._network.now_us * US + self._node.skew_s
+        return self._network.clock_of(self.node).at(self._network.now_us)
 
     def tell(self, node: str, actor: str, message: object) -> None:
         """See ``Host``."""
@@ -81,9 +106,8 @@ class HeapHost:
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         """See ``Host``."""
-        self._network.at(
-            self._network.now_us + max(1, round(seconds / US)), lambda: self._network.run_on(self._node, call)
-        )
+        after_us = self._network.clock_of(self.node).us(seconds)
+        self._network.at(self._network.now_us + after_us, lambda: self._network.run_on(self._node, call))
 
 
 class HeapPort(Port):
@@ -122,12 +146,15 @@ class HeapPort(Port):
 
 
 class HeapNetwork:
-    """``before`` is called before each message is handled, ``behind`` when it has been, ``arrived`` before each burst
-    is (from where, to where), and ``after`` behind each event that a node handled."""
+    """``before`` is called before each message is handled, ``behind`` when it has been, ``lost`` for each that a cut, a
+    partition or the end of a session loses, ``arrived`` before each burst is handled (from where, to where), and
+    ``after`` behind each event that a node handled."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, clocks: Mapping[str, Clock] = MappingProxyType({})) -> None:
+        """``clocks``: of nodes whose clocks are not true."""
         self.rng = rng
         self.now_us = 0
+        self._clocks = dict(clocks)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
         self.nodes: dict[str, HeapNode] = {}
@@ -139,6 +166,12 @@ class HeapNetwork:
         self._sessions: defaultdict[frozenset[str], int] = defaultdict(int)
         self.cuts: set[tuple[str, str]] = set()
         """Ways from node to node on which messages are lost."""
+        self.splits: list[frozenset[str]] = []
+        """Groups of nodes between which and all others messages are lost."""
+        self.slow_us: dict[str, int] = {}
+        """Nodes from and to which messages take so much longer."""
+        self.met: Counter[str] = Counter()
+        """How often something met a fault here that it would not have met otherwise."""
         self.port_loss = self.marker_loss = 0.0
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
@@ -148,14 +181,19 @@ class HeapNetwork:
         that stood still, by class."""
         self.lost_packets: list[int] = []
         """Marks of packets that ports lost."""
-        self.in_flight = 0
-        """Packets on their way between ports."""
+        self.in_flight: Counter[tuple[str, str]] = Counter()
+        """Packets on their way between ports, from node to node, until they are handled."""
         self.before: Callable[[Delivery], None] = lambda delivery: None
         self.behind: Callable[[Delivery], None] = lambda delivery: None
+        self.lost: Callable[[Delivery], None] = lambda delivery: None
         self.arrived: Callable[[str, str, Burst], None] = lambda sender, receiver, burst: None
         self.after: Callable[[HeapNode], None] = lambda node: None
 
     # ---------------------------------------------------------------- time
+
+    def clock_of(self, name: str) -> Clock:
+        """In each of its lives it has the same one."""
+        return self._clocks.get(name, TRUE_TIME)
 
     def at(self, time_us: int, action: Callable[[], None]) -> None:
         """Do that then."""
@@ -209,7 +247,12 @@ class HeapNetwork:
         """From a role to a role. It travels encoded, as everywhere."""
         octets = MESSAGES.encode(message)
         way = (sender.name, receiver)
-        arrives = max(self.now_us + self.rng.randint(*CONTROL_US), self._free_us[way] + 1)
+        takes_us = self.rng.randint(*CONTROL_US)
+        if self.slow_us:
+            slower_us = self.slow_us.get(sender.name, 0) + self.slow_us.get(receiver, 0)
+            self.met["a message of a slow node"] += slower_us > 0
+            takes_us += slower_us
+        arrives = max(self.now_us + takes_us, self._free_us[way] + 1)
         self._free_us[way] = arrives
         pair = frozenset(way)
         session, lives = self._sessions[pair], sender.life
@@ -219,7 +262,7 @@ class HeapNetwork:
             if target is None:
                 return
             if not self._passes(way, session):
-                self.lost_messages[type(message).__name__] += 1
+                self._lose_message(self._delivery(way, actor, message))
                 return
             if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
                 came_us = self.now_us
@@ -231,9 +274,7 @@ class HeapNetwork:
         self, way: tuple[str, str], session: int, came_us: int, node: HeapNode, actor: str, octets: bytes
     ) -> None:
         message: Any = MESSAGES.decode(octets)
-        body = getattr(message, "body", None)
-        inner = message if body is None else MESSAGES.decode(body)
-        delivery = Delivery(self.delivered, *way, type(inner).__name__)
+        delivery = self._delivery(way, actor, message)
         self.before(delivery)
         self.delivered += 1
         if node.paused:
@@ -241,15 +282,32 @@ class HeapNetwork:
             return
         # ``before`` may have been the death of its sender, or the end of the session
         if not self._passes(way, session):
-            self.lost_messages[type(message).__name__] += 1
+            self._lose_message(delivery)
         elif self.keep_messages or self.nodes[way[0]].alive:
             self._act(node, actor, message)
         elif came_us < self.now_us:
             self.lost_messages[type(message).__name__] += 1
         self.behind(delivery)
 
+    def _delivery(self, way: tuple[str, str], actor: str, message: Any) -> Delivery:
+        body = getattr(message, "body", None)
+        inner = message if body is None else MESSAGES.decode(body)
+        return Delivery(self.delivered, *way, type(inner).__name__, actor, message, inner)
+
     def _passes(self, way: tuple[str, str], session: int) -> bool:
-        return self._sessions[frozenset(way)] == session and way not in self.cuts
+        if self._sessions[frozenset(way)] != session:
+            self.met["a message lost with its session"] += 1
+        elif way in self.cuts:
+            self.met["a message lost by a cut"] += 1
+        elif any((way[0] in group) != (way[1] in group) for group in self.splits):
+            self.met["a message lost by a partition"] += 1
+        else:
+            return True
+        return False
+
+    def _lose_message(self, delivery: Delivery) -> None:
+        self.lost_messages[type(delivery.message).__name__] += 1
+        self.lost(delivery)
 
     def _act(self, node: HeapNode, actor: str, message: Any) -> None:
         if node.alive and actor in node.roles:
@@ -277,11 +335,12 @@ class HeapNetwork:
         mean = self._mean_us.setdefault(way, self.rng.randint(*DATA_US))
         arrives = max(self.now_us + self.rng.randint(max(1, mean // 2), mean), self._free_us[way] + 1)
         self._free_us[way] = arrives
-        self.in_flight += len(burst)
+        nodes, packets = (port.node.name, target.node.name), int(np.count_nonzero(burst.marks))
+        self.in_flight[nodes] += packets
 
         def arrive() -> None:
-            self.in_flight -= len(burst)
             if not target.node.alive or not (self.keep_packets or port.node.alive):
+                self.in_flight[nodes] -= packets
                 self._lose(burst)
                 return
             self.run_on(target.node, lambda: self._receive(port, target, burst))
@@ -289,9 +348,14 @@ class HeapNetwork:
         self.at(arrives, arrive)
 
     def _receive(self, sender: HeapPort, port: HeapPort, burst: Burst) -> None:
-        self.arrived(sender.node.name, port.node.name, burst)
+        nodes = sender.node.name, port.node.name
+        self.arrived(*nodes, burst)
+        self.in_flight[nodes] -= int(np.count_nonzero(burst.marks))
         port.received += len(burst)
         port.take(burst)
 
     def _lose(self, burst: Burst) -> None:
-        self.lost_packets += [mark for mark in burst.marks.tolist() if mark]
+        marks = [mark for mark in burst.marks.tolist() if mark]
+        self.lost_packets += marks
+        self.met["a packet lost by a port"] += len(marks)
+        self.met["a marker or receipt lost by a port"] += len(burst) - len(marks)

@@ -4,9 +4,10 @@ The roles are the ones that run on trio; only their surroundings are others. Wha
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -58,64 +59,17 @@ from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap import HeapHost, HeapNetwork, HeapNode, HeapPort
-from nfactor.testing.judged import death_of, mends, state_of
+from nfactor.testing.deaths import Deaths
+from nfactor.testing.heap import Clock, HeapHost, HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.heap_members import Runtime, Switch
+from nfactor.testing.judged import state_of
 from nfactor.testing.limits import Limits
-from nfactor.testing.lineage import Came, Death, End, Ended, History, Lineage, Processed, read_tail
+from nfactor.testing.lineage import Came, End, Ended, History, Lineage, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
 HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
 LAUNCH_US = 20_000
 """So long it takes to start a runtime."""
-
-
-@attrs.frozen
-class Runtime:
-    """The roles of one runtime, and what a judge may look at."""
-
-    number: int
-    node: HeapNode
-    engine: ReferenceEngine
-    flows: ReluctantFlowTable
-    replicas: ReplicaTable
-    liaison: Liaison
-    ledger: Ledger
-
-    @property
-    def name(self) -> str:
-        """The node's."""
-        return self.node.name
-
-    @property
-    def refused(self) -> int:
-        """Flows that it did not want to take."""
-        return self.flows.refused
-
-    @property
-    def view(self) -> View:
-        """What it knows of the cluster."""
-        return self.liaison.view
-
-
-@attrs.frozen
-class Switch:
-    """The same of a switch."""
-
-    number: int
-    node: HeapNode
-    role: VirtualSwitch
-    dispatcher: Dispatcher
-    ledger: Ledger
-
-    @property
-    def name(self) -> str:
-        """The node's."""
-        return self.node.name
-
-    @property
-    def view(self) -> View:
-        """What it knows of the cluster."""
-        return self.role.view
 
 
 class HeapCluster:
@@ -134,10 +88,11 @@ class HeapCluster:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         domains: Sequence[str] = (),
         launches: bool = False,
+        clocks: Mapping[str, Clock] = MappingProxyType({}),
     ) -> None:
         """``domains``: failure domains of the runtimes, in order; all are in one if there are none. ``launches``: one
-        that the coordinator asks for begins ``LAUNCH_US`` later."""
-        self.network = HeapNetwork(rng)
+        that the coordinator asks for begins ``LAUNCH_US`` later. ``clocks`` are those that are not true."""
+        self.network = HeapNetwork(rng, clocks)
         self.history = History()
         self.mode = mode
         self._time_outs = time_outs
@@ -155,6 +110,8 @@ class HeapCluster:
         self._lease_journal: list[Any] = []
         """It outlives the coordinator."""
         self.recovered: list[NodeRecovered] = []
+        self.launched: list[int] = []
+        self.deaths = Deaths(self)
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
         self.domains = {number: (*domains, "")[min(number, len(domains))] for number in range(runtimes)}
@@ -252,7 +209,7 @@ class HeapCluster:
 
         self._join(node, **{REPLICAS: replicas, FLOWS: flows, POOLS: Pools(flows, view), LIAISON: liaison})
         node.settle = settle
-        self.runtimes[name] = Runtime(number, node, engine, flows, replicas, liaison, ledger)
+        self.runtimes[name] = Runtime(number, node, engine, flows, replicas, liaison, ledger, waiting)
 
     def _start_coordinator(self, *, again: bool = False) -> None:
         def ready() -> None:
@@ -326,6 +283,7 @@ class HeapCluster:
         """See ``Outside``."""
         if index not in self.domains:
             self.domains[index] = domain
+            self.launched.append(index)
             self.network.at(self.network.now_us + LAUNCH_US, partial(self._start_runtime, index))
 
     def take_view(self, members: Sequence[Member]) -> None:
@@ -366,20 +324,16 @@ class HeapCluster:
         if not node.alive:
             return
         if name in self.runtimes:
-            self.history.deaths.append(self._death(self.runtimes[name]))
+            self.deaths.note(name)
         elif name in self.switches:
             self.history.switch_deaths.append(name)
         self.network.kill(name)
 
     def pause(self, name: str, *, deadly: bool) -> None:
         """It does nothing for a while; ``deadly``: so long that it will be declared dead, which it will not know."""
-        if deadly and self.network.nodes[name].alive:
-            self.history.deaths.append(self._death(self.runtimes[name]))
+        if deadly:
+            self.deaths.note(name)
         self.network.pause(name)
-
-    def _death(self, runtime: Runtime) -> Death:
-        overlaps = mends(self, runtime, self.domains, self.recovered)
-        return death_of(self, runtime, self.network.now_us, overlaps=overlaps)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:
         """The state of a flow on a runtime, or None."""

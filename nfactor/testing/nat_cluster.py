@@ -23,7 +23,8 @@ from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import unwrap
 from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
-from nfactor.testing.heap_cluster import HeapCluster, Runtime
+from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_members import Runtime
 from nfactor.testing.lineage import Lineage
 
 if TYPE_CHECKING:

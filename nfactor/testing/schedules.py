@@ -5,20 +5,19 @@ each flow, which has to come out. Everything is drawn from the seed (``nfactor.t
 whole run.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
 
 from nfactor.cluster.ledger import check_node
-from nfactor.cluster.messages import Migrating, SetMigrationTarget
-from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.names import COORDINATOR
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
-from nfactor.testing.checkers import Conditions, Violation, check
-from nfactor.testing.draws import DEADLY_US, GATHERING_US, RECEIVER, ROUND_US, SENDER, Deed, Schedule, What, draw
-from nfactor.testing.heap import Delivery, HeapNode
+from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
+from nfactor.testing.draws import draw
+from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule, What
+from nfactor.testing.heap import HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
@@ -32,6 +31,7 @@ from nfactor.testing.rest import (
     owners_agree,
     probes_came,
 )
+from nfactor.testing.striking import Striking
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
@@ -43,8 +43,6 @@ IDLE_S, STEP_S = 2.0, 0.2
 later."""
 UNDER_WAY_PACKETS_MAX = 8
 """Packets of a flow in commits that die with the runtime that had sent them: of two bursts, at most."""
-AGAIN_US = 3_000
-"""A switch, or the coordinator, begins again so long after a death that was to be final."""
 
 
 class Run:
@@ -66,39 +64,27 @@ class Run:
             domains=schedule.domains,
             launches=schedule.launches,
             limits=schedule.limits,
+            clocks=schedule.clocks,
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
-        self.network.before, self.network.behind = self._before, self._behind
+        self.faults = Striking(schedule, self.cluster, self.rng)
         self.network.after = self._after
-        self.first = self.network.delivered
-        """How many messages arrived before the traffic began."""
         self._start_us = self.network.now_us
         self._seen: dict[str, tuple[int, ...]] = {}
         """Of each runtime, how much there was in its table when it was last looked at."""
         self._terms: dict[tuple[str, int], int] = {}
         """Of each life of a node, the view that it last had."""
-        self._striking = True
-        self._steps: Counter[str] = Counter()
-        """Messages of each kind so far."""
-        self._deeds: dict[str, list[Deed]] = {}
-        """Those whose round has begun, by kind."""
-        self._before_round: dict[int, Counter[str]] = {}
-        """Messages of each kind before each round."""
-        self._behind_it: list[Deed] = []
-        """What is to be done when the message that is being handled has been."""
-        self._disturbed_us = 0
-        """Until then faults go on."""
 
     def judge(self) -> None:
         """Run it; raises ``Violation``, or whatever the code under test raises."""
         self._plan()
         last_us = self._start_us + (self.schedule.rounds - 1) * ROUND_US
         self.network.run(last_us + self.schedule.traffic_us)
-        self.network.port_loss = self.network.marker_loss = 0.0
+        self.faults.calm()
         if self.schedule.deeds and self.schedule.traffic_us < STRIKING_US:
             self.network.run(last_us + STRIKING_US)
-        self._striking = False
+        self.faults.stop()
         self._wait(QUIET_S)
         self._check_quiet()
         if self._serves:
@@ -110,33 +96,14 @@ class Run:
     # ---------------------------------------------------------------- what happens
 
     def _plan(self) -> None:
-        schedule, at = self.schedule, self._at
-        if schedule.skew_s:
-            for runtime in self.cluster.runtimes.values():
-                runtime.node.skew_s = self.rng.uniform(0, schedule.skew_s)
-        for _ in range(schedule.bursts):
-            at(self._moment(), partial(self.cluster.feed, self._any_flow(), self.rng.choice([1, 1, 2, 4])))
-        for _ in range(schedule.migrations):
-            at(self._moment(), self._migrate)
-        for when, a, b in schedule.broken:
-            at(when, partial(self.network.end_session, a, b))
-        for when, a, b, length in schedule.cuts:
-            at(when, partial(self.network.cuts.add, (a, b)))
-            at(when + length, partial(self.network.cuts.discard, (a, b)))
-        for when, name, length in schedule.pauses:
-            at(when, partial(self._sleep, name, length))
-        for number in range(schedule.rounds):
-            at(number * ROUND_US, partial(self._begin_round, number))
-        self.network.port_loss, self.network.marker_loss = schedule.port_loss, schedule.marker_loss
+        for _ in range(self.schedule.bursts):
+            self._at(self._moment(), partial(self.cluster.feed, self._any_flow(), self.rng.choice([1, 1, 2, 4])))
+        for _ in range(self.schedule.migrations):
+            self._at(self._moment(), self.faults.migrate)
+        self.faults.plan()
 
     def _at(self, offset_us: int, action: Callable[[], Any]) -> None:
         self.network.at(self._start_us + offset_us, action)
-
-    def _begin_round(self, number: int) -> None:
-        self._before_round[number] = self._steps.copy()
-        for deed in self.schedule.deeds:
-            if deed.round == number:
-                self._deeds.setdefault(deed.kind, []).append(deed)
 
     def _moment(self) -> int:
         """When something is to happen: in some round, at any time or at a gathering."""
@@ -150,89 +117,11 @@ class Run:
     def _any_flow(self) -> int:
         return self.rng.randrange(self.schedule.flows)
 
-    def _migrate(self, source: str = "", target: str = "") -> None:
-        names = [runtime.node.name for runtime in self.cluster.living()]
-        if len(names) < 2:
-            return
-        if source not in names:
-            source = self.rng.choice(names)
-        if target not in names or target == source:
-            target = self.rng.choice([name for name in names if name != source])
-        order = SetMigrationTarget(target, self.rng.randint(1, 4))
-        self.cluster.coordinator.ask(source, LIAISON, order, Migrating, lambda _: None)
-
-    def _before(self, delivery: Delivery) -> None:
-        if not self._striking:
-            return
-        for at, name in self.schedule.kill_at:
-            if delivery.number - self.first == at:
-                self._kill(name, self.schedule.restart_after_us.get(name, 0))
-        self._steps[delivery.kind] += 1
-        for deed in self._deeds.get(delivery.kind, []):
-            if deed.before == self._steps[delivery.kind] - self._before_round[deed.round][delivery.kind] - 1:
-                if deed.what is What.DIE_BEHIND:
-                    self._behind_it.append(deed)
-                else:
-                    self._do(deed, delivery)
-
-    def _behind(self, delivery: Delivery) -> None:
-        deeds, self._behind_it = self._behind_it, []
-        for deed in deeds:
-            self._do(deed, delivery)
-
-    def _do(self, deed: Deed, delivery: Delivery) -> None:
-        sender, receiver = delivery.sender, delivery.receiver
-        name = {SENDER: sender, RECEIVER: receiver}.get(deed.who, deed.who)
-        match deed.what:
-            case What.DIE | What.DIE_BEHIND:
-                self._kill(name, deed.again_us)
-            case What.LOSE:
-                self.network.end_session(sender, receiver)
-            case What.CUT:
-                self.network.cuts.add((sender, receiver))
-                self._end_later(deed.length_us, partial(self.network.cuts.discard, (sender, receiver)))
-            case What.MUTE:
-                self.network.cuts.add((receiver, sender))
-                self._end_later(deed.length_us, partial(self.network.cuts.discard, (receiver, sender)))
-            case What.FADE:
-                self.network.cuts.add((sender, receiver))
-                self._end_later(deed.length_us, partial(self._fade_out, sender, receiver, deed.again_us))
-            case What.SLEEP:
-                self._sleep(name, deed.length_us)
-            case What.STIR:
-                for flow in (*range(self.schedule.flows), *range(self.schedule.flows)):
-                    after_us = self.rng.randrange(self.rng.choice([300, GATHERING_US]))
-                    self.network.at(self.network.now_us + after_us, partial(self.cluster.feed, flow))
-                self._migrate(sender, receiver if self.rng.random() < 0.5 else "")
-
-    def _fade_out(self, name: str, other: str, again_us: int) -> None:
-        self._kill(name, again_us)
-        self.network.cuts.discard((name, other))
-
-    def _end_later(self, after_us: int, action: Callable[[], Any]) -> None:
-        """A fault that has begun goes on for so long."""
-        end_us = self.network.now_us + after_us
-        self._disturbed_us = max(self._disturbed_us, end_us)
-        self.network.at(end_us, action)
-
-    def _kill(self, name: str, again_us: int) -> None:
-        if name == OUTSIDE or not self.network.nodes[name].alive:
-            return
-        self.cluster.kill(name)
-        if not again_us and name not in self.cluster.runtimes:
-            again_us = AGAIN_US
-        if again_us:
-            self._end_later(again_us, partial(self.cluster.restart, name))
-
-    def _sleep(self, name: str, length_us: int) -> None:
-        node = self.network.nodes[name]
-        if name in self.cluster.runtimes and not node.paused:
-            self.cluster.pause(name, deadly=length_us > DEADLY_US)
-            self._end_later(length_us, partial(self.network.resume, name))
-
     def _after(self, node: HeapNode) -> None:
         """(a) and (d), after every event."""
         cluster = self.cluster
+        if node.name == COORDINATOR:
+            cluster.deaths.note_declared()
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
             check_node(member.ledger)
@@ -259,9 +148,7 @@ class Run:
         return self.cluster.mode.kind is not Kind.STRICT_HOLD or len(self.cluster.living()) > 1
 
     def _wait(self, seconds: float) -> None:
-        cuts = [self._start_us + when + length for when, _, _, length in self.schedule.cuts]
-        quiet_from = max(self.network.now_us, self._disturbed_us, *cuts)
-        self.network.run(quiet_from + round(seconds * 1e6))
+        self.network.run(max(self.network.now_us, self.faults.ends_us) + round(seconds * 1e6))
 
     # ---------------------------------------------------------------- judgement
 
@@ -293,11 +180,13 @@ class Run:
         cluster, schedule = self.cluster, self.schedule
         deaths = cluster.history.deaths
         lost = self.network.lost_messages["StoreCommit"] > 0
-        slept = bool(schedule.pauses) or any(deed.what is What.SLEEP for deed in schedule.deeds)
+        slept = bool(schedule.pauses or self.faults.struck[What.SLEEP])
+        slower_us = sum(schedule.slow_us.values())
+        may_lag = None if lost or (slower_us and not schedule.keep_messages) else cluster.mode.every_packets
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
-            lag_packets_max=None if lost else cluster.mode.every_packets + UNDER_WAY_PACKETS_MAX,
+            lag_packets_max=None if may_lag is None else may_lag + UNDER_WAY_PACKETS_MAX,
             lag_us_max=None if lost or slept or cluster.mode.kind is not Kind.EVERY else cluster.mode.every_ms * 1000,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
@@ -305,6 +194,7 @@ class Run:
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
             limited=schedule.limits.small,
             drops_ahead=schedule.ports > 0,
+            on_the_way_us=ON_THE_WAY_US + slower_us + self.faults.slept_us,
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals_of(cluster), conditions, self.network.lost_packets)

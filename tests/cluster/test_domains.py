@@ -3,7 +3,7 @@
 import pytest
 
 from nfactor.protocols.dealing import Deal
-from nfactor.testing.draws import Schedule
+from nfactor.testing.faults import Schedule
 from nfactor.testing.schedules import Run
 
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from nfactor.cluster.names import COORDINATOR
-from nfactor.testing.draws import LONG_TRAFFIC_US, Deed, Schedule, What
+from nfactor.testing.faults import LONG_TRAFFIC_US, Deed, Schedule, What
 from nfactor.testing.heap import Delivery
 from nfactor.testing.limits import Limits
 from nfactor.testing.schedules import Run
@@ -86,7 +86,7 @@ def steps_of(schedule: Schedule) -> list[Step]:
     before = run.network.before
 
     def see(delivery: Delivery) -> None:
-        if run._striking:
+        if run.faults.strikes:
             steps.append(Step(delivery.kind, counts[delivery.kind]))
             counts[delivery.kind] += 1
         before(delivery)

@@ -8,7 +8,8 @@ from nfactor.cluster.messages import CancelFlows, Migrating, PrepareFlows, SetMi
 from nfactor.cluster.names import LIAISON
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery, HeapNode
-from nfactor.testing.heap_cluster import HeapCluster, Runtime
+from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_members import Runtime
 
 
 def with_a_flow(runtimes: int) -> tuple[HeapCluster, Runtime, Runtime, bytes]:

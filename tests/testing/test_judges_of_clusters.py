@@ -16,8 +16,9 @@ from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.checkers import Violation
-from nfactor.testing.draws import Schedule
-from nfactor.testing.heap_cluster import HeapCluster, Runtime
+from nfactor.testing.faults import Schedule
+from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_members import Runtime
 from nfactor.testing.nat_cluster import NAT, NatCluster
 from nfactor.testing.rest import (
     commits_are_confirmed,
@@ -139,7 +140,7 @@ def test_a_migration_that_is_open_when_all_is_quiet_never_ends() -> None:
 
     def set_out_and_hear_nothing() -> None:
         cluster.network.cuts.add((other.node.name, owner.node.name))
-        judge._migrate(owner.node.name, other.node.name)
+        judge.faults.migrate(owner.node.name, other.node.name)
         wait(cluster)
 
     says("i", "1 migrations of runtime-0 never ended", judge._check_quiet, set_out_and_hear_nothing)

@@ -1,0 +1,70 @@
+"""Which runtimes of a cluster on the event heap have died, or will be declared dead, and what they had promised."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.view import View
+from nfactor.testing.heap_members import Runtime
+from nfactor.testing.judged import death_of
+
+if TYPE_CHECKING:
+    from nfactor.testing.heap_cluster import HeapCluster
+
+
+class Deaths:
+    """Writes them into the history of that cluster, each life once."""
+
+    def __init__(self, cluster: "HeapCluster") -> None:
+        self._cluster = cluster
+        self._noted: set[tuple[str, int]] = set()
+        self._seen = View()
+        """The coordinator's view when it was last looked at, and its term."""
+        self._term = 0
+        self._members: set[tuple[str, int]] = set()
+        """Lives of runtimes that were in it."""
+
+    def note(self, name: str) -> None:
+        """This life of a runtime ends now, or nobody will hear of it until it is declared dead. Of what it does after
+        that nothing is promised."""
+        runtime = self._cluster.runtimes[name]
+        if runtime.node.alive and (name, runtime.node.life) not in self._noted:
+            self._noted.add((name, runtime.node.life))
+            death = death_of(self._cluster, runtime, self._cluster.network.now_us, overlaps=self._overlaps(runtime))
+            self._cluster.history.deaths.append(death)
+
+    def note_declared(self) -> None:
+        """Runtimes that have just been declared dead, and that live: short faults that come together may silence one
+        for too long, which nobody has planned."""
+        view = self._cluster.membership.view
+        if not view.term or (view is self._seen and view.term == self._term):
+            return
+        self._seen, self._term = view, view.term
+        lives = [(name, runtime.node.life) for name, runtime in self._cluster.runtimes.items()]
+        members = {life for life in lives if self._is_member(*life)}
+        for name, _ in [life for life in lives if life in self._members - members]:
+            self.note(name)
+        self._members = members
+
+    def _is_member(self, name: str, life: int) -> bool:
+        number = self._cluster.runtimes[name].number
+        return self._cluster.membership.view.is_life(name, address(Kind.RUNTIME, number, life))
+
+    @property
+    def are_seen(self) -> bool:
+        """Whether the coordinator knows the cluster, and of all of them."""
+        known = self._cluster.membership.view.term > 0
+        return known and not any(self._is_member(*life) for life in self._noted)
+
+    def _overlaps(self, dying: Runtime) -> bool:
+        """Whether an earlier death is not made good for: its recovery is not over, or flows have not another replica
+        yet. Those in the failure domain of who is dying now are one with this one, unless one elsewhere has died
+        before: from then on a replica may be in its owner's domain, as nobody else was there to be it."""
+        cluster = self._cluster
+        own, deaths = cluster.domains[dying.number], cluster.history.deaths
+        elsewhere = {name for name, other in cluster.runtimes.items() if cluster.domains[other.number] != own}
+        if not deaths or (elsewhere and elsewhere.isdisjoint(death.node for death in deaths)):
+            return False
+        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in cluster.living())
+        recovered = Counter(event.node for event in cluster.recovered)
+        return unprotected or Counter(death.node for death in deaths) != recovered
