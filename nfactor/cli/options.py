@@ -76,6 +76,7 @@ class SimulateOptions:
     scenarios: tuple[str, ...]
     seeds: range
     jobs: int
+    situations: bool = False
 
 
 @attrs.frozen
@@ -214,6 +215,8 @@ def _add_simulate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     simulate.add_argument("--seeds", default="0:100", metavar="A:B", help=seeds)
     jobs = f"processes to spread them over, 1 to {JOBS_MAX} (as many as there are cores)"
     simulate.add_argument("--jobs", metavar="N", help=jobs)
+    situations = "list what happened in the runs, and how often"
+    simulate.add_argument("--situations", action="store_true", help=situations)
 
 
 def _scenarios() -> tuple[tuple[str, ...], str]:
@@ -235,7 +238,7 @@ def _simulate_options(said: argparse.Namespace) -> SimulateOptions:
     if not seeds:
         raise CallerError(f"--seeds {said.seeds}: B must be higher than A")
     jobs = (os.cpu_count() or 1) if said.jobs is None else _number("--jobs", said.jobs, 1, JOBS_MAX)
-    return SimulateOptions(heap if said.scenario == "all" else (said.scenario,), seeds, jobs)
+    return SimulateOptions(heap if said.scenario == "all" else (said.scenario,), seeds, jobs, said.situations)
 
 
 def _add_chain(parser: argparse.ArgumentParser) -> None:

@@ -47,22 +47,22 @@ class Found:
     schedules: int
     broken: list[Broken]
     struck: Counter[str]
-    """How often each fault struck, where that is counted."""
+    """How often each fault struck, and whatever else is counted of a run."""
 
 
 def simulate(options: SimulateOptions) -> int:
     """The command. Returns the exit status: 1 if any promise was broken."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if options.scenarios[1:] or options.seeds[1:]:
-        return 1 if sum(_simulate(name, options.seeds, options.jobs, console) for name in options.scenarios) else 0
+        return 1 if sum(_simulate(name, options, console) for name in options.scenarios) else 0
     began = time.monotonic()
     found = _judge(options.scenarios[0], options.seeds[0], console)
-    return 1 if _sum_up(options.scenarios[0], found, began, console) else 0
+    return 1 if _sum_up(options, options.scenarios[0], found, began, console) else 0
 
 
-def _simulate(scenario: str, seeds: range, jobs: int, console: Console) -> int:
+def _simulate(scenario: str, options: SimulateOptions, console: Console) -> int:
     """All seeds of a scenario; how many broke a promise."""
-    began, sum_of_all = time.monotonic(), Found(0, [], Counter())
+    began, seeds, sum_of_all = time.monotonic(), options.seeds, Found(0, [], Counter())
     watch = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=watch,
@@ -70,12 +70,12 @@ def _simulate(scenario: str, seeds: range, jobs: int, console: Console) -> int:
     )  # fmt: skip
     with bar:
         task = bar.add_task(scenario, total=len(seeds))
-        for found in _judge_all(scenario, seeds, jobs):
+        for found in _judge_all(scenario, seeds, options.jobs):
             for each in found.broken:
                 console.print(str(each))
             sum_of_all = _sum_of([sum_of_all, found])
             bar.advance(task, found.schedules)
-    return _sum_up(scenario, sum_of_all, began, console)
+    return _sum_up(options, scenario, sum_of_all, began, console)
 
 
 def _sum_of(some: list[Found]) -> Found:
@@ -85,13 +85,16 @@ def _sum_of(some: list[Found]) -> Found:
     return Found(sum(found.schedules for found in some), [each for found in some for each in found.broken], struck)
 
 
-def _sum_up(scenario: str, found: Found, began: float, console: Console) -> int:
+def _sum_up(options: SimulateOptions, scenario: str, found: Found, began: float, console: Console) -> int:
     seconds = time.monotonic() - began
     console.print(
         f"{scenario}: {found.schedules:,} schedules, {len(found.broken):,} violations, {seconds:.1f} s, "
         f"{60 * found.schedules / max(seconds, 0.001):,.0f} schedules a minute"
     )
-    if found.struck:
+    if options.situations:
+        for what, count in sorted(found.struck.items()):
+            console.print(f"{count:11,}  {what}")
+    elif scenario == NODES and found.struck:
         console.print(f"struck: {', '.join(f'{what} {count:,}' for what, count in sorted(found.struck.items()))}")
     return len(found.broken)
 
@@ -140,7 +143,7 @@ def _judge(scenario: str, seed: int, console: Console | None = None) -> Found:
     return Found(1, [], struck)
 
 
-def _judge_heap(scenario: str, seed: int, _struck: Counter[str], tell: Callable[[str], object] | None) -> None:
+def _judge_heap(scenario: str, seed: int, struck: Counter[str], tell: Callable[[str], object] | None) -> None:
     from nfactor.testing.draws import draw
     from nfactor.testing.schedules import Run
     from nfactor.testing.trace import follow
@@ -150,6 +153,7 @@ def _judge_heap(scenario: str, seed: int, _struck: Counter[str], tell: Callable[
         tell(str(run.schedule))
         follow(run, tell)
     run.judge()
+    struck.update(run.seen())
 
 
 def _judge_nodes(_scenario: str, seed: int, struck: Counter[str], tell: Callable[[str], object] | None) -> None:

@@ -9,6 +9,8 @@ from nfactor.testing.heap_members import Runtime
 from nfactor.testing.judged import death_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nfactor.testing.heap_cluster import HeapCluster
 
 
@@ -17,6 +19,8 @@ class Deaths:
 
     def __init__(self, cluster: "HeapCluster") -> None:
         self._cluster = cluster
+        self.when_noted: Callable[[str], None] = lambda name: None
+        """Called with the name of each, before anything happens to it."""
         self._noted: set[tuple[str, int]] = set()
         self._seen = View()
         """The coordinator's view when it was last looked at, and its term."""
@@ -30,6 +34,7 @@ class Deaths:
         runtime = self._cluster.runtimes[name]
         if runtime.node.alive and (name, runtime.node.life) not in self._noted:
             self._noted.add((name, runtime.node.life))
+            self.when_noted(name)
             death = death_of(self._cluster, runtime, self._cluster.network.now_us, overlaps=self._overlaps(runtime))
             self._cluster.history.deaths.append(death)
 

@@ -154,7 +154,7 @@ class HeapNetwork:
         """``clocks``: of nodes whose clocks are not true."""
         self.rng = rng
         self.now_us = 0
-        self._clocks = dict(clocks)
+        self.clocks = dict(clocks)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._pushed = 0
         self.nodes: dict[str, HeapNode] = {}
@@ -193,7 +193,7 @@ class HeapNetwork:
 
     def clock_of(self, name: str) -> Clock:
         """In each of its lives it has the same one."""
-        return self._clocks.get(name, TRUE_TIME)
+        return self.clocks.get(name, TRUE_TIME)
 
     def at(self, time_us: int, action: Callable[[], None]) -> None:
         """Do that then."""
@@ -326,7 +326,11 @@ class HeapNetwork:
             loss = np.full(len(burst), self.port_loss)
             loss[cluster_frame.marker_indices(burst)] = max(self.port_loss, self.marker_loss)
             kept = np.array([self.rng.random() >= probability for probability in loss.tolist()], bool)
-            self._lose(burst.select(np.flatnonzero(~kept)))
+            lost = burst.select(np.flatnonzero(~kept))
+            packets = int(np.count_nonzero(lost.marks))
+            self.met["a packet lost by a port"] += packets
+            self.met["a marker or receipt lost by a port"] += len(lost) - packets
+            self._lose(lost)
             burst = burst.select(np.flatnonzero(kept))
         target, way = self.ports.get(address), (port.address, address)
         if target is None or not len(burst):
@@ -355,7 +359,4 @@ class HeapNetwork:
         port.take(burst)
 
     def _lose(self, burst: Burst) -> None:
-        marks = [mark for mark in burst.marks.tolist() if mark]
-        self.lost_packets += marks
-        self.met["a packet lost by a port"] += len(marks)
-        self.met["a marker or receipt lost by a port"] += len(burst) - len(marks)
+        self.lost_packets += [mark for mark in burst.marks.tolist() if mark]

@@ -111,7 +111,12 @@ class HeapCluster:
         """It outlives the coordinator."""
         self.recovered: list[NodeRecovered] = []
         self.launched: list[int] = []
+        """Numbers of runtimes that the coordinator has asked for."""
         self.deaths = Deaths(self)
+        self.killed: Callable[[str], None] = lambda name: None
+        """Called with the name of a node that dies, before it does."""
+        self.restarted: Callable[[str], None] = lambda name: None
+        """The same when one has begun again."""
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
         self.domains = {number: (*domains, "")[min(number, len(domains))] for number in range(runtimes)}
@@ -160,6 +165,7 @@ class HeapCluster:
         else:
             self._start_runtime(self.runtimes[name].number)
         self.history.restarts.append(name)
+        self.restarted(name)
 
     def _start_switch(self, number: int) -> None:
         name = switch_name(number)
@@ -323,6 +329,7 @@ class HeapCluster:
         node = self.network.nodes[name]
         if not node.alive:
             return
+        self.killed(name)
         if name in self.runtimes:
             self.deaths.note(name)
         elif name in self.switches:

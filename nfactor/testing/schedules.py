@@ -5,6 +5,7 @@ each flow, which has to come out. Everything is drawn from the seed (``nfactor.t
 whole run.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -14,6 +15,7 @@ from nfactor.cluster.ledger import check_node
 from nfactor.cluster.names import COORDINATOR
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
+from nfactor.testing.balance import Balance
 from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
 from nfactor.testing.draws import draw
 from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule, What
@@ -31,6 +33,7 @@ from nfactor.testing.rest import (
     owners_agree,
     probes_came,
 )
+from nfactor.testing.situations import Situations
 from nfactor.testing.striking import Striking
 
 QUIET_S = 6.0
@@ -69,6 +72,8 @@ class Run:
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
         self.faults = Striking(schedule, self.cluster, self.rng)
+        self.situations = Situations(self.cluster)
+        self._balance = Balance(self.cluster)
         self.network.after = self._after
         self._start_us = self.network.now_us
         self._seen: dict[str, tuple[int, ...]] = {}
@@ -92,6 +97,11 @@ class Run:
         self._check_quiet()
         self._check_history()
         self._check_counts()
+
+    def seen(self) -> Counter[str]:
+        """What situations there were in it, and how often each (``nfactor.testing.situations``)."""
+        struck = {f"{what.name}: {what.value}": count for what, count in self.faults.struck.items()}
+        return self.situations.finish() + Counter(struck)
 
     # ---------------------------------------------------------------- what happens
 
@@ -125,6 +135,7 @@ class Run:
         member = cluster.runtimes.get(node.name) or cluster.switches.get(node.name)
         if member is not None:
             check_node(member.ledger)
+            self._balance.look(member)
             self._check_view(node, member.view.term)
         runtime = cluster.runtimes.get(node.name)
         if runtime is not None:
@@ -201,6 +212,8 @@ class Run:
         cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)
 
 
-def run(scenario: str, seed: int) -> None:
-    """Draw a seed's schedule and judge its run."""
-    Run(draw(scenario, seed)).judge()
+def run(scenario: str, seed: int) -> Counter[str]:
+    """Draw a seed's schedule and judge its run; what situations there were in it."""
+    drawn = Run(draw(scenario, seed))
+    drawn.judge()
+    return drawn.seen()
