@@ -121,7 +121,17 @@ def draw(seed: int) -> NodeSchedule:
         loss, duplicate, corrupt, reorder = (rng.choice([0.0, 0.005, 0.02, 0.05]) for _ in range(4))
         schedule.mistreated = Mistreated(loss, duplicate, corrupt, reorder, rng.choice([0.0, 0.0, 0.002, 0.02]))
     schedule.troubles = sorted(_troubles(rng, schedule), key=lambda trouble: trouble.at_us)
+    if schedule.mode.startswith("every") and rng.random() < 0.6:
+        _leave_to_the_bound(schedule)
     return schedule
+
+
+def _leave_to_the_bound(schedule: NodeSchedule) -> None:
+    """Nothing but deaths and lossy ports: a message that is late sets flows back further than was said, and then the
+    bound can not be judged."""
+    schedule.mistreated = Mistreated(port_loss=schedule.mistreated.port_loss)
+    schedule.troubles = [trouble for trouble in schedule.troubles if trouble.what is What.DIE]
+    schedule.flows_end = False
 
 
 def moment(rng: Random, schedule: NodeSchedule) -> int:

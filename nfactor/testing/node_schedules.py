@@ -225,6 +225,8 @@ class _Run:
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
             overlapping=any(death.overlaps for death in history.deaths),
         )
+        if mode.kind is Kind.EVERY and not (late or conditions.flows_end or conditions.overlapping):
+            self._struck["bounds judged"] += len(history.deaths)
         lost: set[int] = set()
         if self._ports_lose:
             seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
