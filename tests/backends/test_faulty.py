@@ -3,10 +3,11 @@
 import random
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from nfactor.backends.faulty import FaultyPort, FaultyTransport
+from nfactor.backends.faulty import FaultCounts, FaultyPort, FaultyTransport
 from nfactor.backends.memory import open_memory_network
 from nfactor.errors import CallerError
 from nfactor.packet.burst import Burst
@@ -122,3 +123,27 @@ def test_probability_out_of_range() -> None:
                 FaultyPort(network.port(A), rng=random.Random(1), loss=2)
 
     simulate(main)
+
+
+def test_a_transport_that_is_healed_sends_what_it_held_and_mistreats_nothing_more() -> None:
+    async def main(sim: Simulation) -> tuple[list[bytes], FaultCounts]:
+        async with open_memory_network(rng=sim.random("network")) as network:
+            faulty = FaultyTransport(network.transport("a"), rng=sim.random("faults"), loss=0.5, reorder=0.5)
+            other = network.transport("b")
+            for number in range(20):
+                faulty.send("b", bytes([number]))
+            faulty.heal()
+            before = attrs.evolve(faulty.faults)
+            for number in range(20, 40):
+                faulty.send("b", bytes([number]))
+            await trio.sleep(1)
+            assert before == faulty.faults
+            came = []
+            while (item := other.receive()) is not None:
+                came.append(item[1])
+            return came, before
+
+    came, faults = simulate(main, seed=1).value
+    assert faults.lost > 0
+    assert 40 == len(came) + faults.lost
+    assert [bytes([number]) for number in range(20, 40)] == came[-20:]
