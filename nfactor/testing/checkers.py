@@ -32,8 +32,10 @@ class Conditions:
     """Output commit: nothing is outside that the surviving state does not include."""
     replicated: bool
     lag_packets_max: int | None = 0
-    """Under ``every``: the most that a state may lag behind, in packets of the flow; None: commits were lost, and came
-    late or never."""
+    """Under ``every``: the most that a state may lag behind, in packets of the flow, besides those in commits that are
+    under way; None: commits were lost, and came late or never."""
+    under_way_us: int = 0
+    """A commit may be under way for so long."""
     lag_us_max: int | None = None
     """The same in time; None: at any time, or runtimes slept."""
     ports_lose: bool = False
@@ -241,16 +243,21 @@ def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
 
 
 def protected_survive(history: History, finals: Mapping[int, Final], conditions: Conditions) -> None:
-    """(h) What a dead runtime called protected lives on; (g) under ``every``, not further back than was said."""
-    if conditions.overlapping or conditions.flows_end:
+    """(h) What a dead runtime called protected lives on, or has said that it ended; (g) under ``every``, not further
+    back than was said. (The word that a flow has ended may be lost with a second death where states lag behind; or with
+    a switch that had let go of it when its owner died, for its next life does not know which flows have ended.)"""
+    two_deaths = not conditions.strict and len(history.deaths) > 1
+    untold = conditions.flows_end and (two_deaths or history.switch_deaths)
+    if conditions.overlapping or untold:
         return
-    ended = {end.ended.born for end in history.ends} if conditions.limited else set()
+    may_end = conditions.limited or conditions.flows_end
+    ended = {end.ended.born for end in history.ends} if may_end else set()
     log = Chain(history.processed)
     for death in history.deaths:
         for flow, (born, count, digest) in death.protected.items():
             final = finals.get(flow)
-            may_lag = 0 if conditions.strict else conditions.lag_packets_max or 0
-            if born in ended or (conditions.drops_ahead and count <= may_lag):
+            least = _least_left(history, death, born, count, conditions)
+            if born in ended or (conditions.drops_ahead and least <= 0):
                 continue  # its copy may be of before its first packet that was seen
             if final is None or final.born != born:
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
@@ -258,17 +265,29 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
                     f"(h) protection: {death.node} called flow {flow} (born {born}) protected when it died; it is "
                     f"{where}"
                 )
-            _loss_within_bound(death, flow, final, count, conditions)
+            _loss_within_bound(death, flow, final, count, least)
             if conditions.lag_us_max is not None:
                 before_us = death.time_us - conditions.lag_us_max - conditions.on_the_way_us
                 _loss_within_time(death, final, log.of(born, count, digest) or [], history, before_us)
 
 
-def _loss_within_bound(death: Death, flow: int, final: Final, count: int, conditions: Conditions) -> None:
-    released = death.released.get(final.born, 0)
-    lag = count if conditions.lag_packets_max is None else conditions.lag_packets_max
-    least = released if conditions.strict else count - lag
+def _least_left(history: History, death: Death, born: int, count: int, conditions: Conditions) -> int:
+    """The packets that a flow's state has to include when it goes on, of those that it had. Under ``every`` that is all
+    but K, and but those of which the commit was under way, as nobody else can have heard of them: what its owner has
+    processed within the time that a commit takes. So the bound is exact to one packet, however fast packets come."""
+    if conditions.strict:
+        return death.released.get(born, 0)
+    if conditions.lag_packets_max is None:
+        return 0
+    since_us = death.time_us - conditions.under_way_us
+    late = (entry for entry in history.processed if since_us <= entry.time_us <= death.time_us)
+    under_way = sum((entry.node, entry.born) == (death.node, born) for entry in late)
+    return count - conditions.lag_packets_max - under_way
+
+
+def _loss_within_bound(death: Death, flow: int, final: Final, count: int, least: int) -> None:
     if final.count < least:
+        released = death.released.get(final.born, 0)
         raise Violation(
             f"(g) loss bound: flow {flow} had {count} packets when {death.node} died, {released} of which had come "
             f"out; it went on from {final.count}"

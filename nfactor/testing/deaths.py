@@ -61,6 +61,12 @@ class Deaths:
         known = self._cluster.membership.view.term > 0
         return known and not any(self._is_member(*life) for life in self._noted)
 
+    @property
+    def living(self) -> int:
+        """How many were declared dead, or were to be, and live."""
+        nodes = self._cluster.network.nodes
+        return sum((nodes[name].life, nodes[name].alive) == (life, True) for name, life in self._noted)
+
     def _overlaps(self, dying: Runtime) -> bool:
         """Whether an earlier death is not made good for: its recovery is not over, or flows have not another replica
         yet. Those in the failure domain of who is dying now are one with this one, unless one elsewhere has died

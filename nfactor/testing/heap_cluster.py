@@ -114,9 +114,8 @@ class HeapCluster:
         """Numbers of runtimes that the coordinator has asked for."""
         self.deaths = Deaths(self)
         self.killed: Callable[[str], None] = lambda name: None
-        """Called with the name of a node that dies, before it does."""
         self.restarted: Callable[[str], None] = lambda name: None
-        """The same when one has begun again."""
+        """Called with the name of a node that dies, before it does; of one that has begun again."""
         self._classifier = FlowClassifier("auto")
         self._last_mark = 0
         self.domains = {number: (*domains, "")[min(number, len(domains))] for number in range(runtimes)}
@@ -189,7 +188,8 @@ class HeapCluster:
         node, ledger, view, waiting = self._node(name), Ledger(name), View(), deque[Burst]()
 
         def log(mark: int, born: int, count: int, digest: int) -> None:
-            self.history.processed.append(Processed(name, node.life, mark, born, count, digest))
+            now_us = self.network.now_us
+            self.history.processed.append(Processed(name, node.life, mark, born, count, digest, now_us))
 
         engine = ReferenceEngine(
             Chain.of(self.functions(log)), FlowClassifier("auto"), common_clock=True, flows_max=self._limits.flows,

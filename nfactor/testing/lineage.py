@@ -69,6 +69,7 @@ class Processed:
     born: int
     count: int
     digest: int
+    time_us: int = 0
 
 
 @attrs.frozen

@@ -18,8 +18,8 @@ from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.balance import Balance
 from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
 from nfactor.testing.draws import draw
-from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule, What
-from nfactor.testing.heap import HeapNode
+from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule
+from nfactor.testing.heap import CONTROL_US, HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
@@ -36,16 +36,17 @@ from nfactor.testing.rest import (
 from nfactor.testing.situations import Situations
 from nfactor.testing.striking import Striking
 
-QUIET_S = 6.0
-"""After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN
-section 7)."""
+IN_TURN_US = 50
+"""A message waits for those before it on its way, each of which arrives a microsecond after the last, at least."""
+QUIET_S = 5.0
+"""So long after the last fault everything is served and protected again (DESIGN section 7)."""
+UNSEEN_S = 1.0
+"""It may take so much longer if the coordinator has not seen by then that a runtime is dead."""
 STRIKING_US = 2_500_000
 """From its beginning on, deeds may strike for so long: while the first death is made good for, too."""
 IDLE_S, STEP_S = 2.0, 0.2
 """Where flows end, they do so after so much time by the clock of the packets, and from packet to packet it is so much
 later."""
-UNDER_WAY_PACKETS_MAX = 8
-"""Packets of a flow in commits that die with the runtime that had sent them: of two bursts, at most."""
 
 
 class Run:
@@ -72,6 +73,8 @@ class Run:
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
         self.faults = Striking(schedule, self.cluster, self.rng)
+        self._quiet_s = 0.0
+        self._bounded = 0
         self.situations = Situations(self.cluster)
         self._balance = Balance(self.cluster)
         self.network.after = self._after
@@ -90,7 +93,9 @@ class Run:
         if self.schedule.deeds and self.schedule.traffic_us < STRIKING_US:
             self.network.run(last_us + STRIKING_US)
         self.faults.stop()
-        self._wait(QUIET_S)
+        self.network.run(max(self.network.now_us, self.faults.ends_us))
+        self._quiet_s = QUIET_S + (0.0 if self.cluster.deaths.are_seen else UNSEEN_S)
+        self.network.run(self.network.now_us + round(self._quiet_s * 1e6))
         self._check_quiet()
         if self._serves:
             self._probe()
@@ -100,8 +105,8 @@ class Run:
 
     def seen(self) -> Counter[str]:
         """What situations there were in it, and how often each (``nfactor.testing.situations``)."""
-        struck = {f"{what.name}: {what.value}": count for what, count in self.faults.struck.items()}
-        return self.situations.finish() + Counter(struck)
+        bounded = {"a death whose loss is held to the bound in packets": self._bounded}
+        return self.situations.finish() + self.faults.struck + Counter(bounded)
 
     # ---------------------------------------------------------------- what happens
 
@@ -158,9 +163,6 @@ class Run:
         """Whether packets are to pass: where nothing may leave without a replica, there has to be one."""
         return self.cluster.mode.kind is not Kind.STRICT_HOLD or len(self.cluster.living()) > 1
 
-    def _wait(self, seconds: float) -> None:
-        self.network.run(max(self.network.now_us, self.faults.ends_us) + round(seconds * 1e6))
-
     # ---------------------------------------------------------------- judgement
 
     def _probe(self) -> None:
@@ -171,7 +173,7 @@ class Run:
             self.cluster.feed(flow)
         self.network.run(self.network.now_us + 300_000)
         marks = range(before + 1, before + 1 + len(flows))
-        probes_came(self.cluster, dict(zip(flows, marks, strict=True)), QUIET_S)
+        probes_came(self.cluster, dict(zip(flows, marks, strict=True)), self._quiet_s)
 
     def _check_quiet(self) -> None:
         nothing_is_half_done(self.cluster, serves=self._serves)
@@ -191,13 +193,13 @@ class Run:
         cluster, schedule = self.cluster, self.schedule
         deaths = cluster.history.deaths
         lost = self.network.lost_messages["StoreCommit"] > 0
-        slept = bool(schedule.pauses or self.faults.struck[What.SLEEP])
+        slept = bool(schedule.pauses or self.faults.slept)
         slower_us = sum(schedule.slow_us.values())
-        may_lag = None if lost or (slower_us and not schedule.keep_messages) else cluster.mode.every_packets
         conditions = Conditions(
             strict=cluster.mode.strict,
             replicated=cluster.mode.replicates,
-            lag_packets_max=None if may_lag is None else may_lag + UNDER_WAY_PACKETS_MAX,
+            lag_packets_max=None if lost else cluster.mode.every_packets,
+            under_way_us=CONTROL_US[1] + IN_TURN_US + slower_us,
             lag_us_max=None if lost or slept or cluster.mode.kind is not Kind.EVERY else cluster.mode.every_ms * 1000,
             ports_lose=bool(schedule.port_loss or cluster.history.switch_deaths)
             or not (schedule.keep_packets and self._serves),
@@ -209,6 +211,8 @@ class Run:
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals_of(cluster), conditions, self.network.lost_packets)
+        exact = cluster.mode.kind is Kind.EVERY and not (lost or conditions.overlapping)
+        self._bounded = sum(bool(death.protected) for death in deaths) if exact else 0
         cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)
 
 

@@ -186,3 +186,46 @@ def test_what_came_out_is_in_the_state_that_survives() -> None:
     one = {1: Final("runtime-1", 1, 1, following(0, 1))}
     with pytest.raises(Violation, match=r"^\(e\) output commit: packet 2 is number 2 of flow 1, and the surviving"):
         check(history, one, STRICT, [])
+
+
+def test_a_protected_flow_behind_a_nat_is_lost_while_nothing_of_it_has_come_out() -> None:
+    """Under ``strict`` too: the commit with its first packet that was seen died with its owner, and what came later the
+    NAT dropped, for it had no port any more."""
+    history, _ = run_of([1, 2])
+    history.out, digest = [], following(following(0, 1), 2)
+    history.deaths = [Death("runtime-0", 5, {1: (1, 2, digest)}, {}, overlaps=False)]
+    strict = Conditions(strict=True, replicated=True, drops_ahead=True, ports_lose=True)
+    check(history, {}, strict, [])
+    with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
+        check(history, {}, attrs.evolve(strict, drops_ahead=False), [])
+    history.deaths[0].released[1] = 1
+    with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
+        check(history, {}, strict, [])
+
+
+def test_a_protected_flow_lives_on_or_has_said_that_it_ended() -> None:
+    history, _ = run_of([1, 2])
+    history.out, digest = [], following(following(0, 1), 2)
+    history.deaths = [Death("runtime-0", 5, {1: (1, 2, digest)}, {}, overlaps=False)]
+    strict = Conditions(strict=True, replicated=True, flows_end=True, ports_lose=True)
+    with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
+        check(history, {}, strict, [])
+    history.ends = [End("runtime-1", Ended(born=1, count=2), 20, 100)]
+    check(history, {}, strict, [])
+
+
+def test_a_state_lags_behind_by_k_packets_and_those_of_commits_under_way() -> None:
+    """Two of its six packets had been processed when a commit of them could not have arrived yet."""
+    history, finals = run_of([1, 2, 3, 4, 5, 6])
+    history.out = history.out[:2]
+    history.records = []
+    late = {5: 900, 6: 950}
+    history.processed = [attrs.evolve(entry, time_us=late.get(entry.mark, 10)) for entry in history.processed]
+    history.deaths = [Death("runtime-0", 1000, {1: (1, 6, finals[1].digest)}, {1: 2}, overlaps=False)]
+    every = Conditions(strict=False, replicated=True, lag_packets_max=2, under_way_us=200, ports_lose=True)
+    second, first = following(following(0, 1), 2), following(0, 1)
+    check(history, {1: Final("runtime-1", 1, 2, second)}, every, [])
+    with pytest.raises(Violation, match=r"loss bound: flow 1 had 6 packets .* it went on from 1"):
+        check(history, {1: Final("runtime-1", 1, 1, first)}, every, [])
+    with pytest.raises(Violation, match=r"loss bound: flow 1 had 6 packets .* it went on from 2"):
+        check(history, {1: Final("runtime-1", 1, 2, second)}, attrs.evolve(every, under_way_us=60), [])
