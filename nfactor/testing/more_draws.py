@@ -47,8 +47,9 @@ def draw_more(schedule: Schedule, runtimes: list[str], switches: list[str]) -> N
         schedule.launches = rng.random() < 0.13
     if schedule.scenario in ("replication", "recovery") and rng.random() < 0.12:
         _draw_one_death(rng, schedule)
-    elif rng.random() < 0.3:
-        for draw in rng.sample(_DRAWN, rng.choice([1, 1, 2])):
+    elif rng.random() < 0.36:
+        every = [*_ALWAYS, *(_WHERE_RUNTIMES_DIE if schedule.scenario in _WITH_DEATHS else ())]
+        for draw in rng.sample(every, rng.choice([1, 1, 2])):
             draw(rng, schedule, everybody)
 
 
@@ -124,7 +125,28 @@ def _draw_sleeps(rng: Random, schedule: Schedule, everybody: list[str]) -> None:
             schedule.pauses.append((_moment(rng, schedule), rng.choice(others), length_us))
 
 
-_DRAWN: list[Callable[[Random, Schedule, list[str]], None]] = [
+def _draw_end(rng: Random, schedule: Schedule, everybody: list[str]) -> None:
+    """Of a flow that its switch has let go of, of which its owner does not hear: one of them dies, or the answer is
+    lost."""
+    schedule.flows_end = True
+    if schedule.mode == "none":
+        schedule.mode = "strict"
+    schedule.migrations = rng.choice([0, schedule.migrations])  # who has moved just now may not end yet
+    before, number = rng.choice([0, 0, 1, 2, 4, 8]), rng.randrange(schedule.rounds)
+    what = rng.choice([What.DIE_BEHIND, What.DIE_BEHIND, What.MUTE])
+    schedule.deeds.append(Deed("ExpireFlows", before, what, SENDER, _SHORT_US[-1], number))
+
+
+def _draw_late_words(rng: Random, schedule: Schedule, everybody: list[str]) -> None:
+    """Somebody sleeps while it is told something, and hears it when there is another life of who has told it."""
+    (kind, before), number = _step(rng, schedule), rng.randrange(schedule.rounds)
+    schedule.keep_messages = True
+    schedule.deeds.append(Deed(kind, before, What.SLEEP, RECEIVER, _SHORT_US[-1], number))
+    schedule.deeds.append(Deed(kind, before + 1, What.DIE_BEHIND, SENDER, 0, number, again_us=rng.choice([200, 3_000])))
+
+
+_Draw = Callable[[Random, Schedule, list[str]], None]
+_ALWAYS: list[_Draw] = [
     _draw_partition,
     _draw_partition,
     _draw_isolation,
@@ -133,3 +155,4 @@ _DRAWN: list[Callable[[Random, Schedule, list[str]], None]] = [
     _draw_slow_nodes,
     _draw_sleeps,
 ]
+_WHERE_RUNTIMES_DIE: list[_Draw] = [_draw_isolation, *[_draw_end] * 4, *[_draw_late_words] * 2]

@@ -72,6 +72,7 @@ class Situations:
             if reason in FULL:
                 counts[f"a packet dropped as {reason}"] += 1
         counts["a runtime is launched"] += len(cluster.launched)
+        counts["a runtime is declared dead, and lives"] += cluster.deaths.living
         counts["a node whose clock is not true"] += len(self._network.clocks)
         return +counts
 

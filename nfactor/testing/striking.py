@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from nfactor.cluster.messages import Migrating, SetMigrationTarget
-from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
 from nfactor.testing.faults import DEADLY_US, GATHERING_US, RECEIVER, ROUND_US, SENDER, Deed, Schedule, What
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
@@ -21,8 +21,9 @@ class Striking:
 
     def __init__(self, schedule: Schedule, cluster: HeapCluster, rng: Random) -> None:
         self.schedule = schedule
-        self.struck: Counter[What] = Counter()
-        """How many deeds of each kind found somebody to strike."""
+        self.struck: Counter[str] = Counter()
+        """How many faults of each kind found somebody to strike."""
+        self.slept = False
         self.slept_us = 0
         """The longest sleep that was not taken for a death."""
         self._cluster = cluster
@@ -56,14 +57,15 @@ class Striking:
         """What has its time."""
         schedule, at, network = self.schedule, self._at, self._network
         for when, a, b in schedule.broken:
-            at(when, partial(network.end_session, a, b))
+            at(when, partial(self._count, What.LOSE, network.end_session, a, b))
         for when, a, b, length in schedule.cuts:
-            at(when, partial(network.cuts.add, (a, b)))
+            at(when, partial(self._count, What.CUT, network.cuts.add, (a, b)))
             at(when + length, partial(network.cuts.discard, (a, b)))
         for when, group, length in schedule.splits:
-            at(when, partial(self._split, frozenset(group), length))
+            what = What.SPLIT if len(group) > 1 else What.ISOLATE
+            at(when, partial(self._count, what, self._split, frozenset(group), length))
         for when, name, length in schedule.pauses:
-            at(when, partial(self._sleep, name, length))
+            at(when, partial(self._count, What.SLEEP, self._sleep, name, length))
         for number in range(schedule.rounds):
             at(number * ROUND_US, partial(self._begin_round, number))
         network.port_loss, network.marker_loss = schedule.port_loss, schedule.marker_loss
@@ -121,7 +123,12 @@ class Striking:
             self._strike(deed, delivery)
 
     def _strike(self, deed: Deed, delivery: Delivery) -> None:
-        self.struck[deed.what] += self._do(deed, delivery)
+        self._count(deed.what, self._do, deed, delivery)
+
+    def _count(self, what: What, act: Callable[..., object], *arguments: Any) -> None:
+        """Do it, and count it if there was anybody to do it to."""
+        if act(*arguments) is not False:
+            self.struck[f"{what.name}: {what.value}"] += 1
 
     def _do(self, deed: Deed, delivery: Delivery) -> bool:
         """Whether there was anybody to do it to."""
@@ -181,6 +188,7 @@ class Striking:
         if length_us > DEADLY_US and len(group) == 1:
             for name in group & self._cluster.runtimes.keys():
                 self._cluster.deaths.note(name)
+            self.struck["the coordinator hears nobody for longer than a second"] += COORDINATOR in group
         self._network.splits.append(group)
         self._end_later(length_us, partial(self._network.splits.remove, group))
 
@@ -190,6 +198,8 @@ class Striking:
         if node.paused or name == OUTSIDE or (deadly and name not in self._cluster.runtimes):
             return False
         self._cluster.pause(name, deadly=deadly)
+        self.slept = True
+        self.struck["a switch or the coordinator sleeps"] += name not in self._cluster.runtimes
         self.slept_us = max(self.slept_us, 0 if deadly else length_us)
         self._end_later(length_us, partial(self._network.resume, name))
         return True

@@ -45,7 +45,7 @@ def test_all_is_every_scenario_in_turn(capsys: pytest.CaptureFixture[str], monke
 
 def test_a_broken_promise_is_a_line_with_the_command_that_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
     with what_waited_is_never_processed():
-        status, lines = simulate(capsys, "migration", "--seeds", "0:2", "--jobs", "1")
+        status, lines = simulate(capsys, "migration", "--seeds", "1:3", "--jobs", "1")
         assert 1 == status
         assert "migration: 2 schedules, 1 violations" in lines[-1]
         command = re.search(r"\[nfactor simulate (.*)\]", lines[0])
@@ -54,6 +54,15 @@ def test_a_broken_promise_is_a_line_with_the_command_that_replays_it(capsys: pyt
     assert 1 == status
     assert lines[0] in replayed
     assert replayed[0].startswith("Schedule(scenario='migration', seed=")
+
+
+def test_what_happened_in_the_runs_is_listed_if_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = simulate(capsys, "restarts", "--seeds", "0:4", "--jobs", "1", "--situations")
+    assert 0 == status
+    assert lines[0].startswith("restarts: 4 schedules, 0 violations")
+    listed = [re.fullmatch(r" *([\d,]+)  (\S.*)", line) for line in lines[1:]]
+    assert all(listed)
+    assert "a runtime dies" in {match[2] for match in listed if match is not None}
 
 
 def test_a_single_seed_shows_who_told_whom_what_and_when(capsys: pytest.CaptureFixture[str]) -> None:
