@@ -1,9 +1,10 @@
-"""The network of the event heap: what it counts as lost."""
+"""The network of the event heap: what it loses and counts as lost, what takes long, and whose clock shows what."""
 
 from random import Random
 
+from nfactor.cluster.messages import Done
 from nfactor.protocols.replication import Mode
-from nfactor.testing.heap import Delivery
+from nfactor.testing.heap import Clock, Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 
 
@@ -32,3 +33,70 @@ def test_what_had_come_to_a_node_that_stood_still_is_lost_with_its_sender() -> N
     """Nothing says how far behind such a replica is; what is on its way at a death is little."""
     assert 1 == lost_when_the_primary_dies(stands_still=True)
     assert 0 == lost_when_the_primary_dies(stands_still=False)
+
+
+def heard(cluster: HeapCluster, length_us: int) -> set[tuple[str, str]]:
+    """Who hears of whom within that time."""
+    ways: set[tuple[str, str]] = set()
+    cluster.network.before = lambda delivery: ways.add((delivery.sender, delivery.receiver))
+    cluster.network.run(cluster.network.now_us + length_us)
+    return ways
+
+
+def test_between_two_groups_no_message_passes() -> None:
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"))
+    every = heard(cluster, 200_000)
+    assert {("runtime-0", "coordinator"), ("runtime-1", "switch-0"), ("switch-0", "runtime-0")} <= every
+    cluster.network.splits.append(frozenset(["runtime-0", "switch-0"]))
+    heard(cluster, 1_000)  # what has just come in
+    parted = heard(cluster, 200_000)
+    assert {("runtime-0", "switch-0"), ("runtime-1", "coordinator")} <= parted
+    assert set() == parted & {("runtime-0", "coordinator"), ("runtime-1", "switch-0"), ("switch-0", "runtime-1")}
+    assert cluster.network.met["a message lost by a partition"] > 0
+
+
+def test_who_hears_nobody_is_noted_as_dead_when_it_is_declared_so() -> None:
+    """Though nobody has planned it."""
+    cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("strict"))
+    cluster.network.after = lambda node: cluster.deaths.note_declared()
+    cluster.network.run(cluster.network.now_us + 300_000)
+    cluster.network.splits.append(frozenset(["runtime-0"]))
+    cluster.network.run(cluster.network.now_us + 2_000_000)
+    assert ["runtime-0"] == [death.node for death in cluster.history.deaths]
+    assert 1 == cluster.deaths.living
+    cluster.kill("runtime-0")
+    assert 1 == len(cluster.history.deaths), "it dies once"
+    assert 0 == cluster.deaths.living
+
+
+def test_messages_from_and_to_a_slow_node_take_longer() -> None:
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("none"))
+    network, came = cluster.network, dict[str, int]()
+    network.slow_us = {"runtime-0": 40_000}
+    now_us = network.now_us
+
+    def note(delivery: Delivery) -> None:
+        came.setdefault(delivery.receiver, network.now_us)
+
+    network.before = note
+    for name in ("runtime-0", "runtime-1"):
+        network.send(network.nodes["coordinator"], name, "nobody", Done())
+    network.run(now_us + 50_000)
+    assert 40_000 < came["runtime-0"] - now_us < 41_000
+    assert came["runtime-1"] - now_us < 1_000
+
+
+def test_a_clock_is_its_nodes_in_each_life_and_timers_go_by_it() -> None:
+    clocks = {"runtime-0": Clock(offset_s=100.0, drift=1e-3)}
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("none"), clocks=clocks)
+    network, rung = cluster.network, list[int]()
+    for _ in range(2):
+        host = cluster.runtimes["runtime-0"].flows.host
+        assert abs(100 + 1.001 * network.now_us * 1e-6 - host.now()) < 1e-9
+        due_us = network.now_us + 999_001
+        host.after(1.0, lambda: rung.append(network.now_us))
+        network.run(network.now_us + 1_000_000)
+        assert rung.pop() == due_us
+        cluster.kill("runtime-0")
+        cluster.restart("runtime-0")
+    assert network.now_us * 1e-6 == cluster.runtimes["runtime-1"].flows.host.now()

@@ -1,0 +1,63 @@
+"""The judge of packets between nodes: what it lets pass while packets are on their way, and what not."""
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nfactor.protocols.replication import Mode
+from nfactor.testing.balance import Balance
+from nfactor.testing.checkers import Violation
+from nfactor.testing.heap_cluster import HeapCluster
+
+if TYPE_CHECKING:
+    from nfactor.testing.heap_members import Runtime, Switch
+
+
+def busy_cluster() -> HeapCluster:
+    """Two switches that pass packets on to each other, and two runtimes; some are on their way everywhere."""
+    cluster = HeapCluster(Random(3), runtimes=2, switches=2, mode=Mode.parse("strict"))
+    for number in range(60):
+        at_us = cluster.network.now_us + 50 * number
+        cluster.network.at(at_us, lambda flow=number % 6: cluster.feed(flow, 2))  # type: ignore[misc]
+    cluster.network.run(cluster.network.now_us + 1_500)
+    assert sum(cluster.network.in_flight.values()) > 10
+    return cluster
+
+
+def look(cluster: HeapCluster) -> None:
+    members: list[Switch | Runtime] = [*cluster.switches.values(), *cluster.runtimes.values()]
+    for member in members:
+        Balance(cluster).look(member)
+
+
+def test_what_is_on_its_way_is_neither_lost_nor_too_much() -> None:
+    cluster = busy_cluster()
+    look(cluster)
+    cluster.network.run(cluster.network.now_us + 100_000)
+    assert 0 == sum(cluster.network.in_flight.values())
+    look(cluster)
+
+
+@pytest.mark.parametrize("taker", ["runtime-0", "switch-1"])
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_count_that_is_off_by_one_is_seen_at_once(taker: str, more: int) -> None:
+    cluster = busy_cluster()
+    cluster.switches["switch-0"].ledger.handed[taker] += more
+    with pytest.raises(Violation, match=r"\(a\) conservation: "):
+        look(cluster)
+
+
+def test_a_replica_that_has_got_more_than_was_given_is_seen_at_once() -> None:
+    cluster = busy_cluster()
+    given = cluster.runtimes["runtime-0"].ledger.handed["runtime-1"]
+    cluster.runtimes["runtime-1"].ledger.taken["runtime-0"] = given + 1
+    with pytest.raises(Violation, match=f"runtime-0 gave {given} packets to runtime-1, which has got {given + 1}"):
+        look(cluster)
+
+
+def test_of_a_node_that_has_died_nothing_is_asked() -> None:
+    cluster = busy_cluster()
+    cluster.kill("runtime-0")
+    cluster.runtimes["runtime-0"].ledger.taken["switch-0"] += 1
+    look(cluster)
