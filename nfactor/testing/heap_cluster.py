@@ -128,16 +128,20 @@ class HeapCluster:
             self._start_switch(number)
         for number in range(runtimes):
             self._start_runtime(number)
+        self._begin()
+
+    # ---------------------------------------------------------------- nodes
+
+    def _begin(self) -> None:
+        """Until all know each other."""
         self._start_outside()
         self._start_coordinator()
         for name in self.runtimes:  # they do not all begin at once, nor say at once that they live
             self.network.pause(name)
-            self.network.at(rng.randrange(HEARTBEAT_US), partial(self.network.resume, name))
+            self.network.at(self.network.rng.randrange(HEARTBEAT_US), partial(self.network.resume, name))
         self.network.run(1_000_000)
         if not self.ready:
             raise Violation("(i) liveness: a cluster without faults is not ready within a second")
-
-    # ---------------------------------------------------------------- nodes
 
     def _node(self, name: str) -> HeapNode:
         earlier = self.network.nodes.get(name)
