@@ -49,6 +49,8 @@ class Conditions:
     drops_ahead: bool = False
     """A function in front of the one that keeps the lineage drops packets, too."""
     on_the_way_us: int = ON_THE_WAY_US
+    holds: bool = False
+    """Packets and words wait at the only runtime that is left, as nothing may leave without a replica."""
     overlapping: bool = False
     """A second runtime died before the first was made good for: what both had is lost."""
 
@@ -244,10 +246,11 @@ def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
 
 def protected_survive(history: History, finals: Mapping[int, Final], conditions: Conditions) -> None:
     """(h) What a dead runtime called protected lives on, or has said that it ended; (g) under ``every``, not further
-    back than was said. (The word that a flow has ended may be lost with a second death where states lag behind; or with
-    a switch that had let go of it when its owner died, for its next life does not know which flows have ended.)"""
+    back than was said. (The word that a flow has ended may wait for a replica that never comes. It may be lost with a
+    second death where states lag behind; or with a switch that had let go of the flow when its owner died, for its next
+    life does not know which flows have ended.)"""
     two_deaths = not conditions.strict and len(history.deaths) > 1
-    untold = conditions.flows_end and (two_deaths or history.switch_deaths)
+    untold = conditions.flows_end and (two_deaths or history.switch_deaths or conditions.holds)
     if conditions.overlapping or untold:
         return
     may_end = conditions.limited or conditions.flows_end

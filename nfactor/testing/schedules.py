@@ -207,6 +207,7 @@ class Run:
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
             limited=schedule.limits.small,
             drops_ahead=schedule.ports > 0,
+            holds=not self._serves,
             on_the_way_us=ON_THE_WAY_US + slower_us + self.faults.slept_us,
             overlapping=any(death.overlaps for death in deaths),
         )
