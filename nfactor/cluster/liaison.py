@@ -171,8 +171,9 @@ class Liaison(Role):
 
     @handles(SignHeard)
     def sign_heard(self, message: SignHeard) -> None:
-        """So long it cannot have been declared dead."""
-        self._assurance.heard(message.said_s)
+        """So long it cannot have been declared dead. (Each life has a clock of its own.)"""
+        if message.address == self._own.address:
+            self._assurance.heard(message.said_s)
 
     def _standing(self) -> int:
         """The first migration that is under way, or of which tombstones or copies may be left."""

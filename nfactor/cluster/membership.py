@@ -200,7 +200,7 @@ class Membership(Role):
         """A runtime lives; or another life of one that does not."""
         if self.view.is_life(message.node, message.address):
             self._heard[message.node] = self.host.now()
-            self.host.tell(message.node, LIAISON, SignHeard(message.said_s))
+            self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 
     def _watch(self) -> None:
         for name in self._names("runtime"):

@@ -92,6 +92,8 @@ class Heartbeat:
 class SignHeard:
     """Coordinator or switch → runtime: its sign of life of then was heard."""
 
+    address: bytes
+    """Which life of it."""
     said_s: float
 
 

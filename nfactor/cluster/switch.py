@@ -330,7 +330,7 @@ class VirtualSwitch(Role):
         if self.view.is_life(message.node, message.address):
             self._heard[message.node] = self.host.now()
             self._departures.heard(message.address, message.begun, message.standing)
-            self.host.tell(message.node, LIAISON, SignHeard(message.said_s))
+            self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:

@@ -119,5 +119,7 @@ class Schedule:
     port_loss: float = 0.0
     marker_loss: float = 0.0
     """Of frames that nodes send to each other: markers, and receipts."""
+    links_keep: bool = False
+    """What links could not deliver to a node that has died is for its next life."""
     clocks: dict[str, Clock] = attrs.Factory(dict)
     """Of nodes whose clocks show another time, in all of their lives, or go at another rate."""

@@ -172,6 +172,9 @@ class HeapNetwork:
         """Nodes from and to which messages take so much longer."""
         self.met: Counter[str] = Counter()
         """How often something met a fault here that it would not have met otherwise."""
+        self.links_keep = False
+        """Whether links keep what they cannot deliver, and give it to a node's next life."""
+        self._kept: dict[str, list[Callable[[], None]]] = {}
         self.port_loss = self.marker_loss = 0.0
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
@@ -222,6 +225,14 @@ class HeapNetwork:
 
     # ---------------------------------------------------------------- faults
 
+    def begin_life(self, name: str) -> HeapNode:
+        """The first life of a node, or its next one, which is given what links have kept before anything else."""
+        earlier = self.nodes.get(name)
+        node = self.nodes[name] = HeapNode(name, earlier.life + 1 if earlier else 1)
+        for arrive in self._kept.pop(name, ()):
+            self.at(self.now_us + 1, arrive)
+        return node
+
     def kill(self, name: str) -> None:
         """A crash."""
         self.nodes[name].alive = False
@@ -264,9 +275,17 @@ class HeapNetwork:
             if not self._passes(way, session):
                 self._lose_message(self._delivery(way, actor, message))
                 return
-            if self.nodes[sender.name].life == lives and (self.keep_messages or sender.alive):
-                came_us = self.now_us
-                self.run_on(target, lambda: self._handle(way, session, came_us, target, actor, octets))
+            if self.nodes[sender.name].life != lives or not (self.keep_messages or sender.alive):
+                return
+            node = target
+            if not node.alive and self.links_keep:
+                node = self.nodes[receiver]
+                if not node.alive:
+                    self._kept.setdefault(receiver, []).append(arrive)
+                    return
+                self.met["a message for an earlier life"] += 1
+            came_us = self.now_us
+            self.run_on(node, lambda: self._handle(way, session, came_us, node, actor, octets))
 
         self.at(arrives, arrive)
 

@@ -143,11 +143,6 @@ class HeapCluster:
         if not self.ready:
             raise Violation("(i) liveness: a cluster without faults is not ready within a second")
 
-    def _node(self, name: str) -> HeapNode:
-        earlier = self.network.nodes.get(name)
-        node = self.network.nodes[name] = HeapNode(name, earlier.life + 1 if earlier else 1)
-        return node
-
     def _join(self, node: HeapNode, **roles: Role) -> None:
         node.roles = dict(roles)
         for actor, role in roles.items():
@@ -172,7 +167,7 @@ class HeapCluster:
 
     def _start_switch(self, number: int) -> None:
         name = switch_name(number)
-        node, ledger = self._node(name), Ledger(name)
+        node, ledger = self.network.begin_life(name), Ledger(name)
         dispatcher = Dispatcher(FlowClassifier("auto"), flows_max=self._limits.switch_flows)
         outside = self._port(node, address(Kind.SWITCH_OUTSIDE, number, node.life))
         inside = self._port(node, address(Kind.SWITCH_INSIDE, number, node.life))
@@ -189,7 +184,7 @@ class HeapCluster:
 
     def _start_runtime(self, number: int) -> None:
         name = runtime_name(number)
-        node, ledger, view, waiting = self._node(name), Ledger(name), View(), deque[Burst]()
+        node, ledger, view, waiting = self.network.begin_life(name), Ledger(name), View(), deque[Burst]()
 
         def log(mark: int, born: int, count: int, digest: int) -> None:
             now_us = self.network.now_us
@@ -225,7 +220,7 @@ class HeapCluster:
         def ready() -> None:
             self.ready = True
 
-        node, view = self._node(COORDINATOR), View()
+        node, view = self.network.begin_life(COORDINATOR), View()
         coordinator, leases = Coordinator(view, observed=True), Leases(view, self._lease_journal, begins=not again)
         membership = Membership(
             self._members,
@@ -241,7 +236,7 @@ class HeapCluster:
         self.membership, self.coordinator = membership, coordinator
 
     def _start_outside(self) -> None:
-        node = self._node(OUTSIDE)
+        node = self.network.begin_life(OUTSIDE)
         self._outside = self._port(node, address(Kind.OUTSIDE, 0))
         self._outside.take = self._packets_out
         schemas = {record_name(cls): schema_of(cls) for cls in Lineage.records}

@@ -51,6 +51,7 @@ def draw_more(schedule: Schedule, runtimes: list[str], switches: list[str]) -> N
         every = [*_ALWAYS, *(_WHERE_RUNTIMES_DIE if schedule.scenario in _WITH_DEATHS else ())]
         for draw in rng.sample(every, rng.choice([1, 1, 2])):
             draw(rng, schedule, everybody)
+    schedule.links_keep = rng.random() < 0.3
 
 
 def _draw_one_death(rng: Random, schedule: Schedule) -> None:

@@ -72,6 +72,7 @@ class Run:
         )
         self.network = self.cluster.network
         self.network.keep_messages, self.network.keep_packets = schedule.keep_messages, schedule.keep_packets
+        self.network.links_keep = schedule.links_keep
         self.faults = Striking(schedule, self.cluster, self.rng)
         self._quiet_s = 0.0
         self._bounded = 0

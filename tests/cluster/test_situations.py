@@ -22,6 +22,7 @@ AT_LEAST = {
     "the last answer of a migration is lost": 5,
     "a question comes again": 200,
     "a question of an earlier life comes late": 1,
+    "a message for an earlier life": 100,
     "a packet lost by a port": 200,
     "a marker or receipt lost by a port": 30,
     # nodes
