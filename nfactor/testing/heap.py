@@ -31,6 +31,10 @@ DATA_US = (10, 1000)
 """The same for a burst, where each pair of ports has a mean of its own."""
 
 
+REACHED_US = (1, 20_000, 300_000)
+"""So long it takes until a link has found that a node has begun again."""
+
+
 class Stuck(AssertionError):
     """Events go on and on: two nodes talk without end."""
 
@@ -174,7 +178,8 @@ class HeapNetwork:
         """How often something met a fault here that it would not have met otherwise."""
         self.links_keep = False
         """Whether links keep what they cannot deliver, and give it to a node's next life."""
-        self._kept: dict[str, list[Callable[[], None]]] = {}
+        self._kept: dict[str, dict[str, list[Callable[[], None]]]] = {}
+        """By who is dead, and by sender."""
         self.port_loss = self.marker_loss = 0.0
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
@@ -229,8 +234,11 @@ class HeapNetwork:
         """The first life of a node, or its next one, which is given what links have kept before anything else."""
         earlier = self.nodes.get(name)
         node = self.nodes[name] = HeapNode(name, earlier.life + 1 if earlier else 1)
-        for arrive in self._kept.pop(name, ()):
-            self.at(self.now_us + 1, arrive)
+        for sender, arrivals in self._kept.pop(name, {}).items():
+            reached_us = self.now_us + self.rng.choice(REACHED_US)
+            for place, arrive in enumerate(arrivals):
+                self.at(reached_us + place, arrive)
+            self._free_us[sender, name] = reached_us + len(arrivals)
         return node
 
     def kill(self, name: str) -> None:
@@ -281,7 +289,7 @@ class HeapNetwork:
             if not node.alive and self.links_keep:
                 node = self.nodes[receiver]
                 if not node.alive:
-                    self._kept.setdefault(receiver, []).append(arrive)
+                    self._kept.setdefault(receiver, {}).setdefault(sender.name, []).append(arrive)
                     return
                 self.met["a message for an earlier life"] += 1
             came_us = self.now_us
