@@ -28,6 +28,11 @@ def address(kind: Kind, index: int, incarnation: int = 1) -> bytes:
     return bytes((_LOCAL, kind)) + index.to_bytes(2, "big") + (incarnation & 0xFFFF).to_bytes(2, "big")
 
 
+def life_of(address: bytes) -> int:
+    """The incarnation in it, modulo 65536."""
+    return int.from_bytes(address[4:6], "big")
+
+
 def outside_of(inside: bytes) -> bytes:
     """The address of a switch's outside port, from that of its inside port."""
     assert inside[1] == Kind.SWITCH_INSIDE

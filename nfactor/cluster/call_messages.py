@@ -12,6 +12,8 @@ class Call:
     """Who asks."""
     life: int
     """In which life of its node."""
+    to: int
+    """Which life of its node is asked, as in its address; 0: whichever there is."""
     number: int
     settled: int
     """Answers to its questions below this number are here, or not wanted any more."""
@@ -26,6 +28,7 @@ class ControlCall:
     node: str
     actor: str
     life: int
+    to: int
     number: int
     settled: int
     body: bytes

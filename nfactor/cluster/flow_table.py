@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nfactor.actors import handles
 from nfactor.backends.base import Port
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.announcements import Announcements
 from nfactor.cluster.arrivals import Arrivals
 from nfactor.cluster.bereft import Bereft
@@ -72,6 +73,7 @@ class FlowTable(FlowQuestions):
     ) -> None:
         self._engine = engine
         self._port = port
+        self.own_life = life_of(port.address)
         self._ledger = ledger
         self._egress = egress
         self._mode = mode

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from nfactor.actors import handles
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.flow_report import FlowReport
 from nfactor.cluster.flow_table import FlowTable
@@ -120,6 +121,7 @@ class Liaison(Role):
         batch_flows_max: int = MIGRATION_BATCH_FLOWS_MAX,
     ) -> None:
         self._own = own
+        self.own_life = life_of(own.address)
         self._flows = flows
         self._replicas = replicas
         self._joins = joins

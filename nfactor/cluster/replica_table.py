@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from nfactor.actors import handles
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.egress import Egress
 from nfactor.cluster.flow_report import FlowReport
@@ -67,6 +68,7 @@ class ReplicaTable(Role):
         assurance: Assurance,
     ) -> None:
         self._egress = egress
+        self.own_life = life_of(egress.address)
         self._ledger = ledger
         self._reporter = reporter
         self._flows = flows

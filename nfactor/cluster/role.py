@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from nfactor.actors import Actor, handles
 from nfactor.actors.message import is_system
 from nfactor.cluster.actor_host import ActorHost
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.call_messages import Answer, Call, ControlCall
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.host import Host
@@ -52,9 +53,11 @@ class Role(Actor):
     host: Host
     view: View
     hears_first: ClassVar[tuple[type, ...] | None] = None
-    """Of a node which may be the next life of another: the questions that are for it before it has a view. All others
-    are for its earlier life until then, and are asked again; afterwards it hears no questions of who is declared dead.
-    None: it hears everything."""
+    """Of a runtime, whose next life is another one: the questions that are for it before it has a view. It hears no
+    others until then, none that an earlier life of it was asked (links keep what they cannot deliver), and none of who
+    is declared dead. None: it hears everything."""
+    own_life: int = 0
+    """Of a runtime: which life of it this is, as in its address."""
 
     def join(self, host: Host) -> None:
         """Take place in these surroundings."""
@@ -113,8 +116,9 @@ class Role(Actor):
         self._caller.gone(node)
 
     def _put_question(self, to: Address, question: Question) -> None:
-        cls, host = ControlCall if question.control else Call, self.host
-        call = cls(host.node, host.actor, host.life, question.number, question.settled, question.body)
+        cls, host, asked = ControlCall if question.control else Call, self.host, self.view.known.get(to.node)
+        life = 0 if asked is None else life_of(asked.address)
+        call = cls(host.node, host.actor, host.life, life, question.number, question.settled, question.body)
         host.tell(to.node, to.actor, call)
 
     @handles(Answer)
@@ -148,9 +152,11 @@ class Role(Actor):
                 finish(answer)
 
     def _hears(self, call: Call | ControlCall) -> bool:
-        if self.hears_first is None or (self.view.term and not self.view.is_dead(call.node)):
+        if self.hears_first is None:
             return True
-        return isinstance(MESSAGES.decode(call.body), self.hears_first)
+        if call.to not in (0, self.own_life) or self.view.is_dead(call.node):
+            return False
+        return self.view.term > 0 or isinstance(MESSAGES.decode(call.body), self.hears_first)
 
     def act(self, message: object) -> object:
         """What the handler for that message returns."""

@@ -15,7 +15,7 @@ from tests.cluster.costs import ROOM, Sent, fed, listen
 
 EPOCH = COUNT = 4
 STATUS = 1
-HEADERS = {1: 65, 20: 67, 200: 69}
+HEADERS = {1: 66, 20: 68, 200: 70}
 """By flows of a claim, octets of the question and its answer that are not of its flows."""
 
 

@@ -2,12 +2,17 @@
 
 from functools import partial
 
+import numpy as np
+
+from nfactor.cluster.call_messages import Call
+from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.commit import NO_PACKETS
-from nfactor.cluster.messages import Migrate, ReadMigrations
-from nfactor.cluster.names import OUTSIDE
+from nfactor.cluster.messages import Migrate, PrepareFlows, ReadMigrations, pack_u32
+from nfactor.cluster.names import LIAISON, OUTSIDE
 from nfactor.cluster.plan import runtime_member
 from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
 from nfactor.packet.burst_codec import pack_burst
+from nfactor.packet.flow_key import FlowKeys
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
@@ -280,6 +285,20 @@ def test_a_confirmation_that_a_link_had_kept_for_an_earlier_life_of_the_primary_
     cluster.feed(0, 3)
     run(cluster, 0.1)
     assert [1, 2, 3] == [came.mark for came in cluster.history.out]
+
+
+def test_a_question_that_a_link_had_kept_for_an_earlier_life_of_a_target_is_not_acted_on_by_the_next() -> None:
+    """Its source had heard that the target was dead and kept the flows; the next life waited for them for ever (recovery
+    364 and 381, restarts 267, when links on the heap began to keep what they cannot deliver)."""
+    cluster = cluster_of(2)
+    begin_again(cluster, "runtime-1")
+    run(cluster, 3.0)
+    target = cluster.runtimes["runtime-1"].flows
+    keys = FlowKeys.of([bytes(48)])
+    question = MESSAGES.encode(PrepareFlows(7, "runtime-0", keys.octets(), pack_u32(np.array([2], np.uint32))))
+    for life, held in ((1, 0), (2, 1)):
+        target.called(Call("runtime-0", LIAISON, 1, life, 1000 + life, 1, question))
+        assert held == target._holding.flows
 
 
 def commit_for(replica: bytes) -> StoreCommit:
