@@ -288,8 +288,8 @@ def test_a_confirmation_that_a_link_had_kept_for_an_earlier_life_of_the_primary_
 
 
 def test_a_question_that_a_link_had_kept_for_an_earlier_life_of_a_target_is_not_acted_on_by_the_next() -> None:
-    """Its source had heard that the target was dead and kept the flows; the next life waited for them for ever. (Recovery
-    364 and 381, restarts 267, when links on the heap began to keep what they cannot deliver.)"""
+    """Its source had heard that the target was dead and kept the flows; the next life waited for them for ever.
+    (Recovery 364 and 381, restarts 267, when links on the heap began to keep what they cannot deliver.)"""
     cluster = cluster_of(2)
     begin_again(cluster, "runtime-1")
     run(cluster, 3.0)
