@@ -7,7 +7,7 @@ import pytest
 from nfactor.cli.main import main
 from nfactor.testing.draws import SCENARIOS
 
-SCHEDULES = int(os.environ.get("NFACTOR_SCHEDULES", "500"))
+SCHEDULES = int(os.environ.get("NFACTOR_SCHEDULES", "340"))
 """Of each scenario."""
 
 
