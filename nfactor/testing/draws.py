@@ -21,6 +21,7 @@ from nfactor.testing.faults import (
     Schedule,
     What,
 )
+from nfactor.testing.heap import Clock
 from nfactor.testing.limits import FLOWS_MAX, Limits
 from nfactor.testing.more_draws import draw_more
 
@@ -197,3 +198,5 @@ def _draw_disturbances(rng: Random, schedule: Schedule, everybody: list[str], ru
         schedule.pauses.append((rng.randrange(schedule.traffic_us), rng.choice(runtimes), length))
     if rng.random() < 0.3:
         schedule.port_loss = rng.choice([0.005, 0.05, 0.2])
+    if rng.choice([False, False, True]):
+        schedule.clocks = {name: Clock(offset_s=1000.0 * number) for number, name in enumerate(runtimes)}

@@ -37,7 +37,7 @@ def draw_more(schedule: Schedule, runtimes: list[str], switches: list[str]) -> N
     rng = Random(f"more {schedule.scenario} {schedule.seed}")
     everybody = [*runtimes, *switches, COORDINATOR, OUTSIDE]
     if rng.random() < 0.3:
-        schedule.clocks = {
+        schedule.clocks |= {
             name: Clock(rng.uniform(0, _OFFSET_MAX_S), rng.uniform(-_DRIFT_MAX, _DRIFT_MAX))
             for name in rng.sample(everybody, rng.randint(1, len(everybody)))
         }
