@@ -82,8 +82,7 @@ class Membership(Role):
         self._unfenced: dict[str, int] = {}
         """Runtimes that are dead, and of which the switches may still take frames: the first view without each."""
         self._fences: dict[int, NotifyClusterCfg] = {}
-        """By what asks the switches and the outside to take a view: which view. Runtimes are given the same one behind
-        it: a later one may not have come there yet."""
+        """By what asks switches and the outside to take a view: which. Runtimes get the same one, and no later one."""
         self._waiting: deque[Recovery] = deque()
         """Recoveries whose dead are fenced, and that have to wait for the one that is on its way."""
         self._recovery: Recovery | None = None
@@ -96,8 +95,7 @@ class Membership(Role):
         self._untold: set[str] = set()
         """Those of whose death not every runtime knows yet."""
         self._overtaken = False
-        """Somebody has died since the recovery that is on its way has come so far that flows go back to their sources:
-        the replicas of whoever was a source do so in its stead, when they know."""
+        """Somebody has died since flows began to go back to their sources: replicas of a source take them instead."""
         self._released: dict[tuple[str, bytes, bytes], Released] = {}
         """How far replicas that died had come with each primary, as each life of a switch says, and the outside."""
         self._recoveries = 0
@@ -113,9 +111,12 @@ class Membership(Role):
         else:
             self._take_members(self._members, ())
 
-    def _take_up(self, term: int, members: tuple[Member, ...], unfinished: Collection[str]) -> None:
+    def _take_up(
+        self, term: int, members: tuple[Member, ...], unfinished: Collection[str], gone: dict[str, Member]
+    ) -> None:
         """What nodes know of the cluster, of which this is another life. What was not finished is done again: each step
         of a recovery may be."""
+        self.view.known.update(gone)
         self.view.take(NotifyClusterCfg(term, members))
         self._take_members(members, unfinished)
 
@@ -156,7 +157,7 @@ class Membership(Role):
                 self._joining.append((member, later))
             elif member.name in self._open:
                 self._joining.append((member, later))
-            else:
+            elif not self.view.was_declared_dead(member):  # else it lives, and has not heard that it was in it
                 self._admit(member, later)
 
     def _lose_life(self, earlier: Member) -> None:

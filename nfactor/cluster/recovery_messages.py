@@ -234,6 +234,8 @@ class KnownState:
     members: tuple[Member, ...]
     unfinished: tuple[str, ...]
     """Nodes that are dead, and whose recovery is not over as far as the node knows."""
+    gone: tuple[Member, ...]
+    """The last lives of nodes that were in it and are not."""
 
 
 @message(tag=103, system=True)

@@ -8,6 +8,7 @@ runtimes for as long as it takes to call one dead.
 from collections.abc import Callable, Collection
 from functools import partial
 
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.host import Host
 from nfactor.cluster.messages import Member
 from nfactor.cluster.names import COLLECTOR, LIAISON, OUTSIDE
@@ -15,8 +16,8 @@ from nfactor.cluster.recovery_messages import KnownState, ReadState
 
 
 class Survey:
-    """Asks at once; ``ask`` as in ``Role``. ``then`` is called once with a term, members, and who is dead and not
-    recovered."""
+    """Asks at once; ``ask`` as in ``Role``. ``then`` is called once with a term, members, who is dead and not
+    recovered, and the last lives of all who are dead."""
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class Survey:
         host: Host,
         *,
         observed: bool,
-        then: Callable[[int, tuple[Member, ...], Collection[str]], None],
+        then: Callable[[int, tuple[Member, ...], Collection[str], dict[str, Member]], None],
     ) -> None:
         self._first = members
         self._then = then
@@ -57,11 +58,13 @@ class Survey:
         if self._over or self._needed or (self._wanted and self._is_patient):
             return
         self._over = True
-        latest = max(self._states.values(), key=lambda state: state.term, default=KnownState(0, (), ()))
+        latest = max(self._states.values(), key=lambda state: state.term, default=KnownState(0, (), (), ()))
         members = latest.members or self._first
         names = {member.name for member in members}
         # A runtime that was declared dead, and lives, knows of no recovery's end, nor of its own.
         believed = [state for name, state in self._states.items() if name in names or name == OUTSIDE]
         unfinished = {name for state in believed for name in state.unfinished if name not in names}
         unfinished |= {member.name for state in believed for member in state.members if member.name not in names}
-        self._then(latest.term, members, unfinished)
+        gone = [member for state in believed for member in state.gone if member.name not in names]
+        gone.sort(key=lambda member: life_of(member.address))
+        self._then(latest.term, members, unfinished, {member.name: member for member in gone})

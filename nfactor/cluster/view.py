@@ -67,7 +67,12 @@ class View:
 
     def state(self) -> KnownState:
         """What is known, for a coordinator that has begun again."""
-        return KnownState(self.term, self.members, tuple(self.unfinished))
+        gone = tuple(member for name, member in self.known.items() if name not in self._names)
+        return KnownState(self.term, self.members, tuple(self.unfinished), gone)
+
+    def was_declared_dead(self, member: Member) -> bool:
+        """Whether that very life was in the cluster, and is not any more."""
+        return self.is_dead(member.name) and self.known[member.name].address == member.address
 
     def is_dead(self, node: str) -> bool:
         """Whether it was in the cluster and is not any more."""

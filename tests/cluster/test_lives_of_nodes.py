@@ -8,7 +8,7 @@ from nfactor.cluster.call_messages import Call
 from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.commit import NO_PACKETS
 from nfactor.cluster.messages import Migrate, PrepareFlows, ReadMigrations, pack_u32
-from nfactor.cluster.names import LIAISON, OUTSIDE
+from nfactor.cluster.names import COORDINATOR, LIAISON, OUTSIDE
 from nfactor.cluster.plan import runtime_member
 from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
 from nfactor.packet.burst_codec import pack_burst
@@ -299,6 +299,28 @@ def test_a_question_that_a_link_had_kept_for_an_earlier_life_of_a_target_is_not_
     for life, held in ((1, 0), (2, 1)):
         target.called(Call("runtime-0", LIAISON, 1, life, 1000 + life, 1, question))
         assert held == target._holding.flows
+
+
+def test_a_life_that_was_declared_dead_does_not_come_in_again() -> None:
+    """It had joined, and nobody heard of it before it had heard that. The coordinator began again, and let in whom the
+    switches had fenced and recovered: two owners of one flow (restarts 3008)."""
+    cluster = cluster_of(3)
+    cluster.feed(0)
+    cluster.kill("runtime-1")
+    run(cluster, 3.0)
+    alone = frozenset({"runtime-1"})
+    at_first(cluster, "NotifyClusterCfg", lambda _: cluster.network.splits.append(alone), receiver="runtime-1")
+    cluster.restart("runtime-1")
+    run(cluster, 4.0)
+    assert "runtime-1" not in cluster.membership.view
+    begin_again(cluster, COORDINATOR)
+    run(cluster, 2.0)
+    cluster.network.splits.clear()
+    run(cluster, 2.0)
+    assert "runtime-1" not in cluster.membership.view
+    begin_again(cluster, "runtime-1")
+    run(cluster, 2.0)
+    assert "runtime-1" in cluster.membership.view
 
 
 def commit_for(replica: bytes) -> StoreCommit:
