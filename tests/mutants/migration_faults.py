@@ -34,7 +34,7 @@ def the_marker_on_the_data_path_is_not_awaited() -> Fault:
     return patched(MigrationSource, prepared=mutant)
 
 
-@written("recovery", needed=44, by="e")
+@written("recovery", needed=163, by="e")
 def the_marker_is_passed_on_before_what_it_follows_is_stored() -> Fault:
     """States leave while packets that they include still wait for a replica."""
 
@@ -46,7 +46,7 @@ def the_marker_is_passed_on_before_what_it_follows_is_stored() -> Fault:
     return patched(FlowTable, _marker_arrived=mutant)
 
 
-@written("migration", needed=1, by="d")
+@written("migration", needed=4, by="d")
 def the_target_holds_flows_only_when_their_states_are_here() -> Fault:
     """Packets that come before the states find a flow that begins anew."""
     install = FlowTable.install
@@ -61,7 +61,7 @@ def the_target_holds_flows_only_when_their_states_are_here() -> Fault:
     return patched(FlowTable, prepare=prepare, install=late)
 
 
-@written("migration", needed=1, by="e")
+@written("migration", needed=4, by="e")
 def packets_of_held_flows_are_processed_at_once() -> Fault:
     """As if the flow were new; then its state comes and takes their place."""
     process_one = ReferenceEngine._process_one
@@ -79,7 +79,7 @@ def packets_of_held_flows_are_processed_at_once() -> Fault:
     return patched(ReferenceEngine, _process_one=mutant)
 
 
-@written("migration", needed=1, by="b")
+@written("migration", needed=3, by="b")
 def what_waited_is_processed_in_the_wrong_order() -> Fault:
     """The last burst first."""
     drain = FlowTable._drain
@@ -91,7 +91,7 @@ def what_waited_is_processed_in_the_wrong_order() -> Fault:
     return patched(FlowTable, _drain=mutant)
 
 
-@written("migration", needed=1, by="i")
+@written("migration", needed=3, by="i")
 def what_waited_is_never_processed() -> Fault:
     """The states are here, and the packets stay in the buffer."""
     return patched(FlowTable, _drain=lambda self: 0)
@@ -171,7 +171,7 @@ def flows_that_moved_stay_at_their_old_replica() -> Fault:
     return patched(Replicator, moved=mutant)
 
 
-@written("recovery", needed=40, by="e")
+@written("a source dies whose flows are on their way", needed=1, by="e")
 def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     """For a moment no replica covers the flow."""
     departed = Replicator.departed
@@ -183,7 +183,7 @@ def the_old_replica_forgets_before_the_target_has_stored() -> Fault:
     return patched(Replicator, departed=mutant)
 
 
-@written("recovery", needed=39, by="e")
+@written("a target dies whose replica has not stored what came", needed=1, by="e")
 def the_target_answers_before_its_replica_has_stored() -> Fault:
     """The source believes the flows protected, and lets their old replicas forget them."""
     when_stored = Replicator.when_stored
@@ -202,7 +202,7 @@ def _answers(call: Any) -> bool:
     return isinstance(call, FlowsInstalled) or any(map(_answers, getattr(call, "args", ())))
 
 
-@written("recovery", needed=15, by="e")
+@written("recovery", needed=59, by="e")
 def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     """No rollback: what was on its way to a target that died is gone."""
     died = MigrationSource.died
@@ -216,7 +216,7 @@ def the_states_are_not_kept_until_the_target_has_answered() -> Fault:
     return patched(MigrationSource, died=mutant)
 
 
-@written("recovery", needed=15, by="e")
+@written("recovery", needed=59, by="e")
 def a_flow_that_is_turned_back_has_its_old_epoch() -> Fault:
     """The claim of the source is no newer than what it gave away."""
     claim = MigrationSource._claim
@@ -240,7 +240,7 @@ def the_epoch_of_a_flow_that_moves_is_not_raised() -> Fault:
     return patched(MigrationSource, __init__=mutant)
 
 
-@written("cluster", needed=24, by="d")
+@written("cluster", needed=64, by="d")
 def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     """A source that is not the owner any more gives the flow away."""
     redirect = Dispatcher.redirect
@@ -254,7 +254,7 @@ def the_switch_redirects_whoever_owns_the_flow() -> Fault:
     return patched(Dispatcher, redirect=mutant)
 
 
-@written("cluster", needed=24, by="d")
+@written("cluster", needed=27, by="d")
 def the_switch_accepts_a_lower_epoch() -> Fault:
     """An order that was overtaken by a newer one is obeyed."""
     redirect, claim = Dispatcher.redirect, Dispatcher.claim

@@ -17,6 +17,7 @@ from nfactor.cluster.outside import Collector
 from nfactor.cluster.recovery_messages import StepTaken
 from nfactor.cluster.relay import Relay
 from nfactor.cluster.replica_table import ReplicaTable
+from nfactor.cluster.role import Role
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.cluster.view import View
 from nfactor.dataplane import dispatch
@@ -25,20 +26,20 @@ from nfactor.dataplane.engine import Status
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.protocols import recovery
 from nfactor.protocols.recovery import Step
-from tests.mutants.mutant import OWN, Fault, Mutant, patched, writer
+from tests.mutants.mutant import OWN, Fault, Mutant, both, patched, writer
 
 MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("recovery", needed=6, by="c")
+@written("what a dead replica has released comes when it has gone out through another", needed=1, by="c")
 def the_switch_passes_on_frames_of_the_dead() -> Fault:
     """No fencing."""
     admit = Relay.admit
     return patched(Relay, admit=lambda self, runtimes: admit(self, {**self._known, **runtimes}))
 
 
-@written("recovery", needed=6, by="c")
+@written("who is declared dead wakes and tells what has been told through another", needed=1, by="c")
 def the_outside_believes_the_dead() -> Fault:
     """Outcomes that a dead replica told count, though it was said how far it had come."""
     outcomes = Collector.outcomes
@@ -50,7 +51,7 @@ def the_outside_believes_the_dead() -> Fault:
     return patched(Collector, outcomes=mutant)
 
 
-@written("recovery", needed=57, by="i")
+@written("recovery", needed=21, by="h")
 def commits_of_the_dead_are_stored() -> Fault:
     """What comes of a primary that is dead, after its copies were taken."""
     store = ReplicaTable.store
@@ -62,7 +63,7 @@ def commits_of_the_dead_are_stored() -> Fault:
     return patched(ReplicaTable, store=mutant)
 
 
-@written("recovery", needed=1, by="e")
+@written("recovery", needed=6, by="e")
 def replicas_claim_with_the_epoch_of_their_copy() -> Fault:
     """It is not raised, so the switch refuses."""
     claim_next = ReplicaTable._claim_next
@@ -75,7 +76,7 @@ def replicas_claim_with_the_epoch_of_their_copy() -> Fault:
     return patched(ReplicaTable, _claim_next=mutant)
 
 
-@written("recovery", needed=35, by="d")
+@written("recovery", needed=54, by="d")
 def who_claims_does_not_hold() -> Fault:
     """Packets that are quicker than the switch's answer find no flow."""
     adopt, expect = FlowTable.adopt, FlowTable.expect
@@ -106,13 +107,13 @@ def _order(*steps: Step) -> Fault:
     return patched(recovery.Recovery, proceed=mutant)
 
 
-@written("recovery", needed=1, by="e")
+@written("recovery", needed=6, by="e")
 def the_switch_lets_go_before_replicas_claim() -> Fault:
     """What is forgotten cannot be claimed."""
     return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.CLOSING, Step.CLAIMING, Step.RETURNING, Step.OVER)
 
 
-@written("recovery", needed=163, by="e")
+@written("recovery", needed=172, by="e")
 def sources_take_back_before_replicas_claim() -> Fault:
     """An old state in place of a newer one."""
     return _order(Step.FENCING, Step.VIEWING, Step.REPLACING, Step.RETURNING, Step.CLAIMING, Step.CLOSING, Step.OVER)
@@ -124,7 +125,7 @@ def replicas_claim_before_replicas_are_replaced() -> Fault:
     return _order(Step.FENCING, Step.VIEWING, Step.CLAIMING, Step.REPLACING, Step.RETURNING, Step.CLOSING, Step.OVER)
 
 
-@written("who is declared dead wakes while its commits go out through another", needed=1, by="c")
+@written("what a dead replica has released comes when it has gone out through another", needed=1, by="c")
 def the_dead_are_fenced_last() -> Fault:
     """The switch says how far they had come, and passes their frames on until it is told that the recovery is over:
     replicas claim meanwhile."""
@@ -141,7 +142,7 @@ def the_dead_are_fenced_last() -> Fault:
     return patched(Relay, admit=all_but_new_lives, forget=at_last)
 
 
-@written("recovery", needed=44, by="i")
+@written("recovery", needed=4, by="i")
 def a_second_death_waits_for_the_first_recovery() -> Fault:
     """It is neither fenced nor told; whoever waits for its answer waits on."""
     declare = Membership._declare_dead
@@ -153,7 +154,7 @@ def a_second_death_waits_for_the_first_recovery() -> Fault:
     return patched(Membership, _declare_dead=mutant)
 
 
-@written("recovery", needed=8, by="i")
+@written("recovery", needed=40, by="i")
 def a_second_death_is_never_declared() -> Fault:
     """While a recovery is under way nobody listens."""
     over = Membership._over
@@ -166,7 +167,7 @@ def a_second_death_is_never_declared() -> Fault:
     return patched(Membership, _over=mutant)
 
 
-@written("recovery", needed=41, by="h")
+@written("recovery", needed=62, by="h")
 def who_took_over_does_not_finish_a_migration_of_the_dead() -> Fault:
     """The target waits for states that only the replica has."""
     claimed = ReplicaTable._claimed
@@ -178,7 +179,7 @@ def who_took_over_does_not_finish_a_migration_of_the_dead() -> Fault:
     return patched(ReplicaTable, _claimed=mutant)
 
 
-@written("recovery", needed=90, by="d")
+@written("recovery", needed=49, by="d")
 def a_step_is_over_before_the_migrations_to_the_dead_have_come_back() -> Fault:
     """Whoever takes back says so at once."""
 
@@ -197,6 +198,12 @@ def migrations_to_the_dead_do_not_come_back() -> Fault:
     return patched(Liaison, take_back=lambda self, message: StepTaken())
 
 
+@written("a source dies that was to take back", needed=1, by="e")
+def sources_take_back_though_not_all_know_who_else_is_dead() -> Fault:
+    """What a dead source was to take back is let go of by the switches before anybody claims it."""
+    return patched(Membership, _may_return_or_close=lambda self, recovery: True)
+
+
 @written("recovery", needed=13, by="i")
 def flows_that_were_to_come_from_the_dead_are_waited_for_for_ever() -> Fault:
     """Nobody lets go of them."""
@@ -212,10 +219,10 @@ def a_dead_sources_flows_are_held() -> Fault:
         with patched(View, __contains__=lambda self, node: True):
             return prepare(self, message)
 
-    return patched(FlowTable, prepare=mutant)
+    return both(_the_dead_are_heard(), patched(FlowTable, prepare=mutant))
 
 
-@written("cluster", needed=34, by=OWN)
+@written("cluster", needed=65, by=OWN)
 def a_dead_sources_states_are_installed() -> Fault:
     """Its replicas have claimed, and then it speaks."""
     install = FlowTable.install
@@ -224,7 +231,18 @@ def a_dead_sources_states_are_installed() -> Fault:
         with patched(View, __contains__=lambda self, node: True):
             return install(self, message)
 
-    return patched(FlowTable, install=mutant)
+    return both(_the_dead_are_heard(), patched(FlowTable, install=mutant))
+
+
+def _the_dead_are_heard() -> Fault:
+    """Their questions, at runtimes."""
+    hears = Role._hears
+
+    def mutant(self: Role, call: Any) -> bool:
+        with patched(View, is_dead=lambda self, node: False):
+            return hears(self, call)
+
+    return patched(Role, _hears=mutant)
 
 
 @written("recovery", needed=2, by="i")
@@ -255,13 +273,13 @@ def _add_runtimes(self: Dispatcher, runtimes: list[int]) -> None:
     self._runtimes = list(dict.fromkeys([*self._runtimes, *runtimes]))
 
 
-@written("recovery", needed=1, by="i")
+@written("recovery", needed=3, by="i")
 def flows_that_nobody_claimed_are_not_forgotten() -> Fault:
     """Their packets go to the dead."""
     return patched(Dispatcher, abandon=lambda self, owner: 0)
 
 
-@written("recovery", needed=8, by="d")
+@written("recovery", needed=31, by="d")
 def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
     """It does not look whether the owner is the one that died."""
     claim = Dispatcher.claim
@@ -276,7 +294,7 @@ def the_switch_gives_a_flow_to_whoever_claims_it() -> Fault:
     return patched(Dispatcher, claim=mutant)
 
 
-@written("recovery", needed=137, by="c")
+@written("recovery", needed=294, by="c")
 def a_flow_that_is_forgone_keeps_its_epoch() -> Fault:
     """Its source can take it back, and it ends twice."""
 
@@ -286,7 +304,7 @@ def a_flow_that_is_forgone_keeps_its_epoch() -> Fault:
     return patched(VirtualSwitch, forgo=forgo)
 
 
-@written("recovery", needed=137, by="d")
+@written("recovery", needed=3, by="d")
 def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
     """Who was declared dead is back."""
     take = View.take
@@ -304,7 +322,7 @@ def a_flow_is_forgotten_without_counting_its_packets() -> Fault:
     return patched(dispatch, _seen_all=lambda entry, count, now: True)
 
 
-@written("migration", needed=150, by="f")
+@written("migration", needed=40, by="f")
 def a_flow_ends_though_packets_came_since_it_was_asked_about() -> Fault:
     """They are the key's next life."""
     expire = ReferenceEngine.expire
@@ -323,7 +341,7 @@ def a_flow_that_may_not_end_stays_pinned() -> Fault:
     return patched(Expiry, _answered=mutant)
 
 
-@written("replication", needed=50, by="a")
+@written("replication", needed=78, by="a")
 def a_flow_that_just_moved_is_forgotten() -> Fault:
     """Its tombstone stands where its next life may begin."""
     return patched(Departures, since=lambda self, runtimes: math.inf)

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from nfactor.cluster.assurance import Assurance
 from nfactor.cluster.commit import Commit
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.names import FLOWS
@@ -14,6 +15,7 @@ from nfactor.cluster.relay import Relay
 from nfactor.cluster.replica_table import ReplicaTable
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.reporter import Reporter
+from nfactor.cluster.role import Role
 from nfactor.dataplane.engine import REPLY
 from nfactor.dataplane.reference_changes import ReferenceChanges, ReferenceCopies
 from nfactor.protocols.calls import Answerer, Caller
@@ -55,7 +57,7 @@ def _store_late(store: ReplicaStore, primary: str, changes: bytes, ended: Any) -
     store._copies[primary].drop(ended)
 
 
-@written("recovery", needed=8, by="e")
+@written("a source dies whose last packet is not stored", needed=1, by="e")
 def packets_leave_before_any_replica_has_their_state() -> Fault:
     """Under strict replication as under ``every``."""
     commit = Replicator.commit
@@ -70,7 +72,7 @@ def packets_leave_before_any_replica_has_their_state() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=8, by="e")
+@written("a source dies that the outside has not heard", needed=1, by="e")
 def drops_are_told_before_their_state_is_stored() -> Fault:
     """They are seen outside as much as a packet is."""
     commit = Replicator.commit
@@ -84,7 +86,7 @@ def drops_are_told_before_their_state_is_stored() -> Fault:
     return patched(Replicator, commit=mutant)
 
 
-@written("recovery", needed=8, by="e")
+@written("a source dies that the outside has not heard", needed=1, by="e")
 def records_are_told_before_their_state_is_stored() -> Fault:
     """A record that nobody remembers having emitted."""
     commit = Replicator.commit
@@ -163,7 +165,7 @@ def a_commit_is_complete_before_the_outside_has_answered() -> Fault:
     return patched(Reporter, complete=mutant)
 
 
-@written("replication", needed=71, by="i")
+@written("replication", needed=3, by="i")
 def one_commit_too_many_is_acknowledged() -> Fault:
     """Off by one, at the primary: the next commit is let go as well."""
     stored = Channel.stored
@@ -186,7 +188,7 @@ def one_commit_too_few_is_acknowledged() -> Fault:
     return patched(ReplicaTable, _confirm=mutant)
 
 
-@written("replication", needed=1, by="c")
+@written("replication", needed=1, by="a")
 def a_commit_that_comes_twice_is_released_twice() -> Fault:
     """Stored once, but what it holds leaves again."""
     store = ReplicaTable.store
@@ -223,7 +225,7 @@ def commits_that_were_lost_are_not_sent_again() -> Fault:
     return patched(Replicator, resend=lambda self: None)
 
 
-@written("replication", needed=22, by="i")
+@written("replication", needed=7, by="i")
 def a_confirmation_that_was_lost_is_not_said_again() -> Fault:
     """A replica ignores what it has, and says nothing."""
     store = ReplicaTable.store
@@ -283,7 +285,7 @@ def a_living_replicas_buckets_are_dealt_anew() -> Fault:
     return patched(Deal, change=mutant)
 
 
-@written("replication", needed=58, by="h")
+@written("replication", needed=4, by="h")
 def a_change_is_sent_without_its_header() -> Fault:
     """A flow that an engine is asked about once counts as asked about, though nothing was said of it."""
 
@@ -297,7 +299,7 @@ def a_change_is_sent_without_its_header() -> Fault:
     return patched(ReferenceChanges, of=mutant)
 
 
-@written("migration", needed=1, by=OWN)
+@written("migration", needed=6, by=OWN)
 def a_question_that_comes_twice_is_acted_on_twice() -> Fault:
     """The answerer does not look whether it knows it."""
     take = Answerer.take
@@ -368,3 +370,20 @@ def the_ledger_keeps_what_a_dead_replica_was_handed() -> Fault:
     """Packets that are sent again through another are handed twice."""
     hand = Ledger.hand
     return patched(Ledger, hand=lambda self, node, count: hand(self, node, max(0, count)))
+
+
+@written("a replica wakes that its primary does not know to be dead", needed=1, by="e")
+def a_replica_confirms_though_nobody_has_heard_a_sign_of_its_life() -> Fault:
+    """It may have been declared dead, and nobody believes what it releases."""
+    return patched(Assurance, lasts=lambda self, now: True)
+
+
+@written("a question comes that a dead life of a target was asked", needed=1, by="i")
+def a_runtime_acts_on_questions_that_an_earlier_life_of_it_was_asked() -> Fault:
+    """A link had kept them."""
+    hears = Role._hears
+
+    def mutant(self: Role, call: Any) -> bool:
+        return hears(self, attrs.evolve(call, to=0))
+
+    return patched(Role, _hears=mutant)
