@@ -28,7 +28,7 @@ from tests.mutants.survivors import SURVIVORS
 ALL = os.environ.get("NFACTOR_MUTANTS") == "all"
 SOON = 20
 """Schedules that it took to catch a mutant which ``make test`` hunts, at most."""
-SURVEYED = 200 if ALL else 40
+SURVEYED = 200 if ALL else 30
 """Seeds of each scenario that are looked through for uses of the rows of a table."""
 
 WRITTEN = [
