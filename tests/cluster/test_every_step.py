@@ -27,7 +27,7 @@ NEVER = Deed("no such message", 0, What.LOSE)
 
 MIGRATIONS = Schedule("every step", 7, runtimes=3, flows=4, bursts=30, migrations=4, deeds=[NEVER])
 LONG = attrs.evolve(MIGRATIONS, traffic_us=LONG_TRAFFIC_US, bursts=60)
-RECOVERY = attrs.evolve(LONG, kill_at=[(40, "runtime-1")])
+RECOVERY = attrs.evolve(LONG, kill_at=[(80, "runtime-1")])
 REBUILD = attrs.evolve(LONG, kill_at=[(40, "switch-0")], restart_after_us={"switch-0": 3_000}, migrations=6)
 
 MOVING = {"PrepareFlows", "RedirectFlows", "InstallFlows", "FlowsInstalled", "FlowStatuses"}
@@ -66,7 +66,7 @@ RUNS: dict[str, tuple[Schedule, set[str]]] = {
         attrs.evolve(LONG, flows_end=True, gatherings=6), MOVING | STORING | {"ExpireFlows", "ForgetReplicas"},
     ),
     "numbers of a pool": (
-        attrs.evolve(LONG, flows_end=True, gatherings=6, switches=2, ports=12, block=2),
+        attrs.evolve(LONG, seed=11, flows_end=True, gatherings=6, switches=2, ports=12, block=2),
         MOVING | STORING | LEASING,
     ),
 }  # fmt: skip
