@@ -21,7 +21,7 @@ class Assurance:
 
     def __init__(self, dead_after_s: float) -> None:
         self._seconds = _PART * dead_after_s
-        self._until_s = inf if dead_after_s == inf else -inf
+        self._until_s = -inf
         self.refused = 0
         """Commits that came while it had lapsed. They come again."""
 

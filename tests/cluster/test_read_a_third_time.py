@@ -80,6 +80,15 @@ def with_replica(replica: str, runtimes: int, **more: Any) -> tuple[HeapCluster,
     raise AssertionError
 
 
+def goes_on_when_both_are_made_good_for(cluster: HeapCluster, flow: int, first: int) -> None:
+    """Source and target are dead, and the flow's next packet is the second one of what began with the first."""
+    assert {"runtime-0", "runtime-1"} == {event.node for event in cluster.recovered}
+    cluster.feed(flow)
+    run(cluster, 0.5)
+    state = cluster.state_of(cluster.runtimes[owner_of(cluster, flow)], cluster.key_of[flow])
+    assert (first, 2) == (state.born, state.count)
+
+
 def test_a_state_that_a_claimer_sends_when_it_has_been_declared_dead_is_not_taken() -> None:
     cluster, flow = with_replica("runtime-2", 4, **END_SOON)
     first = cluster._last_mark
@@ -135,11 +144,7 @@ def test_what_a_source_was_to_take_back_is_claimed_by_its_replica(kind: str) -> 
     at_first(cluster, "InstallFlows", kill_target)
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 5.0)
-    assert {"runtime-0", "runtime-1"} == {event.node for event in cluster.recovered}
-    cluster.feed(flow)
-    run(cluster, 0.5)
-    state = cluster.state_of(cluster.runtimes[owner_of(cluster, flow)], cluster.key_of[flow])
-    assert (first, 2) == (state.born, state.count)
+    goes_on_when_both_are_made_good_for(cluster, flow, first)
 
 
 def test_a_replica_that_is_fenced_and_lives_confirms_nothing() -> None:
@@ -247,11 +252,7 @@ def test_a_target_that_has_begun_again_does_not_refuse_what_its_earlier_life_was
     at_first(cluster, "InstallFlows", kill_source)
     move(cluster, "runtime-0", "runtime-1")
     run(cluster, 5.0)
-    assert {"runtime-0", "runtime-1"} == {event.node for event in cluster.recovered}
-    cluster.feed(flow)
-    run(cluster, 0.5)
-    state = cluster.state_of(cluster.runtimes[owner_of(cluster, flow)], cluster.key_of[flow])
-    assert (first, 2) == (state.born, state.count)
+    goes_on_when_both_are_made_good_for(cluster, flow, first)
 
 
 def test_a_number_that_is_passed_on_as_the_leaser_begins_again_comes_home() -> None:

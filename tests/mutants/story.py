@@ -11,7 +11,8 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing.checkers import Chain, Conditions, Final, Violation, included_came_out, outside_is_included
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
-from nfactor.testing.rest import owners_agree
+from nfactor.testing.judged import finals_of
+from nfactor.testing.rest import owners_agree, probes_came
 
 SOURCE, TARGET, REPLICA = map(runtime_name, range(3))
 DOMAINS = "here", "here", "there"
@@ -59,13 +60,7 @@ class Story:
 
     def finals(self) -> dict[int, Final]:
         """The state of each flow where it is."""
-        found = {}
-        for runtime in self.cluster.living():
-            for key in list(runtime.engine.keys()):
-                state = self.cluster.state_of(runtime, key)
-                final = Final(runtime.node.name, state.born, state.count, state.digest)
-                found[self.cluster.flow_of_key[key]] = final
-        return found
+        return finals_of(self.cluster)
 
     def at_first(self, kind: str, receiver: str, strike: Callable[[Delivery], None]) -> None:
         """Do that before the first such message from now on."""
@@ -103,7 +98,5 @@ class Story:
         for flow in self.flows:
             self.cluster.feed(flow)
         self.run(0.3)
-        seen = {came.mark for came in self.cluster.history.out} | {mark for _, mark in self.cluster.history.dropped}
-        for flow, mark in zip(self.flows, range(first, first + len(self.flows)), strict=True):
-            if mark not in seen:
-                raise Violation(f"(i) liveness: flow {flow} is not served")
+        marks = range(first, first + len(self.flows))
+        probes_came(self.cluster, dict(zip(self.flows, marks, strict=True)), quiet_s=4.0)
