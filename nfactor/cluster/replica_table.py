@@ -94,6 +94,10 @@ class ReplicaTable(Role):
         """Copies of flows that are here."""
         return len(self._store)
 
+    def copies_of(self, primary: str) -> tuple[FlowKeys, Epochs, Records]:
+        """Those of one primary: keys, epochs (u32) and records (u8, a row each), which stay here."""
+        return self._store.look(primary)
+
     def may_tell(self) -> None:
         """The outside believes this runtime, and may be told what happens here: before that its word would be lost."""
         self._reporter.begin(self.ask)

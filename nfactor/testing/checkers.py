@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, Ended, History, Processed, following
 
 ON_THE_WAY_US = 5_000
 """What a node had sent before it died is outside by then, if no node is slow or sleeps."""
@@ -18,6 +18,8 @@ ON_THE_WAY_US = 5_000
 
 NAT = "nat_"
 """What a NAT in front drops is dropped by a function, too (``nat_cluster`` judges it)."""
+FULL = frozenset({"flow_table_full", "migration_buffer_full", "orphan_buffer_full"})
+"""Why packets are dropped where tables and buffers are small."""
 
 
 class Violation(AssertionError):
@@ -65,6 +67,17 @@ class Final:
     digest: int
 
 
+@attrs.frozen
+class Past:
+    """What made one life of a flow, of which the last state is there or was told at its end."""
+
+    flow: int
+    marks: list[int]
+    """Its packets, oldest first."""
+    digests: list[int]
+    """The states that they made."""
+
+
 class Chain:
     """The packets that made a state, in order: found backwards in the owners' logs."""
 
@@ -106,18 +119,19 @@ def check(history: History, finals: Mapping[int, Final], conditions: Conditions,
     only_functions_drop(history, conditions)
     if not conditions.limited:
         ends_were_idle(history, conditions.idle_marks)
-    chains = {flow: _chain_of(history, flow, final) for flow, final in finals.items()}
-    for flow, marks in chains.items():
+    pasts = pasts_of(history, finals)
+    for past in pasts.values():
+        marks = past.marks
         ways = [(history.flow_of[mark], history.way_of[mark]) if mark in history.way_of else None for mark in marks]
         for way in dict.fromkeys(ways):  # what was for a port's earlier flow came by that one's way
-            in_order(flow, [mark for mark, other in zip(marks, ways, strict=True) if other == way])
-    outside_is_included(history, finals, chains, conditions)
+            in_order(past.flow, [mark for mark, other in zip(marks, ways, strict=True) if other == way])
+    outside_is_included(history, pasts, conditions)
     protected_survive(history, finals, conditions)
     if not history.deaths and not history.switch_deaths:
         nothing_is_lost(history, set(lost_on_ports))
     if not conditions.ports_lose:
         certain = (conditions.strict and not conditions.overlapping) or not history.deaths
-        included_came_out(history, chains, certain=certain)
+        included_came_out(history, pasts, certain=certain)
 
 
 def at_most_once(history: History) -> None:
@@ -174,7 +188,7 @@ def only_functions_drop(history: History, conditions: Conditions) -> None:
     if history.deaths or history.switch_deaths:
         reasons |= {"no_runtime", "fenced"}
     if conditions.limited:
-        reasons |= {"flow_table_full", "migration_buffer_full", "orphan_buffer_full"}
+        reasons |= FULL
     if conditions.flows_end:
         reasons.add("stale_alias")
     for reason, mark in history.dropped:
@@ -182,15 +196,31 @@ def only_functions_drop(history: History, conditions: Conditions) -> None:
             raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
 
 
-def _chain_of(history: History, flow: int, final: Final) -> list[int]:
-    """(f) What the final state is made of."""
-    marks = Chain(history.processed).of(final.born, final.count, final.digest)
-    if marks is None:
+def pasts_of(history: History, finals: Mapping[int, Final]) -> dict[int, Past]:
+    """(f) By birth, what each life of a flow has come to: where it is served, or what it said when it ended (of several
+    ends, which only a crash can bring about, the last state)."""
+    log = Chain(history.processed)
+    pasts: dict[int, Past] = {}
+    for end in history.ends:
+        born, past = end.ended.born, _past(log, history, end.ended, f"told by {end.node} at its end")
+        if born not in pasts or len(past.marks) > len(pasts[born].marks):
+            pasts[born] = past
+    for final in finals.values():
+        pasts[final.born] = _past(log, history, final, f"on {final.node}")
+    return pasts
+
+
+def _past(log: Chain, history: History, state: Final | Ended, where: str) -> Past:
+    marks, flow = log.of(state.born, state.count, state.digest), history.flow_of.get(state.born)
+    if marks is None or flow is None:
         raise Violation(
-            f"(f) transparency: the state of flow {flow} on {final.node} (born {final.born}, {final.count} packets) is "
+            f"(f) transparency: the state of flow {flow} {where} (born {state.born}, {state.count} packets) is "
             "not what any sequence of its packets makes"
         )
-    return marks
+    digests = [0]
+    for mark in marks:
+        digests.append(following(digests[-1], mark))
+    return Past(flow, marks, digests[1:])
 
 
 def in_order(flow: int, marks: list[int]) -> None:
@@ -200,32 +230,33 @@ def in_order(flow: int, marks: list[int]) -> None:
             raise Violation(f"(b) order: flow {flow} processed packet {later} after packet {earlier}")
 
 
-def outside_is_included(
-    history: History, finals: Mapping[int, Final], chains: Mapping[int, list[int]], conditions: Conditions
-) -> None:
-    """(e) Output commit: every packet and record that came out is in the past of the state that survived. A flow may
-    have begun anew since only where flows end, or all who had its state died. Under ``every`` a crash may take back
-    what came out, within the bound; so may a second death what came out before it."""
-    if not conditions.strict and history.deaths:
-        return
+def outside_is_included(history: History, pasts: Mapping[int, Past], conditions: Conditions) -> None:
+    """(e) Output commit: every packet and record that came out is in the past of a state that survived, or that was
+    told at the flow's end, and says what that packet made of it (f). Under ``every`` a crash may take back what came
+    out, within the bound (g); so may a second death what came out before it. The word that a flow has ended may be
+    lost, where ``_may_be_untold`` says so; then nothing is left to look at."""
     spared_us = _spared_us(history, conditions)
+    untold = _may_be_untold(history, conditions)
     for came, what in _seen_outside(history):
-        flow = history.flow_of[came.mark]
-        final = finals.get(flow)
-        if came.time_us <= spared_us:
+        if came.time_us <= spared_us or _may_be_taken_back(came.time_us, history, conditions):
             continue
-        if final is None or final.born != came.born:
-            if conditions.flows_end or conditions.overlapping or conditions.limited:
+        flow, past = history.flow_of[came.mark], pasts.get(came.born)
+        if past is None:
+            if untold:
                 continue
             raise Violation(
                 f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
                 "nothing is left of that"
             )
-        chain = chains[flow]
-        if came.count > len(chain) or chain[came.count - 1] != came.mark:
+        number = came.count - 1
+        if not 0 <= number < len(past.marks) or past.marks[number] != came.mark:
             raise Violation(
-                f"(e) output commit: {what} {came.mark} is number {came.count} of flow {flow}, and the surviving state "
-                f"of {len(chain)} packets does not include it"
+                f"(e) output commit: {what} {came.mark} is number {came.count} of flow {past.flow}, and the surviving "
+                f"state of {len(past.marks)} packets does not include it"
+            )
+        if past.digests[number] != came.digest:
+            raise Violation(
+                f"(f) transparency: {what} {came.mark} of flow {past.flow} is not what its packets so far make of it"
             )
 
 
@@ -233,36 +264,64 @@ def _spared_us(history: History, conditions: Conditions) -> int:
     """What came out until then may be taken back."""
     if not conditions.overlapping:
         return -1
-    overlapping = (max(death.time_us, death.until_us) for death in history.deaths if death.overlaps)
-    return max(overlapping, default=0) + conditions.on_the_way_us
+    overlapping = [death for death in history.deaths if death.overlaps]
+    ends_us = [death.time_us if conditions.strict else max(death.time_us, death.until_us) for death in overlapping]
+    return max(ends_us, default=0) + conditions.on_the_way_us
+
+
+def _may_be_taken_back(time_us: int, history: History, conditions: Conditions) -> bool:
+    """Whether what came out then was at most so old when a runtime died as states may lag behind. (Without a bound, it
+    was just earlier.)"""
+    if conditions.strict:
+        return False
+    lag_us, way_us = conditions.lag_us_max, conditions.on_the_way_us
+    return any(
+        time_us <= max(death.time_us, death.until_us) + way_us
+        and (lag_us is None or time_us > death.time_us - lag_us - way_us)
+        for death in history.deaths
+    )
+
+
+def _may_be_untold(history: History, conditions: Conditions) -> bool:
+    """Whether the word that a flow has ended may not have been heard. It may wait for a replica that never comes; it
+    may be lost with a second death where states lag behind; or with a switch that had let go of the flow when its
+    owner died, for its next life does not know which flows have ended."""
+    if not (conditions.flows_end or conditions.limited):
+        return False
+    two_deaths = not conditions.strict and len(history.deaths) > 1
+    let_go = bool(history.deaths) and bool(history.switch_deaths)
+    return two_deaths or let_go or conditions.holds
 
 
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:
+    """Records as of when their packets were processed: their word may take long."""
     for came in history.out:
         yield came, "packet"
+    times = {(entry.mark, entry.digest): entry.time_us for entry in history.processed}
     for _, step in history.records:
-        yield Came(0, step.mark, step.born, step.count, step.digest), "the record of packet"
+        time_us = times.get((step.mark, step.digest), 0)
+        yield Came(time_us, step.mark, step.born, step.count, step.digest), "the record of packet"
 
 
 def protected_survive(history: History, finals: Mapping[int, Final], conditions: Conditions) -> None:
     """(h) What a dead runtime called protected lives on, or has said that it ended; (g) under ``every``, not further
-    back than was said. (The word that a flow has ended may wait for a replica that never comes. It may be lost with a
-    second death where states lag behind; or with a switch that had let go of the flow when its owner died, for its next
-    life does not know which flows have ended.)"""
-    two_deaths = not conditions.strict and len(history.deaths) > 1
-    untold = conditions.flows_end and (two_deaths or history.switch_deaths or conditions.holds)
-    if conditions.overlapping or untold:
-        return
+    back than was said. (Not what a second death may take back; and of what is no more, not whether its end was told
+    where that may be lost.)"""
+    spared_us, untold = _spared_us(history, conditions), _may_be_untold(history, conditions)
     may_end = conditions.limited or conditions.flows_end
     ended = {end.ended.born for end in history.ends} if may_end else set()
     log = Chain(history.processed)
     for death in history.deaths:
+        if death.time_us <= spared_us:
+            continue
         for flow, (born, count, digest) in death.protected.items():
             final = finals.get(flow)
             least = _least_left(history, death, born, count, conditions)
             if born in ended or (conditions.drops_ahead and least <= 0):
                 continue  # its copy may be of before its first packet that was seen
             if final is None or final.born != born:
+                if untold:
+                    continue
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
                 raise Violation(
                     f"(h) protection: {death.node} called flow {flow} (born {born}) protected when it died; it is "
@@ -317,18 +376,18 @@ def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
         raise Violation(f"(a) conservation: {len(missing)} packets are nowhere, the first is {missing[0]}")
 
 
-def included_came_out(history: History, chains: Mapping[int, list[int]], *, certain: bool) -> None:
-    """(e) The other way round: what a surviving state includes has come out, or was dropped; and what it has told was
-    heard. Not ``certain``: without a replica that has them, too, drops and records are told by whoever processed the
-    packet, and may die with it."""
+def included_came_out(history: History, pasts: Mapping[int, Past], *, certain: bool) -> None:
+    """(e) The other way round: what a surviving state includes, or one that was told at the flow's end, has come out,
+    or was dropped; and what it has told was heard. Not ``certain``: without a replica that has them, too, drops and
+    records are told by whoever processed the packet, and may die with it."""
     seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
     told = {step.mark for _, step in history.records}
-    for flow, chain in chains.items():
-        for number, mark in enumerate(chain, 1):
+    for past in pasts.values():
+        for number, mark in enumerate(past.marks, 1):
             lost = mark not in seen and (certain or mark % DROP_EVERY != 0)
             if lost or (certain and number % EMIT_EVERY == 0 and mark not in told):
                 what = "packet" if lost else "the record of packet"
                 raise Violation(
-                    f"(e) output commit: the state of flow {flow} includes {what} {mark} (number {number}), which "
+                    f"(e) output commit: the state of flow {past.flow} includes {what} {mark} (number {number}), which "
                     "never came out"
                 )

@@ -4,7 +4,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nfactor.cluster.addresses import Kind, address
+from nfactor.cluster.names import COORDINATOR
 from nfactor.cluster.view import View
+from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_members import Runtime
 from nfactor.testing.judged import death_of
 
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nfactor.testing.heap_cluster import HeapCluster
+    from nfactor.testing.lineage import Death
+
+SILENT_US = 900_000
+"""Whose last sign of life is so old may be dead: a second (DESIGN section 7), less what it takes to ask about it."""
+TOLD_US = 50_000
+"""A switch's word of it is heard so soon."""
 
 
 class Deaths:
@@ -22,21 +30,32 @@ class Deaths:
         self.when_noted: Callable[[str], None] = lambda name: None
         """Called with the name of each, before anything happens to it."""
         self._noted: set[tuple[str, int]] = set()
+        self._lingering: list[Death] = []
+        """Those of runtimes that may live, of which the coordinator has not said that they are made good for."""
         self._seen = View()
         """The coordinator's view when it was last looked at, and its term."""
         self._term = 0
         self._members: set[tuple[str, int]] = set()
         """Lives of runtimes that were in it."""
 
-    def note(self, name: str) -> None:
-        """This life of a runtime ends now, or nobody will hear of it until it is declared dead. Of what it does after
-        that nothing is promised."""
+    def note(self, name: str, *, lives: bool) -> None:
+        """This life of a runtime ends now, or (``lives``) nobody will hear of it until it is declared dead. Of what it
+        does after that nothing is promised."""
         runtime = self._cluster.runtimes[name]
         if runtime.node.alive and (name, runtime.node.life) not in self._noted:
             self._noted.add((name, runtime.node.life))
             self.when_noted(name)
             death = death_of(self._cluster, runtime, self._cluster.network.now_us, overlaps=self._overlaps(runtime))
             self._cluster.history.deaths.append(death)
+            if lives:
+                self._lingering.append(death)
+
+    def note_recovered(self, name: str) -> None:
+        """The death of that runtime is made good for: by now nobody takes anything from who lives on."""
+        for death in self._lingering:
+            if death.node == name:
+                death.until_us = self._cluster.network.now_us
+        self._lingering = [death for death in self._lingering if death.node != name]
 
     def note_declared(self) -> None:
         """Runtimes that have just been declared dead, and that live: short faults that come together may silence one
@@ -48,8 +67,25 @@ class Deaths:
         lives = [(name, runtime.node.life) for name, runtime in self._cluster.runtimes.items()]
         members = {life for life in lives if self._is_member(*life)}
         for name, _ in [life for life in lives if life in self._members - members]:
-            self.note(name)
+            if self._cluster.network.nodes[name].alive:
+                self._was_silent(name)
+            self.note(name, lives=True)
         self._members = members
+
+    def _was_silent(self, name: str) -> None:
+        """(i) Who lives is declared dead only if neither the coordinator has heard of it lately, nor a switch whose
+        word the coordinator has heard since."""
+        heard_us, now_us = self._cluster.network.heard_us, self._cluster.network.now_us
+        sign_us = {
+            other: heard_us.get((name, other, "Heartbeat"), 0) for other in (COORDINATOR, *self._cluster.switches)
+        }
+        for other, at_us in sign_us.items():
+            told_us = now_us if other == COORDINATOR else heard_us.get((other, COORDINATOR, "LastHeard"), 0)
+            if now_us - SILENT_US < at_us < told_us and now_us - told_us < TOLD_US:
+                raise Violation(
+                    f"(i) liveness: {name} lives and was declared dead, though {other} had heard of it "
+                    f"{(now_us - at_us) / 1000:g} ms before"
+                )
 
     def _is_member(self, name: str, life: int) -> bool:
         number = self._cluster.runtimes[name].number

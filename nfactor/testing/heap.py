@@ -184,6 +184,8 @@ class HeapNetwork:
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
+        self.heard_us: dict[tuple[str, str, str], int] = {}
+        """By sender, receiver and kind: when a message was handled last."""
         self.lost_messages: Counter[str] = Counter()
         """Messages that cuts and ends of sessions have lost, and those whose senders died when they had come to a node
         that stood still, by class."""
@@ -311,6 +313,7 @@ class HeapNetwork:
         if not self._passes(way, session):
             self._lose_message(delivery)
         elif self.keep_messages or self.nodes[way[0]].alive:
+            self.heard_us[*way, delivery.kind] = self.now_us
             self._act(node, actor, message)
         elif came_us < self.now_us:
             self.lost_messages[type(message).__name__] += 1

@@ -315,6 +315,7 @@ class HeapCluster:
     def node_recovered(self, event: NodeRecovered) -> None:
         """See ``Outside``."""
         self.recovered.append(event)
+        self.deaths.note_recovered(event.node)
 
     # ---------------------------------------------------------------- faults, and looking inside
 
@@ -330,7 +331,7 @@ class HeapCluster:
             return
         self.killed(name)
         if name in self.runtimes:
-            self.deaths.note(name)
+            self.deaths.note(name, lives=False)
         elif name in self.switches:
             self.history.switch_deaths.append(name)
         self.network.kill(name)
@@ -338,7 +339,7 @@ class HeapCluster:
     def pause(self, name: str, *, deadly: bool) -> None:
         """It does nothing for a while; ``deadly``: so long that it will be declared dead, which it will not know."""
         if deadly:
-            self.deaths.note(name)
+            self.deaths.note(name, lives=True)
         self.network.pause(name)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:

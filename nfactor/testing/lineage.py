@@ -57,6 +57,7 @@ class Ended:
 
     born: nf.u64
     count: nf.u32
+    digest: nf.u32
 
 
 @attrs.frozen
@@ -161,7 +162,7 @@ class Lineage(nf.NF):
     def flow_expires(self, flow: nf.Flow, fs: Any) -> None:
         """Say what the last state was, if any packet came so far."""
         if fs.count:
-            flow.emit(Ended(born=fs.born, count=fs.count))
+            flow.emit(Ended(born=fs.born, count=fs.count, digest=fs.digest))
 
 
 class PlainLineage(Lineage):

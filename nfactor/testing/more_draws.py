@@ -52,6 +52,8 @@ def draw_more(schedule: Schedule, runtimes: list[str], switches: list[str]) -> N
         for draw in rng.sample(every, rng.choice([1, 1, 2])):
             draw(rng, schedule, everybody)
     schedule.links_keep = rng.random() < 0.3
+    if rng.random() < 0.12:
+        _draw_unheard(rng, schedule, runtimes)
 
 
 def _draw_one_death(rng: Random, schedule: Schedule) -> None:
@@ -107,6 +109,14 @@ def _draw_lone_coordinator(rng: Random, schedule: Schedule, everybody: list[str]
         schedule.deeds.append(Deed(*_step(rng, schedule), What.ISOLATE, COORDINATOR, length_us, number))
     else:
         schedule.splits.append((_moment(rng, schedule), (COORDINATOR,), length_us))
+
+
+def _draw_unheard(rng: Random, schedule: Schedule, runtimes: list[str]) -> None:
+    """Nothing of a runtime reaches the coordinator for longer than it takes to miss it, or the other way round;
+    switches hear of it all the time, so that it is not declared dead."""
+    name, at_us = rng.choice(runtimes), _moment(rng, schedule)
+    ends = rng.choice([(name, COORDINATOR), (name, COORDINATOR), (COORDINATOR, name)])
+    schedule.cuts.append((at_us, *ends, _DEADLY_US))
 
 
 def _draw_slow_nodes(rng: Random, schedule: Schedule, everybody: list[str]) -> None:

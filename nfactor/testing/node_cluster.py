@@ -42,7 +42,18 @@ from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing import packets
 from nfactor.testing.judged import death_of, mends
 from nfactor.testing.limits import FLOWS_MAX
-from nfactor.testing.lineage import CHOSEN, Came, Death, End, Ended, History, PlainLineage, Processed, Step, read_tail
+from nfactor.testing.lineage import (
+    CHOSEN,
+    Came,
+    Death,
+    End,
+    Ended,
+    History,
+    PlainLineage,
+    Processed,
+    Step,
+    read_tail,
+)
 from nfactor.testing.node_draws import NodeSchedule
 from nfactor.testing.rest import one_owner
 

@@ -205,7 +205,7 @@ class _Run:
         if nodes.serves:
             probes = {flow: nodes.feed(flow)[0] for flow in sorted(nodes.key_of)}
             await trio.sleep(PROBE_S)
-            probes_came(nodes, probes, QUIET_S)
+            probes_came(nodes, probes, QUIET_S, limited=False)
         nothing_is_half_done(nodes, serves=nodes.serves)
         finals = finals_of(nodes)
         self._check_history(finals)

@@ -174,7 +174,8 @@ class Run:
             self.cluster.feed(flow)
         self.network.run(self.network.now_us + 300_000)
         marks = range(before + 1, before + 1 + len(flows))
-        probes_came(self.cluster, dict(zip(flows, marks, strict=True)), self._quiet_s)
+        probes = dict(zip(flows, marks, strict=True))
+        probes_came(self.cluster, probes, self._quiet_s, limited=self.schedule.limits.small)
 
     def _check_quiet(self) -> None:
         nothing_is_half_done(self.cluster, serves=self._serves)

@@ -15,6 +15,7 @@ from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing.checkers import Conditions, at_most_once, protected_survive
 from nfactor.testing.heap import Delivery
+from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import nothing_is_half_done
 from tests.cluster.test_read_a_fourth_time import the_numbers_are_with_one_flow
@@ -228,7 +229,7 @@ def an_owner_dies_a_while_after_the_last_packets_of_its_flows() -> None:
     story.cluster.kill(SOURCE)
     story.run(4.0)
     lags = Conditions(strict=False, replicated=True, lag_packets_max=4, lag_us_max=100_000)
-    protected_survive(story.cluster.history, story.finals(), lags)
+    protected_survive(story.cluster.history, finals_of(story.cluster), lags)
 
 
 def a_runtime_dies_whose_flow_has_ended_with_anothers_number() -> None:

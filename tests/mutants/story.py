@@ -8,7 +8,7 @@ from nfactor.cluster.messages import Migrating, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, runtime_name, switch_name
 from nfactor.dataplane.owners import owner_number
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import Chain, Conditions, Final, Violation, included_came_out, outside_is_included
+from nfactor.testing.checkers import Conditions, Violation, included_came_out, outside_is_included, pasts_of
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
@@ -58,10 +58,6 @@ class Story:
         self.cut(*then_cut)
         self.run(DEAD_S)
 
-    def finals(self) -> dict[int, Final]:
-        """The state of each flow where it is."""
-        return finals_of(self.cluster)
-
     def at_first(self, kind: str, receiver: str, strike: Callable[[Delivery], None]) -> None:
         """Do that before the first such message from now on."""
 
@@ -72,19 +68,16 @@ class Story:
 
         self.network.before = look
 
-    def chains(self) -> dict[int, list[int]]:
-        """Which packets each of these states includes."""
-        log = Chain(self.cluster.history.processed)
-        return {flow: log.of(final.born, final.count, final.digest) or [] for flow, final in self.finals().items()}
-
     def what_is_included_came_out(self) -> None:
         """No state goes on that includes what nobody has seen."""
-        included_came_out(self.cluster.history, self.chains(), certain=True)
+        history = self.cluster.history
+        included_came_out(history, pasts_of(history, finals_of(self.cluster)), certain=True)
 
     def nothing_is_forgotten(self) -> None:
         """What was seen is in the past of the states that there are."""
-        conditions = Conditions(strict=True, replicated=True)
-        outside_is_included(self.cluster.history, self.finals(), self.chains(), conditions)
+        history = self.cluster.history
+        pasts = pasts_of(history, finals_of(self.cluster))
+        outside_is_included(history, pasts, Conditions(strict=True, replicated=True))
 
     def end(self) -> None:
         """All is well, though the target is dead."""
@@ -99,4 +92,4 @@ class Story:
             self.cluster.feed(flow)
         self.run(0.3)
         marks = range(first, first + len(self.flows))
-        probes_came(self.cluster, dict(zip(self.flows, marks, strict=True)), quiet_s=4.0)
+        probes_came(self.cluster, dict(zip(self.flows, marks, strict=True)), quiet_s=4.0, limited=False)

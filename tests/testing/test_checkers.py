@@ -6,6 +6,9 @@ import pytest
 from nfactor.testing.checkers import Conditions, Final, Violation, check
 from nfactor.testing.lineage import CHOSEN, Came, Death, End, Ended, History, Processed, Step, following
 
+END = Ended(born=1, count=2, digest=following(following(0, 1), 2))
+"""Of a flow that has had packets 1 and 2."""
+
 
 def run_of(marks: list[int]) -> tuple[History, dict[int, Final]]:
     """A flow 1 that had these packets, in that order, all of which came out."""
@@ -35,14 +38,13 @@ def test_the_end_of_a_flow_is_told_once_but_for_what_a_second_death_takes_back()
     """Who had the flow and who had its copy died together, after it had ended: it went on from an older copy."""
     history, _ = run_of([1, 2])
     strict = Conditions(strict=True, replicated=True, flows_end=True)
-    ended = Ended(born=1, count=2)
-    history.ends = [End("runtime-0", ended, 20, 100), End("runtime-1", ended, 20, 90_000)]
+    history.ends = [End("runtime-0", END, 20, 100), End("runtime-1", END, 20, 90_000)]
     with pytest.raises(Violation, match="the end of the flow born with packet 1 was told 2 times"):
         check(history, {}, strict, [])
     two_deaths = attrs.evolve(strict, overlapping=True)
     history.deaths = [Death("runtime-0", 200, {}, {}, overlaps=False), Death("runtime-1", 300, {}, {}, overlaps=True)]
     check(history, {}, two_deaths, [])
-    history.ends.append(End("runtime-2", ended, 20, 95_000))
+    history.ends.append(End("runtime-2", END, 20, 95_000))
     with pytest.raises(Violation, match="the end of the flow born with packet 1 was told 2 times"):
         check(history, {}, two_deaths, [])
 
@@ -161,9 +163,9 @@ def test_a_flow_that_ends_before_its_time_is_not_left_alone() -> None:
     """(f) Nine packets of others came in since its last one, and ten make a time-out."""
     history, _ = run_of([1, 2])
     ends = attrs.evolve(STRICT, flows_end=True, idle_marks=10)
-    history.ends = [End("runtime-0", Ended(born=1, count=2), 12, 100)]
+    history.ends = [End("runtime-0", END, 12, 100)]
     check(history, {}, ends, [])
-    history.ends = [End("runtime-0", Ended(born=1, count=2), 11, 100)]
+    history.ends = [End("runtime-0", END, 11, 100)]
     with pytest.raises(Violation, match=r"^\(f\) transparency: runtime-0 ended the flow born with packet 1 before"):
         check(history, {}, ends, [])
 
@@ -210,7 +212,7 @@ def test_a_protected_flow_lives_on_or_has_said_that_it_ended() -> None:
     strict = Conditions(strict=True, replicated=True, flows_end=True, ports_lose=True)
     with pytest.raises(Violation, match="protection: runtime-0 called flow 1"):
         check(history, {}, strict, [])
-    history.ends = [End("runtime-1", Ended(born=1, count=2), 20, 100)]
+    history.ends = [End("runtime-1", END, 20, 100)]
     check(history, {}, strict, [])
 
 
@@ -229,3 +231,85 @@ def test_a_state_lags_behind_by_k_packets_and_those_of_commits_under_way() -> No
         check(history, {1: Final("runtime-1", 1, 1, first)}, every, [])
     with pytest.raises(Violation, match=r"loss bound: flow 1 had 6 packets .* it went on from 2"):
         check(history, {1: Final("runtime-1", 1, 2, second)}, attrs.evolve(every, under_way_us=60), [])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_came_out_of_a_flow_that_has_ended_is_in_what_it_said_at_its_end(count: int) -> None:
+    """(e) Three packets of it came out, and two of them, or none, are in that; or nothing was said."""
+    history, finals = run_of([1, 2, 3])
+    ends = attrs.evolve(STRICT, flows_end=True)
+    state = history.processed[count - 1]
+    history.ends = [End("runtime-0", Ended(born=1, count=count, digest=state.digest), 20, 100)]
+    if count == 3:
+        check(history, {}, ends, [])
+        history.ends = []
+        with pytest.raises(
+            Violation, match=r"^\(e\) output commit: packet 1 is of flow 1 as it began .* nothing is left"
+        ):
+            check(history, {}, ends, [])
+        for may_be_untold in (attrs.evolve(ends, holds=True), attrs.evolve(ends, limited=True, holds=True)):
+            check(history, {}, may_be_untold, [])
+        check(history, finals, ends, [])
+    else:
+        with pytest.raises(
+            Violation, match=rf"^\(e\) output commit: packet {count + 1} is number {count + 1} of flow 1"
+        ):
+            check(history, {}, ends, [])
+
+
+def test_the_state_at_the_end_of_a_flow_is_one_that_its_packets_make() -> None:
+    """(f)"""
+    history, _ = run_of([1, 2])
+    history.ends = [End("runtime-0", Ended(born=1, count=2, digest=7), 20, 100)]
+    with pytest.raises(Violation, match=r"^\(f\) transparency: the state of flow 1 told by runtime-0 at its end"):
+        check(history, {}, attrs.evolve(STRICT, flows_end=True), [])
+
+
+@pytest.mark.parametrize("what", ["packet", "the record of packet"])
+def test_a_packet_and_its_record_say_what_became_of_the_flow_with_it(what: str) -> None:
+    """(f) Of the third packet, or its record, the digest is another."""
+    history, finals = run_of([1, 2, 3])
+    if what == "packet":
+        history.out[2] = attrs.evolve(history.out[2], digest=7)
+    else:
+        history.records = [("runtime-0", Step(mark=3, born=1, count=3, digest=7))]
+    with pytest.raises(
+        Violation, match=rf"^\(f\) transparency: {what} 3 of flow 1 is not what its packets so far make"
+    ):
+        check(history, finals, STRICT, [])
+
+
+def test_what_came_out_earlier_than_states_may_lag_behind_is_not_lost_with_a_runtime() -> None:
+    """(e) under ``every``, whether the flow was called protected or not; and what comes out afterwards never is."""
+    history, _ = run_of([1, 2])
+    first = {1: Final("runtime-1", 1, 1, following(0, 1))}
+    every = Conditions(strict=False, replicated=True, lag_packets_max=None, lag_us_max=100_000, on_the_way_us=5_000)
+    history.out[1] = attrs.evolve(history.out[1], time_us=200_000)
+    for died_us, lives_until_us, is_kept in ((304_000, 0, True), (195_000, 0, True), (194_000, 0, False),
+                                             (306_000, 0, False), (100_000, 195_000, True)):  # fmt: skip
+        history.deaths = [Death("runtime-0", died_us, {}, {}, overlaps=False, until_us=lives_until_us)]
+        if is_kept:
+            check(history, first, every, [])
+        else:
+            with pytest.raises(Violation, match=r"^\(e\) output commit: packet 2 is number 2 of flow 1, and the surv"):
+                check(history, first, every, [])
+    check(history, first, attrs.evolve(every, lag_us_max=None), [])
+    history.deaths = [Death("runtime-0", 194_000, {}, {}, overlaps=False)]
+    with pytest.raises(Violation, match=r"^\(e\) output commit: packet 2 is number 2 of flow 1, and the surviving"):
+        check(history, first, attrs.evolve(every, lag_us_max=None), [])
+
+
+def test_a_death_after_all_that_two_have_taken_back_is_judged() -> None:
+    """(h) The third one, long after; of the first two, nothing is said."""
+    history, _ = run_of([1, 2])
+    history.out = []
+    protected = {1: (1, 2, END.digest)}
+    history.deaths = [
+        Death("runtime-0", 5, protected, {}, overlaps=False),
+        Death("runtime-1", 10, protected, {}, overlaps=True),
+    ]
+    two = attrs.evolve(STRICT, overlapping=True, ports_lose=True)
+    check(history, {}, two, [])
+    history.deaths.append(Death("runtime-2", 900_000, protected, {}, overlaps=False))
+    with pytest.raises(Violation, match="protection: runtime-2 called flow 1"):
+        check(history, {}, two, [])

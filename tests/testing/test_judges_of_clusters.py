@@ -4,13 +4,15 @@ before."""
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import MigrationEnded
-from nfactor.cluster.names import POOLS
+from nfactor.cluster.names import COORDINATOR, POOLS
 from nfactor.cluster.pools import Pools
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
@@ -28,6 +30,7 @@ from nfactor.testing.rest import (
     neighbours_agree,
     one_owner,
     owners_agree,
+    probes_came,
 )
 from nfactor.testing.schedules import Run
 
@@ -121,7 +124,55 @@ def test_a_flow_of_which_there_is_no_copy_is_not_protected() -> None:
     says("h", "1 flows and 0 copies", lambda: copies_are_of_flows(cluster), copies.clear)
 
 
+def test_a_copy_that_is_not_as_its_flow_protects_nothing() -> None:
+    """Of an earlier epoch; of the flow as it was; or at its owner's own runtime."""
+    for what in ("epoch", "record", "holder"):
+        _, cluster, owner, other = with_a_flow()
+        copies = other.replicas._store._copies
+
+        def spoil(what: str = what, owner: Runtime = owner, copies: dict[str, Any] = copies) -> None:
+            keys, epochs, records = copies[owner.name].all()
+            if what == "holder":
+                owner.replicas._store._copies[owner.name] = copies.pop(owner.name)
+            else:
+                wrong = keys, epochs + np.uint32(what == "epoch"), records ^ np.uint8(what == "record")
+                setattr(copies[owner.name], "all", lambda: wrong)  # noqa: B010 - this one object's
+
+        says("h", "which is not as it is there", lambda: copies_are_of_flows(cluster), spoil)  # noqa: B023
+
+
 # -------------------------------------------------------------------- (i) liveness
+
+
+@pytest.mark.parametrize("reason", ["fenced", "no_runtime", "late", "flow_table_full", ""])
+def test_a_flow_whose_packet_does_not_come_out_is_not_served(reason: str) -> None:
+    """Nor if it is dropped by us: but for want of room, where there may be none."""
+    _, cluster, _, _ = with_a_flow()
+    mark = cluster.history.out[0].mark
+    probe = partial(probes_came, cluster, {0: mark}, 5.0, limited=False)
+
+    def drop() -> None:
+        cluster.history.out.clear()
+        cluster.history.dropped += [(reason, mark)] if reason else []
+
+    says("i", f"dropped as {reason}" if reason else "no packet of it comes out", probe, drop)
+    if reason == "flow_table_full":
+        probes_came(cluster, {0: mark}, 5.0, limited=True)
+
+
+@pytest.mark.parametrize("witness", ["coordinator", "switch-0"])
+def test_who_has_been_heard_of_lately_is_not_dead(witness: str) -> None:
+    """By the coordinator; or by a switch that has just told it so. It is declared dead nevertheless."""
+    _, cluster, _, other = with_a_flow()
+    network, name = cluster.network, other.name
+    cluster.deaths.note_declared()
+    now_us, heard_us = network.now_us, network.heard_us
+    heard_us.clear()
+    heard_us[name, witness, "Heartbeat"] = now_us - 300_000
+    if witness != COORDINATOR:
+        heard_us[witness, COORDINATOR, "LastHeard"] = now_us - 1000
+    says("i", f"lives and was declared dead, though {witness} had heard of it 300 ms", cluster.deaths.note_declared,
+         lambda: cluster.membership._declare_dead(name))  # fmt: skip
 
 
 def test_a_packet_that_waits_when_all_is_quiet_waits_for_ever() -> None:
