@@ -35,7 +35,7 @@ from nfactor.cluster.messages import (
     pack_u32,
     unpack_statuses,
 )
-from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP, count_of, migration_number
+from nfactor.cluster.names import COORDINATOR, FLOWS, LIAISON, MEMBERSHIP, count_of, migration_number, source_of
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.recovery_messages import (
     AwaitLetGo,
@@ -165,7 +165,7 @@ class Liaison(Role):
         """A target gives nothing away of what flows had that we may take back."""
         later = Later()
         first = migration_number(self._own.index, self.host.life, self._standing())
-        if message.migration < first:  # those of an earlier life are, too
+        if message.migration < first or source_of(message.migration) != source_of(first):  # an earlier life's
             later.answer(Done())
         else:
             self._awaited.append((message.migration, later))

@@ -214,13 +214,13 @@ class Membership(Role):
 
     def _inquire(self, name: str) -> None:
         """A second witness: that we do not hear a runtime may be our own fault."""
-        self._inquiries[name] = []
+        self._inquiries[name], question = [], Witness(self.view.known[name].address, self._dead_after_s)
         for switch in self._names("switch"):
-            self.ask(switch, LIAISON, Witness(name), LastHeard, partial(self._witnessed, name))
+            self.ask(switch, LIAISON, question, LastHeard, partial(self._witnessed, name))
 
     def _witnessed(self, name: str, answer: LastHeard | None) -> None:
         said = self._inquiries[name]
-        said.append(answer is not None and 0 <= answer.seconds <= self._dead_after_s)
+        said.append(answer is not None and answer.seconds <= self._dead_after_s)
         if len(said) < len(self._names("switch")):
             return
         del self._inquiries[name]

@@ -34,8 +34,14 @@ def switch_name(index: int) -> str:
 
 
 def migration_number(index: int, life: int, count: int) -> int:
-    """How the ``count``-th migration of a life of the runtime of that index is called: no two ever are the same."""
+    """How the ``count``-th migration of a life of the runtime of that index is called: of two lives that are
+    less than 65,536 apart no two are the same."""
     return (index + 1) << 48 | (life & 0xFFFF) << 32 | count & 0xFFFF_FFFF
+
+
+def source_of(migration: int) -> int:
+    """What all migrations of one life of a runtime have in common."""
+    return migration >> 32
 
 
 def count_of(migration: int) -> int:

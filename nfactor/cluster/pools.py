@@ -41,7 +41,7 @@ class _Stock:
     ask_after_s: float = 0.0
     is_stocked: bool = False
     """Whether the leaser has answered at all."""
-    stored: deque[tuple[Numbers, dict[str, int]]] = attrs.Factory(deque)
+    stored: deque[tuple[Numbers, dict[int, int]]] = attrs.Factory(deque)
     """Numbers of flows that are over, as all replicas know, and what came here until then."""
     to_return: Numbers = NO_NUMBERS
     """Others' numbers, whose flows have ended here."""

@@ -99,9 +99,12 @@ class SignHeard:
 
 @message(tag=85, system=True)
 class Witness:
-    """Coordinator → switch: when was that node last heard of? Reply: ``LastHeard``."""
+    """Coordinator → switch: when was that runtime last heard of? Reply: ``LastHeard``."""
 
-    node: str
+    runtime: bytes
+    """Which life of which: its address."""
+    dead_after_s: float
+    """Who is silent for longer is taken for dead."""
 
 
 @message(tag=116)
@@ -114,7 +117,7 @@ class AwaitLetGo:
 
 @message(tag=86)
 class LastHeard:
-    """So many seconds ago; negative: never."""
+    """So many seconds ago, or longer ago than the switch began."""
 
     seconds: float
 

@@ -19,6 +19,7 @@ import numpy as np
 from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.departures import Departures
+from nfactor.cluster.hearing import Hearing
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.markers import Markers
 from nfactor.cluster.messages import (
@@ -109,7 +110,7 @@ class VirtualSwitch(Role):
         """Runtimes that are dead and whose flows may still be claimed."""
         self._orphans = WaitingRoom(ledger, packets_max=orphans_max, reason="orphan_buffer_full")
         """Packets whose flows have no runtime now, and will have one in a moment."""
-        self._heard: dict[str, float] = {}
+        self._hearing = Hearing()
         self._departures = Departures()
         self._own = inside.address
         self._early: list[Later] = []
@@ -121,6 +122,7 @@ class VirtualSwitch(Role):
 
     def begin(self) -> None:
         """Begin to tell the outside what happens here."""
+        self._hearing.begin(self.host.now())
         self._reporter.begin(self.ask)
         self._others.begin(self.ask, self.host.after)
         self._markers.begin(self.host.after)
@@ -205,7 +207,9 @@ class VirtualSwitch(Role):
             self._addresses.update({member.index: member.address for member in runtimes})
             self._others.follow(self.host.node)
             self._dispatcher.set_runtimes([member.index for member in runtimes])
-            self._departures.follow({member.address for member in runtimes})
+            addresses = {member.address for member in runtimes}
+            self._departures.follow(addresses)
+            self._hearing.follow(addresses)
             self._relay.admit({member.address: member.name for member in runtimes})
             for burst in self._others.take_early():
                 self.packets_out(burst)
@@ -328,15 +332,15 @@ class VirtualSwitch(Role):
     def heard(self, message: Heartbeat) -> None:
         """A runtime lives; or another life of one that does not."""
         if self.view.is_life(message.node, message.address):
-            self._heard[message.node] = self.host.now()
             self._departures.heard(message.address, message.begun, message.standing)
-            self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
+            if self._hearing.heard(message.address, self.host.now()):
+                self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:
         """When it was last heard of."""
-        heard = self._heard.get(message.node)
-        return LastHeard(-1.0 if heard is None else self.host.now() - heard)
+        seconds = self._hearing.silence_s(message.runtime, self.host.now(), dead_after_s=message.dead_after_s)
+        return LastHeard(seconds)
 
     @handles(ClaimFlows)
     def claim(self, message: ClaimFlows) -> FlowsClaimed:

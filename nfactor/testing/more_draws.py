@@ -52,7 +52,7 @@ def draw_more(schedule: Schedule, runtimes: list[str], switches: list[str]) -> N
         for draw in rng.sample(every, rng.choice([1, 1, 2])):
             draw(rng, schedule, everybody)
     schedule.links_keep = rng.random() < 0.3
-    if rng.random() < 0.12:
+    if schedule.scenario in _WITH_DEATHS and rng.random() < 0.12:
         _draw_unheard(rng, schedule, runtimes)
 
 
