@@ -57,7 +57,7 @@ bench: $(STAMP) ## the quick benchmarks: the packet path, and actors beside othe
 	$(BIN)/python benchmarks/replay.py --quick
 	$(BIN)/python benchmarks/actors.py --quick
 
-nightly: $(STAMP) ## all tests with far more examples, drawn anew; 1,000 schedules of whole nodes; 100,000 on the heap; fuzzing
+nightly: $(STAMP) ## all tests with far more examples, drawn anew; 500 schedules of whole nodes under each engine; 120,000 on the heap; fuzzing
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' && \
 	  $(BIN)/python tests/fuzz/actor_decoders.py -max_total_time=120 && \
 	  $(BIN)/python tests/fuzz/burst_loop.py -max_total_time=600

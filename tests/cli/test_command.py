@@ -284,8 +284,13 @@ def test_a_full_flow_table_refuses_new_flows_and_counts(capture: Path) -> None:
 
 
 def test_the_demo_tells_the_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
+    """And it ends as the README says: its lines are compared, however they are broken, the table between them is not."""
     assert main(["demo"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
+    told = (REPOSITORY / "README.md").read_text("utf-8").split("The demo ends like this")[1].split("`pip install")[0]
+    before, after = (" ".join(part.split()) for part in re.split(r"^    (?=flows: )", told, flags=re.MULTILINE))
+    assert before[before.index("packet ") :] in shown
+    assert shown.endswith(after)
     assert shown.count(" flows moved from runtime-") > 8
     (killed,) = re.findall(r"(runtime-\d) is killed with \d+ flows and \d+ packets in flight", shown)
     assert re.search(rf"packet [\d,]+: [1-9]\d* flows of {killed} go on at their replicas", shown)

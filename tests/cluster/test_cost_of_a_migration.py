@@ -62,7 +62,7 @@ def test_each_switch_that_owns_keys_of_the_set_is_asked_once_and_sends_one_marke
 @pytest.mark.parametrize("flows", SIZES)
 def test_a_flow_costs_its_key_and_epoch_three_times_its_state_once_and_three_statuses(flows: int) -> None:
     """The rest is the same for every set: headers, names, numbers. Lengths have an octet or two more where there is
-    more to say: 329 octets for twenty flows, 344 for the largest set."""
+    more to say (``HEADERS``)."""
     sent, record, _ = migrated(flows)
     each = 3 * (KEY_OCTETS + EPOCH + STATUS) + record
     assert HEADERS[flows] + flows * each == sum(one.octets for one in sent)
