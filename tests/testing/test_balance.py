@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nfactor.cluster.names import OUTSIDE
 from nfactor.protocols.replication import Mode
 from nfactor.testing.balance import Balance
 from nfactor.testing.checkers import Violation
@@ -37,6 +38,26 @@ def test_what_is_on_its_way_is_neither_lost_nor_too_much() -> None:
     cluster.network.run(cluster.network.now_us + 100_000)
     assert 0 == sum(cluster.network.in_flight.values())
     look(cluster)
+
+
+WAYS = {
+    "the outside to switches": (OUTSIDE, "switch-0"),
+    "switches to the outside": ("switch-0", OUTSIDE),
+    "switches to switch-1": ("switch-0", "switch-1"),
+    "switches to runtime-0": ("switch-0", "runtime-0"),
+    "runtime-0 to switches": ("runtime-0", "switch-0"),
+}
+
+
+@pytest.mark.parametrize("more", [1, -1])
+@pytest.mark.parametrize("way", WAYS)
+def test_packets_that_are_lost_or_made_on_any_way_are_seen_at_once(way: str, more: int) -> None:
+    """Of those that are on their way one is not, or one too many is."""
+    cluster = busy_cluster()
+    look(cluster)
+    cluster.network.in_flight[WAYS[way]] += more
+    with pytest.raises(Violation, match=rf"^\(a\) conservation: \d+ packets went from {way}, \d+ have got there; \d+ "):
+        look(cluster)
 
 
 @pytest.mark.parametrize("taker", ["runtime-0", "switch-1"])

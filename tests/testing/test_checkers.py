@@ -1,5 +1,7 @@
 """What the judges of a run let pass, and what not."""
 
+from collections.abc import Callable
+
 import attrs
 import pytest
 
@@ -120,26 +122,24 @@ def test_a_packet_that_is_dropped_by_no_function_is_lost(reason: str) -> None:
         check(history, finals, STRICT, [])
 
 
-def test_a_packet_that_comes_out_or_is_told_twice_is_twice_there() -> None:
+@pytest.mark.parametrize(
+    ("what", "happens"),
+    [
+        ("packet 1 came out 2 times", lambda history: history.out.append(history.out[0])),
+        ("packet 4 was dropped 2 times", lambda history: history.dropped.extend([(CHOSEN, 4)] * 2)),
+        ("packet 1 came out and was dropped", lambda history: history.dropped.append((CHOSEN, 1))),
+        ("the record of packet 3 was told 2 times", lambda history: history.records.append(history.records[0])),
+    ],
+)
+def test_a_packet_that_comes_out_or_is_told_twice_is_twice_there(
+    what: str, happens: Callable[[History], object]
+) -> None:
     """(c) Packets, drops, records, and a packet that both comes out and is dropped."""
-
-    def twice(history: History, what: str) -> None:
-        match what:
-            case "came out":
-                history.out.append(history.out[0])
-            case "was dropped":
-                history.dropped = [(CHOSEN, 4)] * 2
-            case "came out and was dropped":
-                history.dropped = [(CHOSEN, 1)]
-            case "the record":
-                history.records *= 2
-
-    for what in ("came out", "was dropped", "came out and was dropped", "the record"):
-        history, finals = run_of([1, 2, 3])
+    history, finals = run_of([1, 2, 3])
+    check(history, finals, STRICT, [])
+    happens(history)
+    with pytest.raises(Violation, match=rf"^\(c\) at most once: {what}"):
         check(history, finals, STRICT, [])
-        twice(history, what)
-        with pytest.raises(Violation, match=rf"^\(c\) at most once: .*{what}"):
-            check(history, finals, STRICT, [])
 
 
 def test_one_owner_has_had_each_packet_of_a_state_in_the_order_of_their_marks() -> None:
@@ -313,3 +313,81 @@ def test_a_death_after_all_that_two_have_taken_back_is_judged() -> None:
     history.deaths.append(Death("runtime-2", 900_000, protected, {}, overlaps=False))
     with pytest.raises(Violation, match="protection: runtime-2 called flow 1"):
         check(history, {}, two, [])
+
+
+def test_what_came_out_of_a_flow_as_it_began_is_no_more_where_it_began_anew_or_is_nowhere() -> None:
+    """(e) A packet, and the record of a third one. It may be so where flows end, and their ends may be untold."""
+    for only_records in (False, True):
+        history, finals = run_of([1, 2, 3])
+        check(history, finals, STRICT, [])
+        anew, _ = run_of([4])
+        history.processed += anew.processed
+        history.flow_of[4] = 1
+        if only_records:
+            history.out, history.flow_of = [], {3: 1, 4: 1}
+        loses = attrs.evolve(STRICT, ports_lose=True)
+        what = "the record of packet 3" if only_records else "packet 1"
+        left: dict[int, Final]
+        for left in ({}, {1: Final("runtime-1", 4, 1, following(0, 4))}):
+            with pytest.raises(
+                Violation, match=rf"^\(e\) output commit: {what} is of flow 1 as it began .* nothing is left of that"
+            ):
+                check(history, left, loses, range(10))
+            check(history, left, attrs.evolve(loses, flows_end=True, holds=True), range(10))
+
+
+def test_a_record_that_was_told_is_of_the_state_that_survives() -> None:
+    """(e) The flow went on from before its third packet. That was lost on its way out, but its record had been told."""
+    history, finals = run_of([1, 2, 3])
+    del history.out[2]
+    loses = attrs.evolve(STRICT, ports_lose=True)
+    check(history, finals, loses, [3])
+    two = {1: Final("runtime-1", 1, 2, following(following(0, 1), 2))}
+    with pytest.raises(
+        Violation, match=r"^\(e\) output commit: the record of packet 3 is number 3 of flow 1, .* of 2 packets does not"
+    ):
+        check(history, two, loses, [3])
+
+
+def test_a_record_that_a_surviving_state_has_made_was_told() -> None:
+    """(e) The other way round. Where a state lags behind, it may have died with who had made it."""
+    history, finals = run_of([1, 2, 3])
+    check(history, finals, STRICT, [])
+    history.records = []
+    with pytest.raises(
+        Violation,
+        match=r"^\(e\) output commit: the state of flow 1 includes the record of packet 3 \(number 3\), which",
+    ):
+        check(history, finals, STRICT, [])
+    history.deaths = [Death("runtime-1", 5, {}, {}, overlaps=False)]
+    check(history, finals, attrs.evolve(STRICT, strict=False), [])
+
+
+def test_a_flow_whose_end_was_told_does_not_go_on() -> None:
+    """(c) Where states lag behind, a crash may take the end back."""
+    history, finals = run_of([1, 2])
+    ends = attrs.evolve(STRICT, flows_end=True)
+    check(history, finals, ends, [])
+    history.ends = [End("runtime-0", END, 20, 100)]
+    with pytest.raises(
+        Violation, match=r"^\(c\) at most once: the end of flow 1 was told, and it goes on at runtime-0"
+    ):
+        check(history, finals, ends, [])
+    history.deaths = [Death("runtime-1", 5, {}, {}, overlaps=False)]
+    check(history, finals, attrs.evolve(ends, strict=False), [])
+
+
+def test_a_protected_flow_that_has_begun_anew_elsewhere_does_not_live_on() -> None:
+    """(h) Its key is there, and what it had become is not."""
+    history, finals = run_of([1, 2])
+    every = Conditions(strict=False, replicated=True, lag_packets_max=0)
+    history.deaths = [Death("runtime-0", 5, {1: (1, 2, finals[1].digest)}, {}, overlaps=False)]
+    check(history, finals, every, [])
+    anew, other = run_of([3])
+    history.processed += anew.processed
+    history.out += anew.out
+    history.flow_of[3] = 1
+    with pytest.raises(
+        Violation, match=r"^\(h\) protection: runtime-0 called flow 1 \(born 1\) .* it is on runtime-0, born 3"
+    ):
+        check(history, other, every, [])

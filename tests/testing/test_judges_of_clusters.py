@@ -17,6 +17,7 @@ from nfactor.cluster.pools import Pools
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
+from nfactor.testing import heap
 from nfactor.testing.checkers import Violation
 from nfactor.testing.faults import Schedule
 from nfactor.testing.heap_cluster import HeapCluster
@@ -28,6 +29,7 @@ from nfactor.testing.rest import (
     flows_are_free,
     migrations_are_counted,
     neighbours_agree,
+    nothing_is_half_done,
     one_owner,
     owners_agree,
     probes_came,
@@ -78,15 +80,48 @@ def test_a_node_that_has_sent_what_it_never_had_is_seen_at_its_next_event() -> N
 def test_neighbours_whose_counts_differ_have_lost_a_packet() -> None:
     _, cluster, owner, _ = with_a_flow()
     (switch,) = cluster.switches.values()
-    says("a", "gave 3 packets", lambda: neighbours_agree(cluster), lambda: switch.ledger.hand(owner.node.name, 1))
+    what, name = "switch-0 gave 3 packets to runtime-0, which got 2", owner.node.name
+    says("a", what, lambda: neighbours_agree(cluster), lambda: switch.ledger.hand(name, 1))
+
+
+def test_a_packet_of_which_nobody_has_heard_did_not_die_where_nobody_died() -> None:
+    """It was lost on its last way, from the switch to the outside."""
+    _, cluster, _, _ = with_a_flow()
+    what = "nobody has heard of 1 packets; 0 died by the neighbours' counts"
+    says("a", what, lambda: neighbours_agree(cluster), cluster.history.out.pop)
+
+
+def test_packets_that_died_with_a_runtime_are_as_many_as_were_given_to_it() -> None:
+    """Two came to it that are not outside; of one more its neighbours have not heard."""
+    _, cluster, owner, other = with_a_flow()
+    cluster.network.cuts.add((owner.node.name, other.node.name))
+    cluster.feed(0, 2)
+    cluster.network.run(cluster.network.now_us + 5_000)
+    cluster.kill(owner.node.name)
+    what = "nobody has heard of 3 packets; 2 died by the neighbours' counts"
+    says("a", what, lambda: neighbours_agree(cluster), cluster.history.out.pop)
+
+
+def told_of_a_migration(cluster: HeapCluster, owner: Runtime, other: Runtime, *, moved: int, failed: int) -> None:
+    names = {"source": owner.node.name, "target": other.node.name}
+    cluster.history.ended.append(MigrationEnded(migration=1, flows=moved, failed=failed, buffered=0, **names))
 
 
 def test_a_flow_that_moved_as_the_coordinator_was_told_and_at_no_switch() -> None:
     _, cluster, owner, other = with_a_flow()
-    names = {"source": owner.node.name, "target": other.node.name}
-    ended = MigrationEnded(migration=1, flows=1, failed=0, buffered=0, **names)
-    told = cluster.history.ended
-    says("a", "1 flows moved", lambda: migrations_are_counted(cluster, all_move=True), lambda: told.append(ended))
+    moves = partial(told_of_a_migration, cluster, owner, other, moved=1, failed=0)
+    says("a", "1 flows moved", lambda: migrations_are_counted(cluster, all_move=True), moves)
+
+
+def test_a_flow_that_set_out_and_did_not_move_was_refused_or_has_ended() -> None:
+    """Where flows end, one may have done so on its way."""
+    _, cluster, owner, other = with_a_flow()
+    stays = partial(told_of_a_migration, cluster, owner, other, moved=0, failed=1)
+    all_move = partial(migrations_are_counted, cluster, all_move=True)
+    says("i", "1 flows set out and did not move, 0 of them as they were refused", all_move, stays)
+    migrations_are_counted(cluster, all_move=False)
+    other.flows.refused = 1
+    all_move()
 
 
 # -------------------------------------------------------------------- (d) one owner
@@ -208,6 +243,45 @@ def test_a_commit_that_is_not_confirmed_when_all_is_quiet_never_is() -> None:
     says("i", "waits for ever for a commit", lambda: commits_are_confirmed(cluster), store_and_say_nothing)
 
 
+def test_a_flow_whose_state_no_replica_has_when_all_is_quiet_never_will_be_protected() -> None:
+    """Packets do not pass either, where their states have to be stored before; but that is another complaint."""
+    _, cluster, owner, other = with_a_flow()
+
+    def store_nothing() -> None:
+        cluster.network.cuts.add((owner.node.name, other.node.name))
+        for flow in (1, 2):  # which are dealt in turn
+            cluster.feed(flow)
+        wait(cluster)
+
+    judge = partial(nothing_is_half_done, cluster, serves=False)
+    says("i", f"1 flows of {owner.node.name} are never protected again", judge, store_nothing)
+
+
+def test_a_flow_that_is_held_when_all_is_quiet_never_comes() -> None:
+    judge, cluster, _, other = with_a_flow()
+
+    def hold() -> None:
+        assert not other.engine.hold(FlowKeys.of([cluster.key_of[0]]), np.ones(1, np.uint32)).any()
+
+    says("i", f"{other.node.name} still waits for flows, or remembers some that left", judge._check_quiet, hold)
+
+
+def test_a_runtime_that_takes_flows_for_gone_which_are_there_has_set_out_with_them_for_ever() -> None:
+    """It hears nothing of those that it has set out with. (That nothing is said before, see below.)"""
+    judge, cluster, owner, other = with_a_flow()
+    cluster.network.cuts.add((other.node.name, owner.node.name))
+    judge.faults.migrate(owner.node.name, other.node.name)
+    wait(cluster)
+    with pytest.raises(Violation, match=r"^\(i\) .*runtime-0 has 1 flows, and says that it will have 0"):
+        flows_are_free(cluster)
+
+
+def test_a_cluster_whose_nodes_do_not_hear_of_each_other_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "CONTROL_US", (2_000_000, 2_000_000))
+    with pytest.raises(Violation, match=r"^\(i\) liveness: a cluster without faults is not ready within a second"):
+        Run(Schedule("replication", 1))
+
+
 def test_a_flow_whose_probe_does_not_come_out_is_not_served() -> None:
     judge, cluster, _, _ = with_a_flow()
     says("i", "flow 0 is not served", judge._probe, lambda: cluster.network.kill("switch-0"))
@@ -264,17 +338,20 @@ def test_an_answer_that_comes_to_another_flow_is_seen() -> None:
     cluster = with_a_port()
     (went,) = cluster.went
     cluster.answers[50], to = went, [(went.born, 1000)]
-    says("k", "the answer 50", lambda: cluster._check_answer(50, *to[-1]), lambda: to.append((went.born + 1, 1001)))
+    what = f"the answer 50 to port {went.port} of flow 0"
+    says("k", what, lambda: cluster._check_answer(50, *to[-1]), lambda: to.append((went.born + 1, 1001)))
 
 
 def test_an_answer_that_finds_nobody_is_seen_in_the_end() -> None:
     cluster = with_a_port()
     cluster.answers[50], dropped = cluster.went[0], cluster.history.dropped
     judge = lambda: cluster.check_over(flows_end=False)  # noqa: E731
-    says("k", "answer 50 to port", judge, lambda: dropped.append(("nat_unsolicited", 50)))
+    says("k", r"answer 50 to port \d+ did not find flow 0", judge, lambda: dropped.append(("nat_unsolicited", 50)))
 
 
-@pytest.mark.parametrize(("free_twice", "what"), [(True, "is free, and somewhere else"), (False, "of 4 numbers 3 are")])
+@pytest.mark.parametrize(
+    ("free_twice", "what"), [(True, "is free, and somewhere else"), (False, "nobody died, and of 4 numbers 3 are")]
+)
 def test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end(free_twice: bool, what: str) -> None:
     """The second only where nobody died: what a dead one had is lost with it."""
     cluster = with_a_port()
