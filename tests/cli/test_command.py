@@ -284,7 +284,7 @@ def test_a_full_flow_table_refuses_new_flows_and_counts(capture: Path) -> None:
 
 
 def test_the_demo_tells_the_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
-    """And it ends as the README says: its lines are compared, however they are broken, the table between them is not."""
+    """And it ends as the README says: its lines are compared, however they are broken; the table between is not."""
     assert main(["demo"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     told = (REPOSITORY / "README.md").read_text("utf-8").split("The demo ends like this")[1].split("`pip install")[0]
