@@ -156,7 +156,18 @@ def test_nobody_goes_back_to_an_earlier_view() -> None:
 def test_a_flow_of_which_there_is_no_copy_is_not_protected() -> None:
     _, cluster, _, other = with_a_flow()
     copies = other.replicas._store._copies
-    says("h", "1 flows and 0 copies", lambda: copies_are_of_flows(cluster), copies.clear)
+    says("h", "flow 0, of .*, has no copy", lambda: copies_are_of_flows(cluster), copies.clear)
+
+
+def test_a_copy_of_a_flow_that_nobody_has_is_one_too_many() -> None:
+    """It is of a runtime that is no more."""
+    _, cluster, owner, other = with_a_flow()
+    copies = other.replicas._store._copies
+
+    def keep() -> None:
+        copies["runtime-9"] = copies[owner.name]
+
+    says("h", "there are 1 copies besides", lambda: copies_are_of_flows(cluster), keep)
 
 
 def test_a_copy_that_is_not_as_its_flow_protects_nothing() -> None:
