@@ -1,21 +1,22 @@
-"""The judge of packets between nodes, after every event: what one says that it gave, the other has got or will get.
+"""The judge of packets between nodes, after every event: what one says that it gave and got is what the wires carried.
 
-A node's own ledger adds up whatever its neighbours say, so neighbours are compared: nobody has got more from another
-than that one gave, and the rest is on its way, as the network of the heap knows exactly. With the ledgers of all nodes,
-whose sums add up, and with what is on its way between runtimes in commits, that is the conservation of packets in the
-whole cluster. (A commit may be lost and sent again, so of those only the first half is judged.)
+A node's own ledger adds up whatever its neighbours say, so ledgers are compared with the wires, which the heap knows
+exactly (``nfactor.testing.wires``): all that a node counts as given to another it has sent there, and all that it has
+been handed it counts as got from there, or as dropped by its fence. What is on its way, and what ports lose, is the
+wires' affair and in no ledger. So with the ledgers of all nodes, whose sums add up, this is the conservation of packets
+at every moment and every node that lives: in each of its lives, for both sides count by life.
 
-Nodes that have ever died, or were to be declared dead, are left out: what is counted as lost with them is judged at
-the end (``neighbours_agree``). What ports lose nobody counts, so with the first such packet only the first half is
-judged of what goes by ports, too.
+Of one thing it judges less. Packets also go from runtime to runtime, in commits, which may be lost and sent again: of
+those nobody has got more than was given. And that only where no life of either has died, or is to be declared dead: by
+name each counts what it gave to all lives, and takes back what a dead one had not released. What becomes of those
+packets is seen at the end (``nfactor.testing.custody``).
 """
-
-import numpy as np
 
 from nfactor.cluster.names import OUTSIDE
 from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime, Switch
+from nfactor.testing.wires import life_of, packets_in
 
 
 class Balance:
@@ -23,6 +24,7 @@ class Balance:
 
     def __init__(self, cluster: HeapCluster) -> None:
         self._cluster = cluster
+        self._wires = cluster.network.wires
         self._died: set[str] = set()
         self._deaths = 0
         self._seen: dict[str, tuple[int, int]] = {}
@@ -31,76 +33,76 @@ class Balance:
     def look(self, member: Runtime | Switch) -> None:
         """Something has happened at that node."""
         name, seen = member.node.name, (member.ledger.received, member.ledger.sent)
-        if self._seen.get(name) == seen:
+        if self._seen.get(name) == seen or not member.node.alive:
             return
         self._seen[name] = seen
-        history, cluster = self._cluster.history, self._cluster
-        deaths = len(history.deaths) + len(history.switch_deaths)
-        if deaths != self._deaths:
-            self._deaths = deaths
-            self._died = {*(death.node for death in history.deaths), *history.switch_deaths}
-        if name in self._died:
-            return
-        runtimes = [one for other, one in cluster.runtimes.items() if other not in self._died]
-        switches = [one for other, one in cluster.switches.items() if other not in self._died]
-        others: list[Runtime | Switch] = [*runtimes, *switches]
-        for other in others:
-            _took_no_more(member, other)
-            _took_no_more(other, member)
-        if len(switches) == len(cluster.switches):
-            for runtime in runtimes if isinstance(member, Switch) else [member]:
-                self._went_there(runtime)
-                self._came_back(runtime)
-            if isinstance(member, Switch):
-                self._passed_on(member)
-                self._went_in_and_out(switches)
+        if isinstance(member, Switch):
+            self._of_switch(member)
+            self._outside()
+        else:
+            self._of_runtime(member)
+            self._commits(member)
 
-    def _went_there(self, runtime: Runtime) -> None:
-        """What switches sent to a runtime."""
-        cluster, name = self._cluster, runtime.node.name
-        given = sum(switch.ledger.handed[name] for switch in cluster.switches.values())
-        taken = sum(runtime.ledger.taken[switch] for switch in cluster.switches)
-        there = sum(cluster.network.in_flight[switch, name] for switch in cluster.switches)
-        there += sum(int(np.count_nonzero(burst.marks)) for burst in runtime.waiting)
-        self._compare(f"switches to {name}", given, taken, there)
+    def _of_switch(self, switch: Switch) -> None:
+        """What came from inside is counted by sender, or as a receipt, or was fenced out; or it waits for a view."""
+        cluster, wires, ledger, life = self._cluster, self._wires, switch.ledger, life_of(switch.node)
+        inside = [*cluster.switches, *cluster.runtimes]
+        for name in inside:
+            self._compare(f"{life[0]} to {name}", ledger.handed[name], wires.sent[life, name])
+            self._compare_most(f"{name} to {life[0]}", ledger.taken[name], wires.came[name, life])
+        known = sum(ledger.taken.values()) + ledger.receipts
+        known += switch.role._relay.fenced + sum(map(len, switch.role._others._early))
+        self._compare(f"inside to {life[0]}, receipts among them", known, sum(wires.frames[n, life] for n in inside))
+        got, sent = ledger.received - sum(ledger.taken.values()), ledger.sent - sum(ledger.handed.values())
+        self._compare(f"the outside to {life[0]}", got, wires.came[OUTSIDE, life])
+        self._compare(f"{life[0]} to the outside", sent, wires.sent[life, OUTSIDE])
 
-    def _came_back(self, runtime: Runtime) -> None:
-        """What a runtime sends by its port goes to switches: they have it, or it is on its way."""
-        cluster, name, ledger = self._cluster, runtime.node.name, runtime.ledger
+    def _outside(self) -> None:
+        """It counts as well."""
+        cluster, wires, outside = self._cluster, self._wires, (OUTSIDE, 1)
+        fed = sum(wires.sent[outside, name] for name in cluster.switches)
+        out = sum(wires.came[name, outside] for name in cluster.switches)
+        self._compare("the outside to switches", len(cluster.history.flow_of), fed)
+        self._compare("switches to the outside", len(cluster.history.out), out)
+
+    def _of_runtime(self, runtime: Runtime) -> None:
+        """By its port it speaks to switches alone. It counts what it takes by switch, and else as received and fenced
+        out; the rest it has not taken yet."""
+        cluster, wires, ledger, life = self._cluster, self._wires, runtime.ledger, life_of(runtime.node)
+        committed = sum(count for name, count in ledger.taken.items() if name not in cluster.switches)
+        waits = sum(map(packets_in, runtime.waiting))
+        came = sum(wires.came[name, life] for name in cluster.switches)
+        for name in cluster.switches:
+            self._compare_most(f"{name} to {life[0]}", ledger.taken[name], wires.came[name, life])
+        self._compare(f"switches to {life[0]}", ledger.received - committed + waits, came)
         sent = ledger.sent - sum(ledger.handed.values())
-        taken = sum(switch.ledger.taken[name] for switch in cluster.switches.values())
-        there = sum(cluster.network.in_flight[name, switch] for switch in cluster.switches)
-        self._compare(f"{name} to switches", sent, taken, there)
+        self._compare(f"{life[0]} to switches", sent, sum(wires.sent[life, name] for name in cluster.switches))
 
-    def _passed_on(self, switch: Switch) -> None:
-        """What other switches sent to one."""
-        cluster, name = self._cluster, switch.node.name
-        given = sum(other.ledger.handed[name] for other in cluster.switches.values())
-        taken = sum(switch.ledger.taken[other] for other in cluster.switches)
-        there = sum(cluster.network.in_flight[other, name] for other in cluster.switches)
-        self._compare(f"switches to {name}", given, taken, there)
+    def _commits(self, runtime: Runtime) -> None:
+        """What went from runtime to runtime."""
+        history = self._cluster.history
+        if len(history.deaths) != self._deaths:
+            self._deaths = len(history.deaths)
+            self._died = {death.node for death in history.deaths}
+        if runtime.node.name not in self._died:
+            for name, other in self._cluster.runtimes.items():
+                if name not in self._died:
+                    _took_no_more(runtime, other)
+                    _took_no_more(other, runtime)
 
-    def _went_in_and_out(self, switches: list[Switch]) -> None:
-        cluster, network = self._cluster, self._cluster.network
-        fed, out = len(cluster.history.flow_of), len(cluster.history.out)
-        came = sum(switch.ledger.received - sum(switch.ledger.taken.values()) for switch in switches)
-        went = sum(switch.ledger.sent - sum(switch.ledger.handed.values()) for switch in switches)
-        coming = sum(network.in_flight[OUTSIDE, switch.node.name] for switch in switches)
-        going = sum(network.in_flight[switch.node.name, OUTSIDE] for switch in switches)
-        self._compare("the outside to switches", fed, came, coming)
-        self._compare("switches to the outside", went, out, going)
+    def _compare_most(self, way: str, counted: int, carried: int) -> None:
+        """Of some of what was carried nodes do not say from whom it came."""
+        self._compare(way, counted, min(counted, carried))
 
-    def _compare(self, way: str, given: int, taken: int, there: int) -> None:
-        """``there``: packets that are on their way, as the network knows."""
-        if given < taken or (given != taken + there and not self._cluster.network.lost_packets):
+    @staticmethod
+    def _compare(way: str, counted: int, carried: int) -> None:
+        if counted != carried:
             raise Violation(
-                f"(a) conservation: {given} packets went from {way}, {taken} have got there; {there} are on their way"
+                f"(a) conservation: nodes say that {counted} packets went from {way}, and the wires carried {carried}"
             )
 
 
-def _took_no_more(giver: Runtime | Switch, taker: Runtime | Switch) -> None:
-    if isinstance(giver, Runtime) and isinstance(taker, Switch):
-        return  # what goes back by the port a runtime does not count by switch
+def _took_no_more(giver: Runtime, taker: Runtime) -> None:
     gave, got = giver.ledger.handed[taker.node.name], taker.ledger.taken[giver.node.name]
     if gave < got:
         raise Violation(

@@ -7,22 +7,20 @@ says so. A node that is dead neither sends nor hears; one that is paused hears e
 """
 
 import heapq
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
 
-from nfactor.backends.base import Port, PortStatistics
 from nfactor.cluster.codec import MESSAGES
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
-
-if TYPE_CHECKING:
-    from nfactor.cluster.role import Role
+from nfactor.testing.heap_node import HeapNode, HeapPort
+from nfactor.testing.wires import Life, Wires, life_of, packets_in
 
 US = 1e-6
 CONTROL_US = (20, 200)
@@ -76,83 +74,10 @@ class Delivery:
     """What is inside of a question or an answer; else the message itself."""
 
 
-class HeapNode:
-    """One life of a node. ``after`` is called when it has handled something (there may be room for packets now)."""
-
-    def __init__(self, name: str, life: int) -> None:
-        self.name = name
-        self.life = life
-        self.roles: dict[str, Role] = {}
-        self.alive = True
-        self.paused = False
-        self.backlog: deque[Callable[[], None]] = deque()
-        self.settle: Callable[[], None] = lambda: None
-
-
-class HeapHost:
-    """The surroundings of a role here (``nfactor.cluster.host.Host``)."""
-
-    def __init__(self, network: "HeapNetwork", node: HeapNode, actor: str) -> None:
-        self._network = network
-        self._node = node
-        self.node = node.name
-        self.actor = actor
-        self.life = node.life
-
-    def now(self) -> float:
-        """See ``Host``."""
-        return self._network.clock_of(self.node).at(self._network.now_us)
-
-    def tell(self, node: str, actor: str, message: object) -> None:
-        """See ``Host``."""
-        if self._node.alive:
-            self._network.send(self._node, node, actor, message)
-
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """See ``Host``."""
-        after_us = self._network.clock_of(self.node).us(seconds)
-        self._network.at(self._network.now_us + after_us, lambda: self._network.run_on(self._node, call))
-
-
-class HeapPort(Port):
-    """A port; ``take`` is called with what arrives."""
-
-    def __init__(self, network: "HeapNetwork", node: HeapNode, address: bytes) -> None:
-        self._network = network
-        self.node = node
-        self.address = address
-        self.mtu = 1 << 16
-        self.take: Callable[[Burst], object] = lambda burst: None
-        self.sent = self.received = self.lost = 0
-
-    def send(self, burst: Burst) -> int:
-        """See ``Port``; everything is taken, by a live node."""
-        if not self.node.alive or not len(burst):
-            return 0
-        self.sent += len(burst)
-        self._network.carry(self, burst)
-        return len(burst)
-
-    def receive(self) -> Burst | None:
-        """Packets are pushed here, not fetched."""
-        return None
-
-    async def wait_readable(self) -> None:
-        """Packets are pushed here, not fetched."""
-        raise NotImplementedError
-
-    def statistics(self) -> PortStatistics:
-        """See ``Port``."""
-        return PortStatistics(self.sent, 0, self.received, self.lost, 0)
-
-    def close(self) -> None:
-        """See ``Port``."""
-
-
 class HeapNetwork:
-    """``before`` is called before each message is handled, ``behind`` when it has been, ``lost`` for each that a cut, a
-    partition or the end of a session loses, ``arrived`` before each burst is handled (from where, to where), and
-    ``after`` behind each event that a node handled."""
+    """``told`` is called with who tells each message, ``before`` before it is handled, ``behind`` when it has been,
+    ``lost`` for each that a cut, a partition or the end of a session loses, ``arrived`` before each burst is handled
+    (from where, to where), and ``after`` behind each event that a node handled."""
 
     def __init__(self, rng: Random, clocks: Mapping[str, Clock] = MappingProxyType({})) -> None:
         """``clocks``: of nodes whose clocks are not true."""
@@ -163,6 +88,8 @@ class HeapNetwork:
         self._pushed = 0
         self.nodes: dict[str, HeapNode] = {}
         """The present life of each node."""
+        self.lives: dict[Life, HeapNode] = {}
+        """All that there were."""
         self.ports: dict[bytes, HeapPort] = {}
         self._free_us: defaultdict[tuple[Any, Any], int] = defaultdict(int)
         """When the last message (or burst) on a way arrives."""
@@ -191,8 +118,8 @@ class HeapNetwork:
         that stood still, by class."""
         self.lost_packets: list[int] = []
         """Marks of packets that ports lost."""
-        self.in_flight: Counter[tuple[str, str]] = Counter()
-        """Packets on their way between ports, from node to node, until they are handled."""
+        self.wires = Wires()
+        self.told: Callable[[HeapNode, object], None] = lambda sender, message: None
         self.before: Callable[[Delivery], None] = lambda delivery: None
         self.behind: Callable[[Delivery], None] = lambda delivery: None
         self.lost: Callable[[Delivery], None] = lambda delivery: None
@@ -236,6 +163,7 @@ class HeapNetwork:
         """The first life of a node, or its next one, which is given what links have kept before anything else."""
         earlier = self.nodes.get(name)
         node = self.nodes[name] = HeapNode(name, earlier.life + 1 if earlier else 1)
+        self.lives[life_of(node)] = node
         for sender, arrivals in self._kept.pop(name, {}).items():
             reached_us = self.now_us + self.rng.choice(REACHED_US)
             for place, arrive in enumerate(arrivals):
@@ -267,6 +195,7 @@ class HeapNetwork:
     def send(self, sender: HeapNode, receiver: str, actor: str, message: object) -> None:
         """From a role to a role. It travels encoded, as everywhere."""
         octets = MESSAGES.encode(message)
+        self.told(sender, message)
         way = (sender.name, receiver)
         takes_us = self.rng.randint(*CONTROL_US)
         if self.slow_us:
@@ -352,39 +281,37 @@ class HeapNetwork:
             self._carry_to(port, address, burst.where(targets, address))  # type: ignore[arg-type]
 
     def _carry_to(self, port: HeapPort, address: bytes, burst: Burst) -> None:
+        target, way = self.ports.get(address), (port.address, address)
+        self.wires.sends(port.node, target.node.name if target is not None else "", burst)
         if self.port_loss or self.marker_loss:
             loss = np.full(len(burst), self.port_loss)
             loss[cluster_frame.marker_indices(burst)] = max(self.port_loss, self.marker_loss)
             kept = np.array([self.rng.random() >= probability for probability in loss.tolist()], bool)
             lost = burst.select(np.flatnonzero(~kept))
-            packets = int(np.count_nonzero(lost.marks))
+            packets = packets_in(lost)
             self.met["a packet lost by a port"] += packets
             self.met["a marker or receipt lost by a port"] += len(lost) - packets
             self._lose(lost)
             burst = burst.select(np.flatnonzero(kept))
-        target, way = self.ports.get(address), (port.address, address)
         if target is None or not len(burst):
             self._lose(burst)
             return
         mean = self._mean_us.setdefault(way, self.rng.randint(*DATA_US))
         arrives = max(self.now_us + self.rng.randint(max(1, mean // 2), mean), self._free_us[way] + 1)
         self._free_us[way] = arrives
-        nodes, packets = (port.node.name, target.node.name), int(np.count_nonzero(burst.marks))
-        self.in_flight[nodes] += packets
 
         def arrive() -> None:
             if not target.node.alive or not (self.keep_packets or port.node.alive):
-                self.in_flight[nodes] -= packets
                 self._lose(burst)
                 return
+            self.wires.reaches(port.node, target.node, burst)
             self.run_on(target.node, lambda: self._receive(port, target, burst))
 
         self.at(arrives, arrive)
 
     def _receive(self, sender: HeapPort, port: HeapPort, burst: Burst) -> None:
-        nodes = sender.node.name, port.node.name
-        self.arrived(*nodes, burst)
-        self.in_flight[nodes] -= int(np.count_nonzero(burst.marks))
+        self.arrived(sender.node.name, port.node.name, burst)
+        self.wires.hands(sender.node, port.node, burst)
         port.received += len(burst)
         port.take(burst)
 

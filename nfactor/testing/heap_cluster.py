@@ -60,8 +60,9 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
 from nfactor.testing.deaths import Deaths
-from nfactor.testing.heap import Clock, HeapHost, HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.heap import Clock, HeapNetwork
 from nfactor.testing.heap_members import Runtime, Switch
+from nfactor.testing.heap_node import HeapHost, HeapNode, HeapPort
 from nfactor.testing.judged import state_of
 from nfactor.testing.limits import Limits
 from nfactor.testing.lineage import Came, End, Ended, History, Lineage, Processed, read_tail

@@ -12,7 +12,7 @@ from nfactor.cluster.view import View
 from nfactor.dataplane.dispatch import Dispatcher
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.packet.burst import Burst
-from nfactor.testing.heap import HeapNode
+from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.reluctant import ReluctantFlowTable
 
 

@@ -19,8 +19,9 @@ from nfactor.testing.balance import Balance
 from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
 from nfactor.testing.draws import draw
 from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule
-from nfactor.testing.heap import CONTROL_US, HeapNode
+from nfactor.testing.heap import CONTROL_US
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import (

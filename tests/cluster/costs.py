@@ -6,8 +6,8 @@ import attrs
 
 from nfactor.cluster.call_messages import Answer, Call, ControlCall
 from nfactor.cluster.codec import MESSAGES
-from nfactor.testing.heap import HeapNode
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.limits import Limits
 from nfactor.testing.trace import UNTOLD
 

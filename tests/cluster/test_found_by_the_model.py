@@ -7,9 +7,10 @@ import numpy as np
 from nfactor.cluster.messages import CancelFlows, Migrating, PrepareFlows, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import LIAISON
 from nfactor.protocols.replication import Mode
-from nfactor.testing.heap import Delivery, HeapNode
+from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime
+from nfactor.testing.heap_node import HeapNode
 
 
 def with_a_flow(runtimes: int) -> tuple[HeapCluster, Runtime, Runtime, bytes]:

@@ -13,8 +13,9 @@ from nfactor.cluster.names import COORDINATOR, OUTSIDE
 from nfactor.dataplane.engine import Status, TimeOuts
 from nfactor.dataplane.owners import owner_number
 from nfactor.protocols.replication import Mode
-from nfactor.testing.heap import Delivery, HeapHost
+from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.heap_node import HeapHost
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.rest import flows_are_free, owners_agree
 from tests.cluster.test_found_by_reading import at_first, lose, move_all, soon, who_has

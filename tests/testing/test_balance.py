@@ -22,8 +22,14 @@ def busy_cluster() -> HeapCluster:
         at_us = cluster.network.now_us + 50 * number
         cluster.network.at(at_us, lambda flow=number % 6: cluster.feed(flow, 2))  # type: ignore[misc]
     cluster.network.run(cluster.network.now_us + 1_500)
-    assert sum(cluster.network.in_flight.values()) > 10
+    assert on_their_way(cluster) > 10
     return cluster
+
+
+def on_their_way(cluster: HeapCluster) -> int:
+    """Packets, where none is lost."""
+    wires = cluster.network.wires
+    return wires.sent.total() - wires.came.total()
 
 
 def look(cluster: HeapCluster) -> None:
@@ -36,7 +42,7 @@ def test_what_is_on_its_way_is_neither_lost_nor_too_much() -> None:
     cluster = busy_cluster()
     look(cluster)
     cluster.network.run(cluster.network.now_us + 100_000)
-    assert 0 == sum(cluster.network.in_flight.values())
+    assert 0 == on_their_way(cluster)
     look(cluster)
 
 
@@ -67,6 +73,33 @@ def test_a_count_that_is_off_by_one_is_seen_at_once(taker: str, more: int) -> No
     cluster.switches["switch-0"].ledger.handed[taker] += more
     with pytest.raises(Violation, match=r"\(a\) conservation: "):
         look(cluster)
+
+
+@pytest.mark.parametrize("taker", ["runtime-0", "switch-1"])
+def test_a_packet_that_is_counted_as_another_switchs_is_seen_at_once(taker: str) -> None:
+    """Though the sum is right."""
+    cluster = busy_cluster()
+    member: Runtime | Switch = cluster.runtimes.get(taker) or cluster.switches[taker]
+    member.ledger.taken["switch-0"] += 1
+    member.ledger.taken["switch-1"] -= 1
+    with pytest.raises(Violation, match=r"\(a\) conservation: nodes say that .* went from switch-0 to"):
+        look(cluster)
+
+
+def test_a_later_life_is_judged_as_the_first_one() -> None:
+    for name in ("switch-0", "runtime-0"):
+        cluster = busy_cluster()
+        cluster.kill(name)
+        cluster.restart(name)
+        cluster.network.run(cluster.network.now_us + 3_000_000)
+        cluster.feed(0, 3)
+        cluster.network.run(cluster.network.now_us + 100_000)
+        look(cluster)
+        member: Runtime | Switch = cluster.runtimes.get(name) or cluster.switches[name]
+        assert 0 < member.ledger.received, "it has got something in this life"
+        member.ledger.received += 1
+        with pytest.raises(Violation, match=r"\(a\) conservation: "):
+            look(cluster)
 
 
 def test_a_replica_that_has_got_more_than_was_given_is_seen_at_once() -> None:
