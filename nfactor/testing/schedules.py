@@ -17,6 +17,7 @@ from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.balance import Balance
 from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
+from nfactor.testing.custody import Custody
 from nfactor.testing.draws import draw
 from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule
 from nfactor.testing.heap import CONTROL_US
@@ -79,6 +80,7 @@ class Run:
         self._bounded = 0
         self.situations = Situations(self.cluster)
         self._balance = Balance(self.cluster)
+        self.custody = Custody(self.cluster)
         self.network.after = self._after
         self._start_us = self.network.now_us
         self._seen: dict[str, tuple[int, ...]] = {}
@@ -183,6 +185,8 @@ class Run:
 
     def _check_counts(self) -> None:
         history = self.cluster.history
+        if self._serves:
+            self.custody.check()
         if self._serves and not (self.schedule.port_loss or history.switch_deaths or history.restarts):
             neighbours_agree(self.cluster)
         if not (history.deaths or history.switch_deaths or history.restarts):
@@ -215,6 +219,9 @@ class Run:
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals_of(cluster), conditions, self.network.lost_packets)
+        certain = (conditions.strict and not conditions.overlapping) or not deaths
+        if self._serves and conditions.ports_lose and certain:
+            self.custody.check_included()
         exact = cluster.mode.kind is Kind.EVERY and not (lost or conditions.overlapping)
         self._bounded = sum(bool(death.protected) for death in deaths) if exact else 0
         cluster.check_over(flows_end=schedule.flows_end or schedule.limits.small)

@@ -15,6 +15,7 @@ from nfactor.protocols.migration import TABLE, State
 from tests.mutants import (
     guards,
     lag_faults,
+    loss_faults,
     migration_faults,
     pool_faults,
     recovery_faults,
@@ -35,6 +36,7 @@ WRITTEN = [
     *migration_faults.MUTANTS,
     *replication_faults.MUTANTS,
     *lag_faults.MUTANTS,
+    *loss_faults.MUTANTS,
     *recovery_faults.MUTANTS,
     *pool_faults.MUTANTS,
 ]
