@@ -191,8 +191,8 @@ class NodeCluster:
         def show(burst: Burst) -> npt.NDArray[np.uint8]:
             codes = process(burst)
             for index in np.flatnonzero((codes == FORWARD) | (codes == chosen)).tolist():
-                tail = read_tail(burst.frame(index))
-                self.history.processed.append(Processed(self._name_of(engine), 0, int(burst.marks[index]), *tail))
+                tail, name = read_tail(burst.frame(index)), self._name_of(engine)
+                self.history.processed.append(Processed(name, 0, int(burst.marks[index]), *tail, self._now_us()))
             return codes
 
         setattr(engine, "process", show)  # noqa: B010 - this one object's, and not its class's

@@ -57,6 +57,11 @@ class Trouble:
         """Then it is over."""
         return self.at_us + self.length_us + self.again_us
 
+    @property
+    def slower_us(self) -> int:
+        """What reaches a slow node does so later by that at most (``NodeWorld.fail``)."""
+        return self.delay_us + self.delay_us // 2
+
 
 @attrs.frozen
 class Mistreated:
@@ -69,9 +74,10 @@ class Mistreated:
     port_loss: float = 0.0
 
     @property
-    def messages(self) -> bool:
-        """Whether any message may be late."""
-        return max(self.loss, self.duplicate, self.corrupt, self.reorder) > 0
+    def late(self) -> bool:
+        """Whether messages may have to be sent again. Each time takes a link ``resend_after_max_s`` at most, and may be
+        in vain, so there is no bound on how late they are. (One that comes twice comes in time.)"""
+        return max(self.loss, self.corrupt, self.reorder) > 0
 
 
 @attrs.define

@@ -22,12 +22,12 @@ from nfactor.cluster.launcher import open_cluster
 from nfactor.dataplane.chain import HEADER
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing import packets
-from nfactor.testing.checkers import Chain, Conditions, Final, Violation, check
+from nfactor.testing.checkers import ON_THE_WAY_US, Chain, Conditions, Final, Violation, check
 from nfactor.testing.judged import finals_of
 from nfactor.testing.lineage import History
 from nfactor.testing.node_cluster import HEADER_OCTETS, IDLE_S, STEP_S, Engines, NodeCluster, engine_of, engines
 from nfactor.testing.node_draws import NodeSchedule, Trouble, What, draw, moment
-from nfactor.testing.node_world import CONTROL_LATENCY_S, Failure, NodeWorld
+from nfactor.testing.node_world import CONTROL_LATENCY_S, CONTROL_US_MAX, Failure, NodeWorld
 from nfactor.testing.rest import (
     copies_are_of_flows,
     flows_are_free,
@@ -45,8 +45,6 @@ section 7)."""
 PROBE_S = 0.3
 LOOK_S = 0.02
 """So often it is looked at what must hold at every moment, besides whenever something happens."""
-UNDER_WAY_PACKETS_MAX = 8
-"""Packets of a flow in commits that die with the runtime that had sent them: of two bursts, at most."""
 WINDOW_PACKETS = 1 << 20
 """Of the outside: it never waits."""
 
@@ -214,15 +212,18 @@ class _Run:
 
     def _check_history(self, finals: dict[int, Final]) -> None:
         schedule, history, mode = self.schedule, self.nodes.history, self.nodes.mode
-        late = schedule.mistreated.messages or any(trouble.what is not What.DIE for trouble in schedule.troubles)
+        late = schedule.mistreated.late or any(trouble.what in (What.CUT, What.PART) for trouble in schedule.troubles)
+        slower_us = max((trouble.slower_us for trouble in schedule.troubles), default=0)
         conditions = Conditions(
             strict=mode.strict,
             replicated=mode.replicates,
-            lag_packets_max=None if late else mode.every_packets + UNDER_WAY_PACKETS_MAX,
+            lag_packets_max=None if late else mode.every_packets,
+            under_way_us=CONTROL_US_MAX + slower_us,
             lag_us_max=None if late or mode.kind is not Kind.EVERY else mode.every_ms * 1000,
             ports_lose=self._ports_lose or not self.nodes.serves,
             flows_end=schedule.flows_end,
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
+            on_the_way_us=ON_THE_WAY_US + slower_us,
             overlapping=any(death.overlaps for death in history.deaths),
         )
         if mode.kind is Kind.EVERY and not (late or conditions.flows_end or conditions.overlapping):

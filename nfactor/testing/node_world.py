@@ -14,6 +14,9 @@ from nfactor.testing.node_draws import Mistreated, Trouble, What
 Failure: TypeAlias = list[LinkRule]
 CONTROL_LATENCY_S = 30e-6
 """A control message takes so long, and up to so much more."""
+CONTROL_US_MAX = round(2e6 * CONTROL_LATENCY_S)
+"""So long a message is under way at most, where none is lost and no node is slow: it is sent when it is told, none
+overtakes another, and to handle one takes no time. Whoever dies has told what it was told before that."""
 
 
 class NodeWorld:
