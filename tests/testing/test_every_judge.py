@@ -8,7 +8,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 SHOWN = {
     # (a) conservation
-    "packets went from": "test_packets_that_are_lost_or_made_on_any_way_are_seen_at_once",
+    "and the wires carried": "test_packets_that_are_lost_or_made_on_any_way_are_seen_at_once",
     "which has got": "test_a_replica_that_has_got_more_than_was_given_is_seen_at_once",
     "was dropped as": "test_a_packet_that_is_dropped_by_no_function_is_lost",
     "are nowhere, the first is": "test_a_packet_that_is_nowhere_is_lost_if_nobody_died_and_no_port_lost_it",
@@ -16,6 +16,9 @@ SHOWN = {
     "nobody has heard of": "test_a_packet_of_which_nobody_has_heard_did_not_die_where_nobody_died",
     "which got": "test_neighbours_whose_counts_differ_have_lost_a_packet",
     "flows moved": "test_a_flow_that_moved_as_the_coordinator_was_told_and_at_no_switch",
+    "never came to any node": "test_a_packet_that_came_to_no_node_was_lost_by_a_port",
+    "was last at": "test_who_has_begun_again_has_no_excuse_for_what_came_to_its_later_life",
+    "whether they came out": "test_a_runtime_has_an_excuse_for_what_is_in_doubt_and_only_where_a_switch_died",
     # (b) order
     "processed packet": "test_one_owner_has_had_each_packet_of_a_state_in_the_order_of_their_marks",
     # (c) at most once
@@ -31,20 +34,25 @@ SHOWN = {
     # (e) output commit
     "nothing is left of that": "test_what_came_out_of_a_flow_as_it_began_is_no_more_where_it_began_anew_or_is_nowhere",
     "and the surviving": "test_what_came_out_is_in_the_state_that_survives",
-    "never came out": "test_a_drop_that_a_surviving_state_includes_was_told_unless_two_died_that_could",
+    "which no runtime let out": "test_what_a_surviving_state_includes_has_been_let_out_by_a_runtime",
+    "which never came out": "test_a_drop_that_a_surviving_state_includes_was_told_unless_two_died_that_could",
     # (f) transparency
-    "the state of flow … on": "test_a_state_that_no_packets_make_is_none_of_one_runtime_left_alone",
+    "not what any sequence": "test_a_state_that_no_packets_make_is_none_of_one_runtime_left_alone",
+    "is not what its packets so far": "test_a_packet_and_its_record_say_what_became_of_the_flow_with_it",
     "ended the flow born with packet": "test_a_flow_that_ends_before_its_time_is_not_left_alone",
     "of the run is another under the compiled": "test_two_engines_have_seen_the_same_run_in_everything",
     "one engine by itself brings flow": "test_a_state_that_no_engine_by_itself_would_have_is_a_violation",
     "leaves one engine as another": "test_a_packet_that_comes_out_other_than_one_engine_makes_it_is_a_violation",
     # (g) loss bound
     "flow … had … packets when": "test_a_crash_sets_a_flow_back_by_no_more_packets_than_was_said",
-    "ms before": "test_what_an_earlier_death_took_back_is_no_loss_of_a_later_one",
+    "had come out … ms before": "test_what_an_earlier_death_took_back_is_no_loss_of_a_later_one",
     # (h) protection
     "called flow": "test_a_protected_flow_that_has_begun_anew_elsewhere_does_not_live_on",
-    "copies": "test_a_flow_of_which_there_is_no_copy_is_not_protected",
+    "has no copy": "test_a_flow_of_which_there_is_no_copy_is_not_protected",
+    "which is not as it is there": "test_a_copy_that_is_not_as_its_flow_protects_nothing",
+    "copies besides": "test_a_copy_of_a_flow_that_nobody_has_is_one_too_many",
     # (i) liveness
+    "lives and was declared dead": "test_who_has_been_heard_of_lately_is_not_dead",
     "is not ready within a second": "test_a_cluster_whose_nodes_do_not_hear_of_each_other_is_never_ready",
     "never ended": "test_a_migration_that_is_open_when_all_is_quiet_never_ends",
     "packets wait": "test_a_packet_that_waits_when_all_is_quiet_waits_for_ever",
