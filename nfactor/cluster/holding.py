@@ -139,7 +139,8 @@ class Holding:
         """What has not come in that migration (or claim) will not."""
         coming = self._flows.pop(number, None)
         if coming is not None and len(coming.keys):
-            self._engine.release(coming.keys)
+            statuses = self._engine.release(coming.keys)
+            assert not statuses.any(), "what is expected is held"
 
     def give_up_from(self, source: str) -> None:
         """Nothing more will come from that node."""
@@ -158,7 +159,9 @@ class Holding:
             self._ledger.drop("fenced", gone)
             self.keep(rest)
         self._engine.follows = follows
-        self._engine.release(keys)
+        self.came(keys)  # they may set out for here again, and are then another's to let go of
+        statuses = self._engine.release(keys)
+        assert not statuses.any(), "what is expected is held"
 
     def keep(self, burst: Burst) -> None:
         """Packets of flows that are held."""
