@@ -15,7 +15,7 @@ from nfactor.cluster.names import LIAISON
 from nfactor.cluster.ownership import by_owner
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import Counts, Engine, Status, are
-from nfactor.packet.flow_key import FlowKeys
+from nfactor.packet.flow_key import FlowKeys, places_of
 
 IDLE_FLOWS_MAX = 1024
 """Flows that one question to a switch proposes for expiry, at most."""
@@ -44,6 +44,8 @@ class Expiry:
         """Flows to propose, and their packet counts, by switch."""
         self._asked: dict[str, dict[bytes, int]] = {}
         """The same in questions that are not answered: one at a time to each switch."""
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
+        """By switch, what is to be done when it has answered."""
 
     def look(self, packets: int) -> None:
         """So many packets were processed: look at a slice of the table, so that the scan costs a fraction of them."""
@@ -68,6 +70,14 @@ class Expiry:
         pairs = zip(keys, counts.tolist(), strict=True)
         return np.fromiter((asked.get(key) == count for key, count in pairs), bool, len(keys))
 
+    def when_known(self, switch: str, keys: FlowKeys, then: Callable[[], None]) -> None:
+        """Do that when it is known of all these which of them that switch has forgotten: now, unless it has been asked
+        about one of them, and the answer is not here."""
+        if (places_of(keys, FlowKeys.of(self._asked.get(switch, ()))) >= 0).any():
+            self._waiting.setdefault(switch, []).append(then)
+        else:
+            then()
+
     def _ask_next(self, switch: str) -> None:
         if switch not in self._found or switch in self._asked:
             return
@@ -83,4 +93,6 @@ class Expiry:
         self._end(keys.where(gone), counts[gone])
         self._engine.unpin(keys.where(~gone))
         del self._asked[switch]
+        for then in self._waiting.pop(switch, ()):
+            then()
         self._ask_next(switch)

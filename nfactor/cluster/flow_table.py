@@ -6,7 +6,7 @@ actor is addressed through its own ref. All of it is synchronous and runs to com
 departure of a thousand flows never interleave.
 """
 
-from collections.abc import Callable  # noqa: TC003 - handlers are looked at when classes are made
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -46,7 +46,7 @@ from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.role import Later, Task
 from nfactor.cluster.view import View
 from nfactor.dataplane.aliases import teach
-from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses, are
+from nfactor.dataplane.engine import HELD, Counts, Engine, Epochs, Records, Status, Statuses
 from nfactor.dataplane.together import Groups
 from nfactor.packet import cluster_frame
 from nfactor.packet.burst import Burst
@@ -215,7 +215,8 @@ class FlowTable(FlowQuestions):
             self._leaving -= len(keys)
             self._engine.unpin(keys, epochs)
         else:
-            self._engine.install(keys, epochs, records)
+            statuses = self._engine.install(keys, epochs, records)
+            assert not statuses.any(), "what is claimed back is held"
             self._holding.came(keys)
         self.replicator.adopt(keys)
         self.replicator.moved(migration, keys)
@@ -297,12 +298,18 @@ class FlowTable(FlowQuestions):
         return later
 
     @settled
+    def when_ends_are_known(self, switch: str, keys: FlowKeys, then: Callable[[], None]) -> None:
+        """What is here of these may have ended, as far as that switch knows; do that when it has said so."""
+        self._expiry.when_known(switch, keys, then)
+
+    @settled
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
-        How many go on."""
+        How many go on: all, for they are held."""
         statuses = self._take_over(keys, epochs, records)
+        assert not statuses.any(), "what is claimed is held"
         self.give_up(claim)
-        return int(np.count_nonzero(are(statuses, Status.OK)))
+        return len(keys)
 
     @settled
     def farewell(self, keys: FlowKeys, records: Records) -> None:

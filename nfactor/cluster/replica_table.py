@@ -190,14 +190,20 @@ class ReplicaTable(Role):
         self._claim_next(takeover)
 
     def _claim_next(self, takeover: "_Takeover") -> None:
-        """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
-        the flows are held first; those for which there is no room end first, as far as they are still the dead one's,
-        and then are only asked about, in an epoch that gets none."""
+        """Of what is here of their keys, the dead one may have had the next life: the switch had let ours end, and the
+        word is lost. Packets of the one would be processed by the other, so it is waited for."""
         if not takeover.batches:
             del self._takeovers[takeover.dead]
             for then in takeover.over:
                 then(StepTaken(takeover.taken))
             return
+        batch = takeover.batches[0]
+        self._flows.when_ends_are_known(batch.switch, batch.keys, partial(self._hold_and_claim, takeover))
+
+    def _hold_and_claim(self, takeover: "_Takeover") -> None:
+        """Claim flows at their switch, to become their primary. Packets may be here before the switch's answer is, so
+        the flows are held first; those for which there is no room end first, as far as they are still the dead one's,
+        and then are only asked about, in an epoch that gets none."""
         batch = takeover.batches[0]
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has

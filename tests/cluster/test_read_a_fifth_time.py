@@ -1,13 +1,15 @@
 """Stories that a fifth critical reading has told: of flows that a runtime holds, has let end, or begins anew."""
 
+from functools import partial
 from random import Random
 
+from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.rest import owners_agree
-from tests.cluster.test_found_by_reading import at_first, move_all, who_has
-from tests.cluster.test_found_by_schedules import run
+from tests.cluster.test_found_by_reading import at_first, lose, move_all, soon, who_has
+from tests.cluster.test_found_by_schedules import begin_again, run
 
 # ------------------------------------------------ 1: what a dead source was to send is let go of once
 
@@ -36,4 +38,40 @@ def test_a_flow_that_sets_out_again_for_the_target_of_a_dead_source_is_held_for_
     assert ["runtime-0"] == [event.node for event in cluster.recovered]
     came = [flow for flow in mine if who_has(cluster, flow) == ["runtime-1"]]
     assert 0 < len(came) < len(mine), "those of one switch came, the others were still held for the dead one"
+    owners_agree(cluster)
+
+
+# ------------------------------------------------ 4: the next life of a key at another runtime, which dies
+
+
+def test_a_replica_claims_the_next_life_of_a_key_when_it_knows_that_its_own_flow_has_ended() -> None:
+    """Its switch had let the flow end, and that answer was lost. The key began anew at a runtime of which it was the
+    replica, and which died. What it claimed had no place beside the old flow, and was gone, protected as it was; the
+    next packet was processed by the old one."""
+    time_outs = TimeOuts(udp_idle_s=2.0)
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"), time_outs=time_outs, packet_step_s=0.2)
+    cluster.feed(0)
+    run(cluster, 0.01)
+    assert ["runtime-0"] == who_has(cluster, 0)
+    born = list[int]()
+
+    def begin_next_life(delivery: Delivery) -> None:
+        lose(cluster, delivery)
+        cluster.feed(20)  # flows that are new go to the runtimes in turn
+        cluster.feed(0, 2)
+        born.append(cluster._last_mark - 1)
+        soon(cluster, 20, partial(begin_again, cluster, "runtime-1"))
+        at_first(cluster, "Recover", lambda _: cluster.feed(0))
+
+    at_first(cluster, "FlowStatuses", begin_next_life, sender="switch-0", receiver="runtime-0")
+    while not born:
+        for flow in (1, 2, 3):
+            cluster.feed(flow)
+        run(cluster, 0.005)
+    run(cluster, 3.0)
+    assert ["runtime-1"] == [event.node for event in cluster.recovered]
+    assert ["runtime-0"] == who_has(cluster, 0)
+    state = cluster.state_of(cluster.runtimes["runtime-0"], cluster.key_of[0])
+    assert (born[0], 3) == (state.born, state.count)
+    assert [(1, 1)] == [(end.ended.born, end.ended.count) for end in cluster.history.ends if end.ended.born == 1]
     owners_agree(cluster)
