@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -68,6 +68,9 @@ from nfactor.testing.limits import Limits
 from nfactor.testing.lineage import Came, End, Ended, History, Lineage, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
 
+if TYPE_CHECKING:
+    from nfactor.protocols.leasing import Journal
+
 HEARTBEAT_US = round(HEARTBEAT_S * 1e6)
 LAUNCH_US = 20_000
 """So long it takes to start a runtime."""
@@ -108,7 +111,7 @@ class HeapCluster:
         self.runtimes: dict[str, Runtime] = {}
         self.switches: dict[str, Switch] = {}
         self.ready = False
-        self._lease_journal: list[Any] = []
+        self._lease_journal: Journal = list[Any]()
         """It outlives the coordinator."""
         self.recovered: list[NodeRecovered] = []
         self.launched: list[int] = []

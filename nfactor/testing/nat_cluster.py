@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.names import COORDINATOR, LEASES, POOLS
 from nfactor.cluster.pools import Pools
@@ -21,11 +22,14 @@ from nfactor.dataplane.state import schema_of
 from nfactor.functions.nat import Nat, NatRules, NatState, Outside
 from nfactor.packet.burst import Burst
 from nfactor.packet.cluster_frame import unwrap
+from nfactor.protocols.leasing import Holder
+from nfactor.protocols.replication import Kind as Replication
 from nfactor.testing import packets
 from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime
 from nfactor.testing.lineage import Lineage
+from nfactor.testing.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from nfactor.dataplane.engine import EngineStatistics
@@ -64,6 +68,20 @@ class NatCluster(HeapCluster):
     def functions(self, log: Callable[[int, int, int, int], None]) -> list[NF]:
         """See ``HeapCluster``."""
         return [Nat(self._rules, self._block), Lineage(log)]
+
+    def _begin(self) -> None:
+        self._whereabouts = Whereabouts(self._is_member)
+        self._lease_journal = self._whereabouts
+        super()._begin()
+
+    def _is_member(self, life: Holder) -> bool:
+        runtime = self.runtimes[life.node]
+        return self.membership.view.is_life(life.node, address(Kind.RUNTIME, runtime.number, life.life))
+
+    def kill(self, name: str) -> None:
+        """See ``HeapCluster``. What has just come to it has gone with it."""
+        self._look_where_numbers_are()
+        super().kill(name)
 
     # ---------------------------------------------------------------- the server
 
@@ -115,13 +133,17 @@ class NatCluster(HeapCluster):
         if counts == self._counts:
             return  # no flow has come, gone or had a packet since
         self._counts = counts
+        self._look_where_numbers_are()
+
+    def _look_where_numbers_are(self) -> None:
         holders: dict[int, str] = {}
-        for runtime in living:
+        for runtime in self.living():
             for number, key in self._with_flows(runtime):
                 what = f"flow {self.flow_of_key.get(key)} at {runtime.node.name}"
                 if number in holders:
                     raise Violation(f"(k) ports: number {number} is with {holders[number]} and {what}")
                 holders[number] = what
+                self._whereabouts.seen(number, Holder(runtime.node.name, runtime.node.life))
 
     def _with_flows(self, runtime: Runtime) -> Iterator[tuple[int, bytes]]:
         keys = runtime.engine.keys()
@@ -159,21 +181,28 @@ class NatCluster(HeapCluster):
                 raise Violation(f"(k) ports: answer {astray[0]} to port {went.port} did not find flow {went.flow}")
 
     def _check_numbers(self) -> None:
-        """Each is with a flow, or free, or on its way home; or its holder has died."""
+        """Each is with a flow, or free, or on its way home; or it was last with a life that has died. (Where nothing
+        may leave without a replica, and there is none, what was given back rests until there is one.)"""
         there: list[int] = []
-        names: set[str] = set()
-        for runtime in self.living():
+        living = self.living()
+        for runtime in living:
             there += [number for number, _ in self._with_flows(runtime)]
             pools = runtime.node.roles[POOLS]
             assert isinstance(pools, Pools)
-            names.update(pools.stocks)
             for stock in pools.stocks.values():
                 there += [*stock.pool.free_numbers().tolist(), *stock.to_return.tolist()]
+        leases = self.network.nodes[COORDINATOR].roles[LEASES]
+        assert isinstance(leases, Leases)
+        (pool,) = leases.book._pools  # each runtime has leased its first block
+        there += set(range(self._ports)) - leases.book.held(pool).keys()
         twice = [number for number, count in Counter(there).items() if count > 1]
         if twice:
             raise Violation(f"(k) ports: number {twice[0]} is free, and somewhere else besides")
-        leases = self.network.nodes[COORDINATOR].roles[LEASES]
-        assert isinstance(leases, Leases)
-        known = len(there) + sum(map(leases.book.free, names))
-        if known != self._ports and not self.history.deaths:
-            raise Violation(f"(k) ports: nobody died, and of {self._ports} numbers {known} are with flows or free")
+        if self.mode.kind is Replication.STRICT_HOLD and len(living) < 2:
+            return
+        lives = {Holder(runtime.node.name, runtime.node.life) for runtime in living}
+        for number in sorted(set(range(self._ports)) - set(there)):
+            last = self._whereabouts.last(number)
+            if last is None or last in lives:
+                where = "the leaser" if last is None else last.node
+                raise Violation(f"(k) ports: number {number} is lost, and was last with {where}, which lives")

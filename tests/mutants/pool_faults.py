@@ -8,7 +8,7 @@ from nfactor.cluster.pools import Pools
 from nfactor.cluster.rebuild import Rebuild
 from nfactor.cluster.replicator import Replicator
 from nfactor.dataplane.dispatch import Dispatcher
-from nfactor.protocols.leasing import LeaseBook
+from nfactor.protocols.leasing import GivenBack, LeaseBook
 from tests.mutants.mutant import Fault, Mutant, patched, writer
 
 MUTANTS: list[Mutant] = []
@@ -87,6 +87,33 @@ def numbers_are_free_before_the_end_of_their_flows_is_stored() -> Fault:
 def numbers_are_free_before_the_source_of_their_flows_has_let_go() -> Fault:
     """It takes a flow back, and another has its number."""
     return patched(Arrivals, are_over=lambda self, those: True)
+
+
+@written("nat", needed=3, by="k")
+def numbers_come_home_to_the_dead() -> Fault:
+    """What flows elsewhere give back of a dead holder's is passed on to it, and nobody has it any more."""
+    give_back = LeaseBook.give_back
+
+    def mutant(self: LeaseBook, pool: str, giver: Any, count: int, numbers: Any, is_alive: Any) -> Any:
+        return give_back(self, pool, giver, count, numbers, lambda holder: True)
+
+    return patched(LeaseBook, give_back=mutant)
+
+
+@written("nat", needed=3, by="k")
+def what_the_dead_had_never_comes_back() -> Fault:
+    """The leaser takes what flows elsewhere give back of a dead holder's, and leases it to nobody."""
+    apply = LeaseBook._apply
+
+    def mutant(self: LeaseBook, entry: Any) -> None:
+        apply(self, entry)
+        if isinstance(entry, GivenBack):
+            book = self._pools[entry.pool]
+            for number in entry.freed.tolist():
+                book.free.remove(number)
+                book.holder[number] = entry.giver
+
+    return patched(LeaseBook, _apply=mutant)
 
 
 @written("nat", needed=34, by="k")

@@ -37,11 +37,6 @@ SURVIVORS: dict[str, str] = {
         "Who asks again gets nothing, and asks no other question from then on. That a runtime has numbers at all is "
         "promised by nobody: its flows find no port. tests/protocols/test_leasing.py says that the answer is the same."
     ),
-    "LeaseBook.give_back: if not (is_alive(holder))": (
-        "The leaser keeps what it would pass on to a living holder, and leases it to another; what it would keep of a "
-        "dead one's goes nowhere. Either way no number is with two flows, and that none gets lost is promised only "
-        "where nobody died. tests/protocols/test_leasing.py says to whom each goes."
-    ),
     **{
         f"Rebuild.take: if not (flows.{what})": _REPORTED for what in ("perhaps", "owner == runtime", "owner in living")
     },

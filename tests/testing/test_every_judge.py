@@ -69,7 +69,7 @@ SHOWN = {
     "was with flows born": "test_a_port_that_comes_out_with_one_life_after_another_is_seen_in_the_end",
     "did not find flow": "test_an_answer_that_finds_nobody_is_seen_in_the_end",
     "is free, and somewhere else": "test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end",
-    "nobody died, and of": "test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end",
+    "is lost, and was last with": "test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end",
 }
 """Words of the message of each judge, and a test in which it says them. What differs from time to time is … here."""
 

@@ -361,10 +361,11 @@ def test_an_answer_that_finds_nobody_is_seen_in_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free_twice", "what"), [(True, "is free, and somewhere else"), (False, "nobody died, and of 4 numbers 3 are")]
+    ("free_twice", "what"),
+    [(True, "is free, and somewhere else"), (False, "is lost, and was last with runtime-0, which lives")],
 )
 def test_a_number_that_is_free_twice_or_lost_is_seen_in_the_end(free_twice: bool, what: str) -> None:
-    """The second only where nobody died: what a dead one had is lost with it."""
+    """The second if who had it lives: what a dead one had is lost with it."""
     cluster = with_a_port()
     pools = cluster.runtimes["runtime-0"].node.roles[POOLS]
     assert isinstance(pools, Pools)
