@@ -8,7 +8,8 @@ from typing import Any
 
 from nfactor.cluster.recovery_messages import StoreCommit
 from nfactor.packet.burst import Burst
-from nfactor.testing.heap import HeapNetwork, HeapNode, HeapPort
+from nfactor.testing.heap import HeapNetwork
+from nfactor.testing.heap_node import HeapNode, HeapPort
 
 
 class Working:
