@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.waiting_room import WaitingRoom
 from nfactor.dataplane.changes import NO_KEYS
-from nfactor.dataplane.engine import Engine, Epochs, Status, Statuses, are
+from nfactor.dataplane.engine import HELD, Engine, Epochs, Status, Statuses, are
 from nfactor.packet.burst import Burst
 from nfactor.packet.flow_key import FlowKeys, places_of
 
@@ -147,18 +147,31 @@ class Holding:
         for number in [number for number, coming in self._flows.items() if coming.source == source]:
             self.give_up(number)
 
+    def have_packets(self, keys: FlowKeys) -> npt.NDArray[np.bool_]:
+        """For which of these, which are held, any wait."""
+        there = {key for burst in self.waiting for key in self._whose(burst)}
+        return np.fromiter((key in there for key in keys), bool, len(keys))
+
+    def _whose(self, burst: Burst) -> FlowKeys:
+        """Of which flows packets are that wait."""
+        follows, self._engine.follows = self._engine.follows, True
+        codes = self._engine.process(burst)
+        assert (codes == HELD).all(), "all of it is held: this says only whose it is"
+        self._engine.follows = follows
+        return self._engine.changes.keys_of(self._engine.touched)
+
     def lose(self, keys: FlowKeys) -> None:
         """These, which are held, are neither here nor coming: what waits for them came from a switch that has begun
         again since, and knows better now."""
-        lost, follows = set(keys), self._engine.follows
-        self._engine.follows = True
+        lost = set(keys)
         for burst in list(self.take()):
-            self._engine.process(burst)  # all of it is held: this says only whose it is
-            whose = self._engine.changes.keys_of(self._engine.touched)
-            gone, rest = split(burst, np.array([key in lost for key in whose], bool))
+            gone, rest = split(burst, np.array([key in lost for key in self._whose(burst)], bool))
             self._ledger.drop("fenced", gone)
             self.keep(rest)
-        self._engine.follows = follows
+        self.let_go(keys)
+
+    def let_go(self, keys: FlowKeys) -> None:
+        """These are not held any more; what waits for them is to be processed next."""
         self.came(keys)  # they may set out for here again, and are then another's to let go of
         statuses = self._engine.release(keys)
         assert not statuses.any(), "what is expected is held"

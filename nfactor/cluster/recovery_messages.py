@@ -195,7 +195,7 @@ class FinishFlows:
 @message(tag=93)
 class FindTurned:
     """Runtime → switch: whether that runtime, itself or one that is dead, has these flows in these epochs. Reply:
-    ``FlowStatuses``, OK for those of which it is so."""
+    ``FlowStatuses``, OK for those of which it is so, EXISTS where it has the flow in another epoch."""
 
     runtime: str
     keys: bytes

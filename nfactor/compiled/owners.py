@@ -258,16 +258,13 @@ def redirect(cx: int, keys: int, epochs: int, source: int, target: int, statuses
 
 @entry
 def turned(cx: int, keys: int, epochs: int, target: int, statuses: int, count: int) -> None:
-    """Which are ``target``'s in that epoch."""
+    """Which are ``target``'s, and in that epoch or in another."""
     for place in range(count):
         number, epoch = row_of(cx, keys, place, count), ld_u32(epochs + 4 * place)
-        is_turned = number >= 0 and _is_owned(cx, number, target, epoch)
-        st_8(statuses + place, _OK if is_turned else _UNKNOWN)
-
-
-@inlined
-def _is_owned(cx: int, number: int, owner: int, epoch: int) -> bool:
-    return ld_i32(row_at(cx, number) + ROW_OWNER) == owner and ld_u32(row_at(cx, number) + ROW_EPOCH) == epoch
+        if number < 0 or ld_i32(row_at(cx, number) + ROW_OWNER) != target:
+            st_8(statuses + place, _UNKNOWN)
+        else:
+            st_8(statuses + place, _OK if ld_u32(row_at(cx, number) + ROW_EPOCH) == epoch else _EXISTS)
 
 
 @entry

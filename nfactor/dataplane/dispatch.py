@@ -196,8 +196,8 @@ class Dispatcher(Owners):
         statuses = np.full(len(keys), Status.UNKNOWN, np.uint8)
         for index, (key, epoch) in enumerate(zip(keys, epochs.tolist(), strict=True)):
             entry = self._entries.get(key)
-            if entry is not None and entry.owner == target and entry.epoch == epoch:
-                statuses[index] = Status.OK
+            if entry is not None and entry.owner == target:
+                statuses[index] = Status.OK if entry.epoch == epoch else Status.EXISTS
         return statuses
 
     def _give(self, key: bytes, entry: _Entry, owner: int, epoch: int, now: float) -> None:

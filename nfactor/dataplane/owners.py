@@ -209,7 +209,8 @@ class Owners(ABC):
 
     @abstractmethod
     def turned(self, keys: Keys, epochs: Epochs, target: int) -> Statuses:
-        """OK: the flow is ``target``'s in this epoch; else UNKNOWN. For who asks again whether they were turned."""
+        """OK: the flow is ``target``'s in this epoch; EXISTS: in another one; else UNKNOWN. For who asks again whether
+        they were turned."""
 
     @abstractmethod
     def claim(

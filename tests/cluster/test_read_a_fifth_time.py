@@ -3,6 +3,8 @@
 from functools import partial
 from random import Random
 
+import pytest
+
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
@@ -75,3 +77,75 @@ def test_a_replica_claims_the_next_life_of_a_key_when_it_knows_that_its_own_flow
     assert (born[0], 3) == (state.born, state.count)
     assert [(1, 1)] == [(end.ended.born, end.ended.count) for end in cluster.history.ends if end.ended.born == 1]
     owners_agree(cluster)
+
+
+# ------------------------------------------------ 6: what waited for a flow of the dead, and begins anew
+
+
+def with_a_source_that_dies_before_it_has_turned_anything() -> tuple[HeapCluster, list[int]]:
+    """Nobody has the states of its flows, which its target holds; which they are."""
+    cluster = HeapCluster(Random(4), runtimes=3, mode=Mode.parse("none"))
+    for flow in range(12):
+        cluster.feed(flow)
+    run(cluster, 0.1)
+    mine = [flow for flow in range(12) if who_has(cluster, flow) == ["runtime-0"]]
+    cluster.network.keep_messages = False
+    at_first(cluster, "FlowStatuses", lambda _: cluster.kill("runtime-0"), sender="runtime-1", receiver="runtime-0")
+    move_all(cluster, "runtime-0", "runtime-1")
+    run(cluster, 0.05)
+    return cluster, mine
+
+
+def they_begin_anew(cluster: HeapCluster, mine: list[int], first: int) -> None:
+    """They are served, and with all packets from that one on. (Some are dropped, as the chain says.)"""
+    run(cluster, 3.0)
+    assert ["runtime-0"] == [event.node for event in cluster.recovered]
+    assert {"lineage_chosen"} >= {reason for reason, _ in cluster.history.dropped}
+    for flow in mine:
+        (node,) = who_has(cluster, flow)
+        state = cluster.state_of(cluster.runtimes[node], cluster.key_of[flow])
+        fed = [mark for mark, of in cluster.history.flow_of.items() if of == flow and mark >= first]
+        assert (fed[0], len(fed)) == (state.born, state.count)
+    owners_agree(cluster)
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["heard", "lost"])
+def test_packets_that_waited_begin_their_flows_anew_at_who_was_to_have_them(is_lost: bool) -> None:
+    """They came to the target, which still held the flows for its dead source, when it was not told yet that the
+    recovery was over or was asking whose they were. Its switch had not turned them in the epoch that was asked about,
+    and they were dropped."""
+    cluster, mine = with_a_source_that_dies_before_it_has_turned_anything()
+    first = cluster._last_mark + 1
+
+    def feed(_: Delivery) -> None:
+        for flow in mine:
+            cluster.feed(flow, 3)
+        if is_lost:
+            at_first(cluster, "RecoveryOver", partial(lose, cluster), receiver="runtime-1")
+
+    at_first(cluster, "Recover", feed)
+    they_begin_anew(cluster, mine, first)
+
+
+def test_so_do_those_that_come_while_it_is_asking() -> None:
+    """The switch had answered that it knew of no such flows, and then began them: before its answer was there."""
+    cluster, mine = with_a_source_that_dies_before_it_has_turned_anything()
+    first, seen = cluster._last_mark + 1, list[str]()
+
+    def look(delivery: Delivery) -> None:
+        way = delivery.kind, delivery.receiver
+        if way == ("RecoveryOver", "switch-0"):
+            if not seen:
+                lose(cluster, delivery)
+                for flow in mine:
+                    cluster.feed(flow, 3)
+            seen.append(delivery.kind)
+        if way == ("FlowStatuses", "runtime-1"):
+            seen.append(delivery.kind)
+            if seen.count("RecoveryOver") < 2:
+                lose(cluster, delivery)
+
+    cluster.network.before = look
+    they_begin_anew(cluster, mine, first)
+    assert "FlowStatuses" in seen[: seen.index("RecoveryOver", 1)], "it was asked before"
+    assert 2 == seen[::-1].index("RecoveryOver"), "and answered twice behind"
