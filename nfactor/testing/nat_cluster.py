@@ -193,8 +193,8 @@ class NatCluster(HeapCluster):
                 there += [*stock.pool.free_numbers().tolist(), *stock.to_return.tolist()]
         leases = self.network.nodes[COORDINATOR].roles[LEASES]
         assert isinstance(leases, Leases)
-        (pool,) = leases.book._pools  # each runtime has leased its first block
-        there += set(range(self._ports)) - leases.book.held(pool).keys()
+        held = set[int]().union(*map(leases.book.held, leases.book._pools))
+        there += set(range(self._ports)) - held
         twice = [number for number, count in Counter(there).items() if count > 1]
         if twice:
             raise Violation(f"(k) ports: number {twice[0]} is free, and somewhere else besides")

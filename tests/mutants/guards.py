@@ -11,9 +11,10 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from nfactor.cluster.rebuild import Rebuild
 from nfactor.dataplane.dispatch import Dispatcher
@@ -25,8 +26,10 @@ from nfactor.protocols.recovery import Recovery
 from nfactor.protocols.replication import Channel, Outstanding, ReplicaStore
 from tests.mutants.mutant import COPIED, CRASH, Mutant, every, patched, within
 
-MACHINES: tuple[tuple[type, tuple[str, ...], str], ...] = (
-    # machine, its methods (none: all that are plain), the scenario that is to catch it
+Machines: TypeAlias = tuple[tuple[type, tuple[str, ...], str], ...]
+"""Machine, its methods (none: all that are plain), the scenario that is to catch it."""
+
+MACHINES: Machines = (
     (MigrationSource, (), "recovery"),
     (Recovery, (), "recovery"),
     (Caller, (), "cluster"),
@@ -68,16 +71,30 @@ CRASHES = {
 
 def mutants() -> Iterator[Mutant]:
     """All of them."""
-    for machine, names, scenario in MACHINES:
+    yield from of(MACHINES, otherwise=OTHERWISE, needed=NEEDED, crashes=CRASHES)
+
+
+def of(
+    machines: Machines, *, otherwise: Mapping[str, str], needed: Mapping[str, int], crashes: Collection[str]
+) -> Iterator[Mutant]:
+    """Of those machines; ``otherwise`` by method or by mutant."""
+    for machine, names, scenario in machines:
         for name, method in list(vars(machine).items()):
             if inspect.isfunction(method) and name != "__init__" and (not names or name in names):
                 place = f"{machine.__name__}.{name}"
-                for what, mutant in _of(method):
-                    title = f"{place}: {what}"
-                    seeds = within(NEEDED[title]) if title in NEEDED else RUNS
-                    runs = every(OTHERWISE.get(place, scenario), seeds)
-                    by = CRASH if title in CRASHES else ""
+                for title, mutant in _titled(place, method):
+                    seeds = within(needed[title]) if title in needed else RUNS
+                    runs = every(otherwise.get(title, otherwise.get(place, scenario)), seeds)
+                    by = CRASH if title in crashes else ""
                     yield Mutant(title, partial(patched, machine, **{name: mutant}), runs, by)
+
+
+def _titled(place: str, method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """What is there twice has a number."""
+    known: Counter[str] = Counter()
+    for what, mutant in _of(method):
+        known[what] += 1
+        yield f"{place}: {what}" + (f" ({known[what]})" if known[what] > 1 else ""), mutant
 
 
 def _of(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -29,12 +29,14 @@ CRASH = "crash"
 """An error that nobody raises on purpose."""
 JUDGES = "abcdefghik"
 """The letters of the promises (``docs/explanation/protocols.md``), each of which has a judge."""
+JUDGED = "any judge"
+"""Whichever of them; but not the code under test itself."""
 
 
 @attrs.frozen
 class Mutant:
     """``runs`` are the schedules that are to catch it, the first of them first; ``by`` says which judge is to: the
-    letter of its promise, ``OWN`` or ``CRASH``. Empty: any judge, or the code itself, but no crash."""
+    letter of its promise, ``JUDGED``, ``OWN`` or ``CRASH``. Empty: any judge, or the code itself, but no crash."""
 
     name: str
     fault: Callable[[], AbstractContextManager[None]]
@@ -124,7 +126,7 @@ def hunt(mutant: Mutant) -> Caught | None:
         by = judge_of(error)
         if by == CRASH != mutant.by:
             raise Crashed(f"{mutant.name}: {scenario} {seed}") from error
-        if mutant.by in ("", by):
+        if mutant.by in ("", by) or (mutant.by == JUDGED and by in JUDGES):
             return Caught(number, by, f"{type(error).__name__}: {error}")
     return None
 

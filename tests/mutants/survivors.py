@@ -1,10 +1,23 @@
 """Mutants that no schedule catches, and why. A name that is not here has to be caught."""
 
 _REFUSED = (
-    "A switch turns none of a set only if it takes the source for dead: whatever that does then counts nothing, and "
-    "what is not in its table is an error, which is caught."
+    "A switch turns none of a set only if it takes the source for dead: whatever that does then counts nothing. That "
+    "there is no such row the machine says itself."
 )
 _NONE = "A set of which nothing is left is over, and as many flows have moved: none."
+_WAITS = (
+    "The set waits for the same answers and markers there. What is another is what its target's death leads to while "
+    "switches have not answered: flows are claimed that may not have been turned, and a switch whose answer comes then "
+    "is one of which nothing was asked, which the machine says."
+)
+_COUNT = (
+    "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
+    "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
+)
+_CLAIMS = (
+    "The claims are made all the same: when the last switch has answered, or when sources take back and the set is "
+    "told once more that its target is dead."
+)
 _TWICE = (
     "The set is not over, and is told of its target's death once more when sources take back: then it claims flows "
     "that were never turned, which the switch refuses, and keeps them. tests/protocols/test_migration.py has the state."
@@ -15,7 +28,55 @@ _REPORTED = (
     "tests/cluster/test_found_by_schedules.py and tests/cluster/test_read_twice.py."
 )
 
-SURVIVORS: dict[str, str] = {
+_STATISTICS = "A count for statistics, which no promise speaks of."
+_SCANNED = "Flows never end then. That they do not end too soon is promised, and that they end at all is not."
+_NUMBERS = "A runtime has no more numbers then, and that it has some is promised by nobody: its flows find no port."
+
+OF_ROLES: dict[str, str] = {
+    "Membership.begin: if not (self._launches)": (
+        "Whether a runtime is launched is promised by none of the letters: tests/cluster/test_domains.py."
+    ),
+    "Membership._lose_life: if not (self.view.is_life(earlier.name, earlier.address))": (
+        "The earlier life is silent, and is declared dead for that, a second later."
+    ),
+    "Membership._admit: if not (member not in self._members)": (
+        "It takes another death while the view with a new runtime is on its way to the switches: only then is anybody "
+        "told of replicas before they take its frames."
+    ),
+    "Membership.heard: if not (self.view.is_life(message.node, message.address))": (
+        "The coordinator hears nobody, and asks the switches each second, which do. It is for that that they are asked."
+    ),
+    "Membership._witnessed: self._false_alarms += 1 without the 1": _STATISTICS,
+    "Membership._declare_dead: self.view.term + 1 without the 1": (
+        "It takes a second death whose view the switches have while that of the first is on its way."
+    ),
+    "Membership._over: if not (self._observed)": (
+        "The outside is not told that a recovery is over, which is for reports: tests/cluster/test_recovery.py."
+    ),
+    "ReferenceSets.pin: if not (row is None)": (
+        "Only flows that belong together are pinned by their keys, and schedules have none: "
+        "tests/cluster/test_groups.py."
+    ),
+    "ReferenceEngine._first_packet: self._refused += 1 without the 1": _STATISTICS,
+    "ReferenceEngine._begin: self._created += 1 without the 1": _STATISTICS,
+    "ReferenceEngine.idle: if not (not self._time_outs.never)": _SCANNED,
+    "ReferenceEngine.idle: if not (not self._next_to_scan())": _SCANNED,
+    "ReferenceEngine.idle: if not (not self._next_to_scan()) (2)": _SCANNED,
+    "Pool.take: self.refusals[_EMPTY] += 1 without the 1": _STATISTICS,
+    "Pool.give_back: self.refusals[_STRAY] += 1 without the 1": _STATISTICS,
+    "Pool.give_back: self.marks[_FREE] += 1 without the 1": (
+        "Of a pool that is not leased, which no cluster has: tests/dataplane/test_shared.py."
+    ),
+    "Pools._look: if not (is_idle)": "How often pools are looked at.",
+    "Pools._ask_for_more: stock.leases + 1 without the 1": _NUMBERS,
+    "Replicator.commit: if not (any_dropped(codes))": (
+        "Packets that have no flow are told of through a replica: a little later, and once."
+    ),
+    "Replicator.resend: self.resent += 1 without the 1": _STATISTICS,
+}
+"""Of code that is no table (``tests/mutants/role_guards.py``)."""
+
+SURVIVORS: dict[str, str] = OF_ROLES | {
     "tombstones are buried at once": (
         "Nothing comes late where a pair of ports is one queue, as on the heap: the marker is behind every packet. A "
         "tombstone stands for cards with several queues. What it does to packets is in tests/dataplane/test_engines.py."
@@ -50,10 +111,17 @@ SURVIVORS: dict[str, str] = {
     ),
     "DOOMED + REFUSED to DONE": _NONE,
     "PREPARING + REFUSED to DONE": _NONE,
-    "RETURNING + RETURNED to DONE": (
-        "A count: flows that came back are told to the coordinator as moved; where somebody died what was told is not "
-        "compared with what switches did. tests/protocols/test_migration.py says that the set is ABORTED."
+    "RETURNING + RETURNED to DONE": _COUNT,
+    "RETURNING + MARKER to DONE": _COUNT,
+    "RETURNING + MARKER to ABORTED": (
+        "The set counts as over before its claims are answered. What is answered then is done all the same."
     ),
+    "DOOMED + MARKER to RETURNING": _CLAIMS,
+    "DOOMED + MARKER to INSTALLING": _CLAIMS,
+    "PREPARING + PREPARED to DRAINING": _WAITS,
+    "REDIRECTING + ANSWERED to DRAINING": _WAITS,
+    "REDIRECTING + MARKER to DRAINING": _WAITS,
+    "REDIRECTING + REFUSED passed over": _REFUSED,
     **{f"PREPARING + DIED to {state}": _TWICE for state in ("DRAINING", "INSTALLING", "RETURNING")},
     **{
         f"REDIRECTING + REFUSED to {state}": _REFUSED
