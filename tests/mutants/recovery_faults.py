@@ -1,18 +1,21 @@
 """Faults in recovery, fencing and the end of flows, written one by one."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import attrs
 import numpy as np
 
+from nfactor.cluster.addresses import life_of
 from nfactor.cluster.departures import Departures
 from nfactor.cluster.expiry import Expiry
+from nfactor.cluster.fence import Fence
 from nfactor.cluster.flow_table import FlowTable
-from nfactor.cluster.liaison import Liaison
+from nfactor.cluster.liaison import HEARTBEAT_S, Liaison
 from nfactor.cluster.membership import Membership
-from nfactor.cluster.messages import FlowStatuses, NotifyClusterCfg, PrepareFlows, unpack_u32
+from nfactor.cluster.messages import FlowStatuses, Member, NotifyClusterCfg, PrepareFlows, unpack_u32
 from nfactor.cluster.outside import Collector
 from nfactor.cluster.recovery_messages import StepTaken
 from nfactor.cluster.relay import Relay
@@ -361,3 +364,29 @@ def a_flow_ends_though_it_is_not_idle() -> Fault:
         return found
 
     return patched(ReferenceEngine, idle=mutant)
+
+
+@written("restarts", needed=30, by="i")
+def packets_of_a_switch_that_has_begun_again_are_dropped() -> Fault:
+    """Runtimes take packets of the first lives of switches alone, and count all others as ``fenced``."""
+    admit = Fence.admit
+
+    def mutant(self: Fence, switches: Iterable[Member]) -> set[bytes]:
+        return admit(self, [member for member in switches if life_of(member.address) == 1])
+
+    return patched(Fence, admit=mutant)
+
+
+@written("cluster", needed=30, by="d")
+def witnesses_are_not_believed() -> Fault:
+    """A runtime that the coordinator does not hear is dead, whatever the switches say, as soon as one sign of life is
+    missing."""
+    init, witnessed = Membership.__init__, Membership._witnessed
+
+    def hasty(self: Membership, *what: Any, **more: Any) -> None:
+        init(self, *what, **{**more, "dead_after_s": 1.05 * HEARTBEAT_S})
+
+    def mutant(self: Membership, name: str, answer: Any) -> None:
+        witnessed(self, name, None)
+
+    return patched(Membership, __init__=hasty, _witnessed=mutant)
