@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nfactor.cli.options import SimulateOptions
 from nfactor.errors import NfactorError
-from nfactor.testing.checkers import Violation
 from nfactor.testing.node_draws import NODES
+from nfactor.testing.violation import Violation
 
 SEEDS_PER_TASK = 20
 """Schedules that a process is given at a time, at most."""

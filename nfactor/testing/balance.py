@@ -13,9 +13,9 @@ packets is seen at the end (``nfactor.testing.custody``).
 """
 
 from nfactor.cluster.names import OUTSIDE
-from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime, Switch
+from nfactor.testing.violation import Violation
 from nfactor.testing.wires import life_of, packets_in
 
 

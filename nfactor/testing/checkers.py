@@ -10,7 +10,9 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, Ended, History, Processed, following
+from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History
+from nfactor.testing.pasts import Chain, Final, Past, pasts_of
+from nfactor.testing.violation import Violation
 
 ON_THE_WAY_US = 5_000
 """What a node had sent before it died is outside by then, if no node is slow or sleeps."""
@@ -20,10 +22,6 @@ NAT = "nat_"
 """What a NAT in front drops is dropped by a function, too (``nat_cluster`` judges it)."""
 FULL = frozenset({"flow_table_full", "migration_buffer_full", "orphan_buffer_full"})
 """Why packets are dropped where tables and buffers are small."""
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
 
 
 @attrs.frozen
@@ -55,60 +53,6 @@ class Conditions:
     """Packets and words wait at the only runtime that is left, as nothing may leave without a replica."""
     overlapping: bool = False
     """A second runtime died before the first was made good for: what both had is lost."""
-
-
-@attrs.frozen
-class Final:
-    """The state of a flow at the end, where it is served."""
-
-    node: str
-    born: int
-    count: int
-    digest: int
-
-
-@attrs.frozen
-class Past:
-    """What made one life of a flow, of which the last state is there or was told at its end."""
-
-    flow: int
-    marks: list[int]
-    """Its packets, oldest first."""
-    digests: list[int]
-    """The states that they made."""
-
-
-class Chain:
-    """The packets that made a state, in order: found backwards in the owners' logs."""
-
-    def __init__(self, log: Iterable[Processed]) -> None:
-        self._steps: dict[tuple[int, int, int], list[Processed]] = {}
-        for entry in log:
-            self._steps.setdefault((entry.born, entry.count, entry.digest), []).append(entry)
-        self._by_count: dict[tuple[int, int], list[Processed]] = {}
-        for entry in log:
-            self._by_count.setdefault((entry.born, entry.count), []).append(entry)
-
-    def of(self, born: int, count: int, digest: int) -> list[int] | None:
-        """Marks of the packets of that state, oldest first; None: no packets that anybody processed make it."""
-        marks: list[int] = []
-        for number in range(count, 0, -1):
-            entries = self._steps.get((born, number, digest))
-            if not entries:
-                return None
-            mark = entries[-1].mark
-            marks.append(mark)
-            if number == 1:
-                return marks[::-1] if mark == born and following(0, mark) == digest else None
-            digest = next(
-                (
-                    earlier.digest
-                    for earlier in self._by_count.get((born, number - 1), [])
-                    if following(earlier.digest, mark) == digest
-                ),
-                -1,
-            )
-        return None
 
 
 def check(history: History, finals: Mapping[int, Final], conditions: Conditions, lost_on_ports: Iterable[int]) -> None:
@@ -196,33 +140,6 @@ def only_functions_drop(history: History, conditions: Conditions) -> None:
             raise Violation(f"(a) conservation: packet {mark} was dropped as {reason}")
 
 
-def pasts_of(history: History, finals: Mapping[int, Final]) -> dict[int, Past]:
-    """(f) By birth, what each life of a flow has come to: where it is served, or what it said when it ended (of several
-    ends, which only a crash can bring about, the last state)."""
-    log = Chain(history.processed)
-    pasts: dict[int, Past] = {}
-    for end in history.ends:
-        born, past = end.ended.born, _past(log, history, end.ended, f"told by {end.node} at its end")
-        if born not in pasts or len(past.marks) > len(pasts[born].marks):
-            pasts[born] = past
-    for final in finals.values():
-        pasts[final.born] = _past(log, history, final, f"on {final.node}")
-    return pasts
-
-
-def _past(log: Chain, history: History, state: Final | Ended, where: str) -> Past:
-    marks, flow = log.of(state.born, state.count, state.digest), history.flow_of.get(state.born)
-    if marks is None or flow is None:
-        raise Violation(
-            f"(f) transparency: the state of flow {flow} {where} (born {state.born}, {state.count} packets) is "
-            "not what any sequence of its packets makes"
-        )
-    digests = [0]
-    for mark in marks:
-        digests.append(following(digests[-1], mark))
-    return Past(flow, marks, digests[1:])
-
-
 def in_order(flow: int, marks: list[int]) -> None:
     """(b) Packets that went in by one way were processed in the order in which they were sent."""
     for earlier, later in pairwise(marks):
@@ -236,13 +153,13 @@ def outside_is_included(history: History, pasts: Mapping[int, Past], conditions:
     out, within the bound (g); so may a second death what came out before it. The word that a flow has ended may be
     lost, where ``_may_be_untold`` says so; then nothing is left to look at."""
     spared_us = _spared_us(history, conditions)
-    untold = _may_be_untold(history, conditions)
+    untold, by_the_dead = _may_be_untold(history, conditions), _last_with_the_dead(history, conditions)
     for came, what in _seen_outside(history):
         if came.time_us <= spared_us or _may_be_taken_back(came.time_us, history, conditions):
             continue
         flow, past = history.flow_of[came.mark], pasts.get(came.born)
         if past is None:
-            if untold:
+            if untold or came.born in by_the_dead:
                 continue
             raise Violation(
                 f"(e) output commit: {what} {came.mark} is of flow {flow} as it began with packet {came.born}, and "
@@ -291,6 +208,15 @@ def _may_be_untold(history: History, conditions: Conditions) -> bool:
     two_deaths = not conditions.strict and len(history.deaths) > 1
     let_go = bool(history.deaths) and bool(history.switch_deaths)
     return two_deaths or let_go or conditions.holds
+
+
+def _last_with_the_dead(history: History, conditions: Conditions) -> set[int]:
+    """Births of flows that may have ended at a runtime which died before anybody had heard of it: where states lag
+    behind, the word is told by that runtime alone, as all records are."""
+    if conditions.strict or not (conditions.flows_end or conditions.limited):
+        return set()
+    dead, last = {death.node for death in history.deaths}, {entry.born: entry.node for entry in history.processed}
+    return {born for born, node in last.items() if node in dead}
 
 
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:

@@ -14,11 +14,12 @@ from nfactor.cluster.names import FLOWS, LIAISON
 from nfactor.cluster.recovery_messages import CommitsStored, StoreCommit
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.packet.burst_codec import unpack_burst
-from nfactor.testing.checkers import Chain, Violation
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.judged import finals_of
+from nfactor.testing.pasts import Chain
+from nfactor.testing.violation import Violation
 from nfactor.testing.wires import Life, life_of
 
 

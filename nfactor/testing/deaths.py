@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from nfactor.cluster.addresses import Kind, address
 from nfactor.cluster.names import COORDINATOR
 from nfactor.cluster.view import View
-from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_members import Runtime
 from nfactor.testing.judged import death_of
+from nfactor.testing.violation import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

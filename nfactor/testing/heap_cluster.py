@@ -58,7 +58,6 @@ from nfactor.packet.fields import Packet
 from nfactor.packet.headers import parse
 from nfactor.protocols.replication import Mode
 from nfactor.testing import packets
-from nfactor.testing.checkers import Violation
 from nfactor.testing.deaths import Deaths
 from nfactor.testing.heap import Clock, HeapNetwork
 from nfactor.testing.heap_members import Runtime, Switch
@@ -67,6 +66,7 @@ from nfactor.testing.judged import state_of
 from nfactor.testing.limits import Limits
 from nfactor.testing.lineage import Came, End, Ended, History, Lineage, Processed, read_tail
 from nfactor.testing.reluctant import ReluctantFlowTable
+from nfactor.testing.violation import Violation
 
 if TYPE_CHECKING:
     from nfactor.protocols.leasing import Journal

@@ -14,8 +14,8 @@ from nfactor.dataplane.owners import Owners
 from nfactor.dataplane.state import schema_of
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import Final
 from nfactor.testing.lineage import Death, History, LineageState
+from nfactor.testing.pasts import Final
 
 
 class JudgedNode(Protocol):

@@ -25,10 +25,10 @@ from nfactor.packet.cluster_frame import unwrap
 from nfactor.protocols.leasing import Holder
 from nfactor.protocols.replication import Kind as Replication
 from nfactor.testing import packets
-from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime
 from nfactor.testing.lineage import Lineage
+from nfactor.testing.violation import Violation
 from nfactor.testing.whereabouts import Whereabouts
 
 if TYPE_CHECKING:

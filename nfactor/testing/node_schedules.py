@@ -22,12 +22,13 @@ from nfactor.cluster.launcher import open_cluster
 from nfactor.dataplane.chain import HEADER
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing import packets
-from nfactor.testing.checkers import ON_THE_WAY_US, Chain, Conditions, Final, Violation, check
+from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, check
 from nfactor.testing.judged import finals_of
 from nfactor.testing.lineage import History
 from nfactor.testing.node_cluster import HEADER_OCTETS, IDLE_S, STEP_S, Engines, NodeCluster, engine_of, engines
 from nfactor.testing.node_draws import NodeSchedule, Trouble, What, draw, moment
 from nfactor.testing.node_world import CONTROL_LATENCY_S, CONTROL_US_MAX, Failure, NodeWorld
+from nfactor.testing.pasts import Chain, Final
 from nfactor.testing.rest import (
     copies_are_of_flows,
     flows_are_free,
@@ -38,6 +39,7 @@ from nfactor.testing.rest import (
     probes_came,
 )
 from nfactor.testing.simulate import Simulation, simulate
+from nfactor.testing.violation import Violation
 
 QUIET_S = 6.0
 """After the last fault everything is served and protected again: 1 s until a death is seen, 5 s to mend it (DESIGN

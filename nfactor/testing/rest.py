@@ -6,10 +6,11 @@ import numpy as np
 
 from nfactor.dataplane.engine import Status
 from nfactor.dataplane.owners import owner_number
-from nfactor.testing.checkers import FULL, NAT, Violation
+from nfactor.testing.checkers import FULL, NAT
 from nfactor.testing.judged import JudgedCluster, JudgedNode, state_of
 from nfactor.testing.limits import FLOWS_MAX
 from nfactor.testing.lineage import CHOSEN
+from nfactor.testing.violation import Violation
 
 
 def one_owner(cluster: JudgedCluster, *, flows_end: bool) -> None:

@@ -16,7 +16,7 @@ from nfactor.cluster.names import COORDINATOR
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Kind, Mode
 from nfactor.testing.balance import Balance
-from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, Violation, check
+from nfactor.testing.checkers import ON_THE_WAY_US, Conditions, check
 from nfactor.testing.custody import Custody
 from nfactor.testing.draws import draw
 from nfactor.testing.faults import GATHERING_US, ROUND_US, Schedule
@@ -37,6 +37,7 @@ from nfactor.testing.rest import (
 )
 from nfactor.testing.situations import Situations
 from nfactor.testing.striking import Striking
+from nfactor.testing.violation import Violation
 
 IN_TURN_US = 50
 """A message waits for those before it on its way, each of which arrives a microsecond after the last, at least."""

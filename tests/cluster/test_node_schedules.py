@@ -10,9 +10,9 @@ from nfactor.cli.main import main
 from nfactor.cluster import flow_table
 from nfactor.dataplane.chain import HEADER
 from nfactor.dataplane.engine import Records
-from nfactor.testing.checkers import Violation
 from nfactor.testing.node_draws import What, draw
 from nfactor.testing.node_schedules import NodeRun, run
+from nfactor.testing.violation import Violation
 
 SCHEDULES = int(os.environ.get("NFACTOR_NODE_SCHEDULES", "24"))
 FOUND = (29, 63)

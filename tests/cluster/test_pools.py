@@ -17,9 +17,9 @@ from nfactor.cluster.view import View
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing import schedules
-from nfactor.testing.checkers import Violation
 from nfactor.testing.lineage import CHOSEN
 from nfactor.testing.nat_cluster import NatCluster
+from nfactor.testing.violation import Violation
 
 NAME = "nat.ports"
 

@@ -15,10 +15,10 @@ from nfactor.cluster.plan import runtime_member
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import Chain
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.lineage import EMIT_EVERY
 from nfactor.testing.nat_cluster import NatCluster
+from nfactor.testing.pasts import Chain
 from tests.cluster.test_found_by_reading import at_first, lose, who_has
 from tests.cluster.test_found_by_schedules import begin_again, flow_with_a_replica_at, move, run
 

@@ -11,11 +11,12 @@ from nfactor.cluster.names import COORDINATOR, POOLS, migration_number, source_o
 from nfactor.cluster.pools import Pools
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import included_came_out, pasts_of
+from nfactor.testing.checkers import included_came_out
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
+from nfactor.testing.pasts import pasts_of
 from tests.cluster.test_found_by_reading import who_has
 from tests.cluster.test_found_by_schedules import begin_again, move, run
 

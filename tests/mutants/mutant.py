@@ -15,8 +15,8 @@ from nfactor.actors.actor import Handler
 from nfactor.cluster.ledger import AccountingError
 from nfactor.errors import ProtocolError
 from nfactor.testing import schedules
-from nfactor.testing.checkers import Violation
 from nfactor.testing.heap import Stuck
+from nfactor.testing.violation import Violation
 from tests.mutants.stories import STORIES
 
 Runs = tuple[tuple[str, int], ...]

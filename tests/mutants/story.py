@@ -8,11 +8,13 @@ from nfactor.cluster.messages import Migrating, SetMigrationTarget
 from nfactor.cluster.names import LIAISON, runtime_name, switch_name
 from nfactor.dataplane.owners import owner_number
 from nfactor.protocols.replication import Mode
-from nfactor.testing.checkers import Conditions, Violation, included_came_out, outside_is_included, pasts_of
+from nfactor.testing.checkers import Conditions, included_came_out, outside_is_included
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
+from nfactor.testing.pasts import pasts_of
 from nfactor.testing.rest import owners_agree, probes_came
+from nfactor.testing.violation import Violation
 
 SOURCE, TARGET, REPLICA = map(runtime_name, range(3))
 DOMAINS = "here", "here", "there"

@@ -8,8 +8,8 @@ import pytest
 from nfactor.cluster.names import OUTSIDE
 from nfactor.protocols.replication import Mode
 from nfactor.testing.balance import Balance
-from nfactor.testing.checkers import Violation
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.violation import Violation
 
 if TYPE_CHECKING:
     from nfactor.testing.heap_members import Runtime, Switch

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from nfactor.testing.checkers import Conditions, Final, Violation, check
+from nfactor.testing.checkers import Conditions, check
 from nfactor.testing.lineage import CHOSEN, Came, Death, End, Ended, History, Processed, Step, following
+from nfactor.testing.pasts import Final
+from nfactor.testing.violation import Violation
 
 END = Ended(born=1, count=2, digest=following(following(0, 1), 2))
 """Of a flow that has had packets 1 and 2."""

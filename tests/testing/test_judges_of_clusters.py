@@ -18,7 +18,6 @@ from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing import heap
-from nfactor.testing.checkers import Violation
 from nfactor.testing.faults import Schedule
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_members import Runtime
@@ -35,6 +34,7 @@ from nfactor.testing.rest import (
     probes_came,
 )
 from nfactor.testing.schedules import Run
+from nfactor.testing.violation import Violation
 
 
 def with_a_flow() -> tuple[Run, HeapCluster, Runtime, Runtime]:

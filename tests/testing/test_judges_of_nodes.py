@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 from nfactor.packet.burst import Burst
-from nfactor.testing.checkers import Final, Violation
 from nfactor.testing.lineage import History
 from nfactor.testing.node_cluster import HEADER_OCTETS, NodeCluster
 from nfactor.testing.node_draws import Mistreated, NodeSchedule
 from nfactor.testing.node_schedules import NodeRun, Seen, same
+from nfactor.testing.pasts import Final
+from nfactor.testing.violation import Violation
 
 FEW = NodeSchedule(1, runtimes=2, flows=2, bursts=4, migrations=0, traffic_us=5_000)
 """A run of a few packets, in which nothing happens."""
