@@ -133,10 +133,13 @@ def draw(seed: int) -> NodeSchedule:
 
 
 def _leave_to_the_bound(schedule: NodeSchedule) -> None:
-    """Nothing but deaths and lossy ports: a message that is late sets flows back further than was said, and then the
-    bound can not be judged."""
+    """Nothing but a runtime's death and lossy ports: a message that is late sets flows back further than was said, and
+    of who dies before the first death is made good for no bound is judged. And few flows, so that packets come faster
+    than time alone makes states follow."""
     schedule.mistreated = Mistreated(port_loss=schedule.mistreated.port_loss)
-    schedule.troubles = [trouble for trouble in schedule.troubles if trouble.what is What.DIE]
+    deaths = [trouble for trouble in schedule.troubles if trouble.what is What.DIE]
+    schedule.troubles = [attrs.evolve(death, who=(runtime_name(0),)) for death in deaths[:1]]
+    schedule.flows, schedule.bursts = 1 + schedule.flows % 3, 3 * schedule.bursts
     schedule.flows_end = False
 
 

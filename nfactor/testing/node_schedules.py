@@ -28,7 +28,7 @@ from nfactor.testing.lineage import History
 from nfactor.testing.node_cluster import HEADER_OCTETS, IDLE_S, STEP_S, Engines, NodeCluster, engine_of, engines
 from nfactor.testing.node_draws import NodeSchedule, Trouble, What, draw, moment
 from nfactor.testing.node_world import CONTROL_LATENCY_S, CONTROL_US_MAX, Failure, NodeWorld
-from nfactor.testing.pasts import Chain, Final
+from nfactor.testing.pasts import Chain, Final, pasts_of
 from nfactor.testing.rest import (
     copies_are_of_flows,
     flows_are_free,
@@ -38,6 +38,7 @@ from nfactor.testing.rest import (
     owners_agree,
     probes_came,
 )
+from nfactor.testing.setback import set_back_within_bound
 from nfactor.testing.simulate import Simulation, simulate
 from nfactor.testing.violation import Violation
 
@@ -228,8 +229,6 @@ class _Run:
             on_the_way_us=ON_THE_WAY_US + slower_us,
             overlapping=any(death.overlaps for death in history.deaths),
         )
-        if mode.kind is Kind.EVERY and not (late or conditions.flows_end or conditions.overlapping):
-            self._struck["bounds judged"] += len(history.deaths)
         lost: set[int] = set()
         if self._ports_lose:
             seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
@@ -238,6 +237,7 @@ class _Run:
             if not died and len(lost) > (count := self.world.counts()["packets_lost"]):
                 raise Violation(f"(a) conservation: {len(lost)} packets are nowhere, and ports lost {count}")
         check(history, finals, conditions, lost)
+        self._struck["bounds judged"] += set_back_within_bound(history, pasts_of(history, finals), conditions)
         self._check_against_one(finals)
 
     @property

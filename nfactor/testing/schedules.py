@@ -25,6 +25,7 @@ from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
+from nfactor.testing.pasts import pasts_of
 from nfactor.testing.rest import (
     copies_are_of_flows,
     flows_are_free,
@@ -35,6 +36,7 @@ from nfactor.testing.rest import (
     owners_agree,
     probes_came,
 )
+from nfactor.testing.setback import set_back_within_bound
 from nfactor.testing.situations import Situations
 from nfactor.testing.striking import Striking
 from nfactor.testing.violation import Violation
@@ -220,6 +222,7 @@ class Run:
             overlapping=any(death.overlaps for death in deaths),
         )
         check(cluster.history, finals_of(cluster), conditions, self.network.lost_packets)
+        set_back_within_bound(cluster.history, pasts_of(cluster.history, finals_of(cluster)), conditions)
         certain = (conditions.strict and not conditions.overlapping) or not deaths
         if self._serves and conditions.ports_lose and certain:
             self.custody.check_included()

@@ -7,10 +7,11 @@ from unittest import mock
 import pytest
 
 from nfactor.cli.main import main
-from nfactor.cluster import flow_table
+from nfactor.cluster import flow_table, lag
 from nfactor.dataplane.chain import HEADER
+from nfactor.dataplane.changes import Changes
 from nfactor.dataplane.engine import Records
-from nfactor.testing.node_draws import What, draw
+from nfactor.testing.node_draws import NodeSchedule, Trouble, What, draw
 from nfactor.testing.node_schedules import NodeRun, run
 from nfactor.testing.violation import Violation
 
@@ -62,6 +63,28 @@ def test_a_state_that_no_engine_by_itself_would_have_is_a_violation() -> None:
         pytest.raises(Violation, match=r"\(f\) transparency: one engine by itself brings flow \d+ to another state"),
     ):
         run(2)
+
+
+@pytest.mark.slow
+def test_a_state_that_lags_by_twice_the_bound_is_a_violation() -> None:
+    """Packets come to two flows fast enough for that, and one of their owners dies."""
+    dies = Trouble(40_000, What.DIE, ("runtime-0",))
+    dense = NodeSchedule(
+        3, runtimes=2, mode="every=4", flows=2, bursts=80, migrations=0, traffic_us=60_000, troubles=[dies]
+    )
+    within = NodeRun(dense)
+    within.judge()
+    assert within.struck["bounds judged"]
+    begin = lag.Lag.__init__
+
+    def begin_late(self: lag.Lag, changes: Changes, packets_max: int) -> None:
+        begin(self, changes, 2 * packets_max)
+
+    with (
+        mock.patch.object(lag.Lag, "__init__", begin_late),
+        pytest.raises(Violation, match=r"\(g\) loss bound: "),
+    ):
+        NodeRun(dense).judge()
 
 
 def test_schedules_draw_every_mode_and_every_fault() -> None:

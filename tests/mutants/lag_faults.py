@@ -12,7 +12,7 @@ MUTANTS: list[Mutant] = []
 written = writer(MUTANTS)
 
 
-@written("recovery", needed=1, by="g")
+@written("an owner dies whose flows lag and they go on", needed=1, by="g")
 def a_flow_that_is_due_is_not_told() -> Fault:
     """Under ``every``: its count begins anew all the same."""
 
@@ -47,3 +47,14 @@ def what_lags_is_told_three_times_too_late() -> Fault:
 def a_flow_is_told_of_only_when_it_is_due() -> Fault:
     """Under ``every``: never by the clock."""
     return patched(Replicator, step=lambda self: None)
+
+
+@written("an owner dies whose flows lag and they go on", needed=1, by="g")
+def a_flow_may_lag_by_one_packet_more_than_was_said() -> Fault:
+    """Under ``every``: it is told of with its last packet but one, so two more are one too many."""
+    begin = lag.Lag.__init__
+
+    def mutant(self: lag.Lag, changes: Any, packets_max: int) -> None:
+        begin(self, changes, packets_max + 2)
+
+    return patched(lag.Lag, __init__=mutant)

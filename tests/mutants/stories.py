@@ -17,7 +17,9 @@ from nfactor.testing.checkers import Conditions, at_most_once, protected_survive
 from nfactor.testing.heap import Delivery
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
+from nfactor.testing.pasts import pasts_of
 from nfactor.testing.rest import nothing_is_half_done
+from nfactor.testing.setback import set_back_within_bound
 from tests.cluster.test_read_a_fourth_time import the_numbers_are_with_one_flow
 from tests.mutants.story import DEAD_S, DOMAINS, REPLICA, SOURCE, SWITCHES, TARGET, Story
 
@@ -232,6 +234,24 @@ def an_owner_dies_a_while_after_the_last_packets_of_its_flows() -> None:
     protected_survive(story.cluster.history, finals_of(story.cluster), lags)
 
 
+def an_owner_dies_whose_flows_lag_and_they_go_on() -> None:
+    """Under ``every``, with one packet more than may be lost. Each has had more packets in the end than it had lost."""
+    story = Story("every=4")
+    story.run(0.15)
+    for _ in range(5):
+        for flow in story.flows:
+            story.cluster.feed(flow)
+        story.run(0.002)
+    story.cluster.kill(SOURCE)
+    story.run(4.0)
+    for flow in story.flows:
+        story.cluster.feed(flow, 8)
+    story.run(0.15)
+    history, within = story.cluster.history, Conditions(strict=False, replicated=True, lag_packets_max=4)
+    judged = set_back_within_bound(history, pasts_of(history, finals_of(story.cluster)), within)
+    assert len(story.flows) == judged
+
+
 def a_runtime_dies_whose_flow_has_ended_with_anothers_number() -> None:
     """It had told that end to nobody but the switch, so its replica says it once more, and gives the number back. If it
     had given it back already, a flow would have it by now."""
@@ -291,6 +311,7 @@ STORIES: dict[str, Callable[[], None]] = {
         a_target_dies_whose_replica_has_not_stored_what_came,
         a_source_dies_whose_last_packet_is_not_stored,
         a_source_dies_that_the_outside_has_not_heard,
+        an_owner_dies_whose_flows_lag_and_they_go_on,
         an_owner_dies_a_while_after_the_last_packets_of_its_flows,
         a_runtime_dies_whose_flow_has_ended_with_anothers_number,
         a_source_takes_back_a_flow_that_has_ended_at_its_target,

@@ -45,6 +45,7 @@ SHOWN = {
     "leaves one engine as another": "test_a_packet_that_comes_out_other_than_one_engine_makes_it_is_a_violation",
     # (g) loss bound
     "flow … had … packets when": "test_a_crash_sets_a_flow_back_by_no_more_packets_than_was_said",
+    "packets that flow … had when": "test_packets_that_come_later_do_not_hide_what_was_lost",
     "had come out … ms before": "test_what_an_earlier_death_took_back_is_no_loss_of_a_later_one",
     # (h) protection
     "called flow": "test_a_protected_flow_that_has_begun_anew_elsewhere_does_not_live_on",
