@@ -319,7 +319,7 @@ def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
     return patched(View, take=mutant)
 
 
-@written("replication", needed=19, by="d")
+@written("replication", needed=8, by="e")
 def a_flow_is_forgotten_without_counting_its_packets() -> Fault:
     """The switch lets a flow end while packets are on their way to it."""
     return patched(dispatch, _seen_all=lambda entry, count, now: True)
@@ -366,7 +366,7 @@ def a_flow_ends_though_it_is_not_idle() -> Fault:
     return patched(ReferenceEngine, idle=mutant)
 
 
-@written("restarts", needed=30, by="i")
+@written("restarts", needed=2, by="i")
 def packets_of_a_switch_that_has_begun_again_are_dropped() -> Fault:
     """Runtimes take packets of the first lives of switches alone, and count all others as ``fenced``."""
     admit = Fence.admit
@@ -377,16 +377,19 @@ def packets_of_a_switch_that_has_begun_again_are_dropped() -> Fault:
     return patched(Fence, admit=mutant)
 
 
-@written("cluster", needed=30, by="d")
+@written("cluster", needed=7, by="i")
 def witnesses_are_not_believed() -> Fault:
-    """A runtime that the coordinator does not hear is dead, whatever the switches say, as soon as one sign of life is
-    missing."""
-    init, witnessed = Membership.__init__, Membership._witnessed
+    """A runtime that the coordinator does not hear is dead, whatever the switches say."""
+    witnessed = Membership._witnessed
+    return patched(Membership, _witnessed=lambda self, name, answer: witnessed(self, name, None))
+
+
+@written("cluster", needed=3, by="i")
+def who_has_missed_one_sign_of_life_is_dead() -> Fault:
+    """It is asked about, and the answer is taken for what it was a second ago."""
+    init = Membership.__init__
 
     def hasty(self: Membership, *what: Any, **more: Any) -> None:
         init(self, *what, **{**more, "dead_after_s": 1.05 * HEARTBEAT_S})
 
-    def mutant(self: Membership, name: str, answer: Any) -> None:
-        witnessed(self, name, None)
-
-    return patched(Membership, __init__=hasty, _witnessed=mutant)
+    return patched(Membership, __init__=hasty)

@@ -116,6 +116,10 @@ SURVIVORS: dict[str, str] = OF_ROLES | {
     "RETURNING + MARKER to ABORTED": (
         "The set counts as over before its claims are answered. What is answered then is done all the same."
     ),
+    "RETURNING + ANSWERED to DONE": (
+        "The code says so itself, before a judge can: what is claimed back and then given is not held any more."
+    ),
+    "LeaseBook.free: if not (book is None)": "It tells how many are free, to tests; no node asks.",
     "DOOMED + MARKER to RETURNING": _CLAIMS,
     "DOOMED + MARKER to INSTALLING": _CLAIMS,
     "PREPARING + PREPARED to DRAINING": _WAITS,
