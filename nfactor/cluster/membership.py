@@ -31,6 +31,7 @@ from nfactor.cluster.recovery_messages import (
 )
 from nfactor.cluster.role import Later, Role
 from nfactor.cluster.survey import Survey
+from nfactor.cluster.suspicions import Suspicions
 from nfactor.cluster.view import View
 from nfactor.protocols.recovery import Recovery, Step
 
@@ -68,15 +69,12 @@ class Membership(Role):
         """Everybody who ever was in it, in the order of joining, and in which failure domain."""
         self.view = view
         self._replicated = replicated
-        self._dead_after_s = dead_after_s
         self._observed = observed
         self._ready = ready
         self._again = again
         self._launches = launches
         self._launching: Launching | None = None
-        self._heard: dict[str, float] = {}
-        self._inquiries: dict[str, list[bool]] = {}
-        """Runtimes that are suspected, and what witnesses said so far."""
+        self._suspicions = Suspicions(dead_after_s)
         self._joining: list[tuple[Member, Later]] = []
         """Nodes that want to be in it, and cannot yet."""
         self._unfenced: dict[str, int] = {}
@@ -99,7 +97,6 @@ class Membership(Role):
         self._released: dict[tuple[str, bytes, bytes], Released] = {}
         """How far replicas that died had come with each primary, as each life of a switch says, and the outside."""
         self._recoveries = 0
-        self._false_alarms = 0
         self._begun = False
 
     def begin(self) -> None:
@@ -107,7 +104,8 @@ class Membership(Role):
         if self._launches:
             self._launching = Launching(self.ask, self.host, self._launch_where_needed)
         if self._again:
-            Survey(self.ask, self._members, self._dead_after_s, self.host, observed=self._observed, then=self._take_up)
+            dead_after_s, then = self._suspicions.dead_after_s, self._take_up
+            Survey(self.ask, self._members, dead_after_s, self.host, observed=self._observed, then=then)
         else:
             self._take_members(self._members, ())
 
@@ -125,7 +123,8 @@ class Membership(Role):
         self._all |= {name: self._all.get(name, "") for name in unfinished}
         self._all |= {member.name: member.domain for member in members}
         now = self.host.now()
-        self._heard = dict.fromkeys(self._all, now)
+        for name in self._all:
+            self._suspicions.heard(name, now)
         self._watch()
         self._take_view()
         self._open.update(unfinished)
@@ -170,7 +169,7 @@ class Membership(Role):
         others = tuple(known for known in self._members if known.name != member.name)
         self._members = tuple(sorted((*others, member), key=lambda known: (known.kind != "switch", known.index)))
         self._all[member.name] = member.domain
-        self._heard[member.name] = self.host.now()
+        self._suspicions.heard(member.name, self.host.now())
         self._take_view()
         admission = Recovery(0, "")
         self._admissions[id(admission)] = member, later
@@ -200,33 +199,23 @@ class Membership(Role):
     def heard(self, message: Heartbeat) -> None:
         """A runtime lives; or another life of one that does not."""
         if self.view.is_life(message.node, message.address):
-            self._heard[message.node] = self.host.now()
+            self._suspicions.heard(message.node, self.host.now())
             self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 
     def _watch(self) -> None:
-        for name in self._names("runtime"):
-            if self._silent(name) and name not in self._inquiries:
-                self._inquire(name)
+        for name in self._suspicions.to_ask_about(self._names("runtime"), self.host.now()):
+            self._inquire(name)
         self.host.after(HEARTBEAT_S, self._watch)
-
-    def _silent(self, name: str) -> bool:
-        return self.host.now() - self._heard[name] > self._dead_after_s
 
     def _inquire(self, name: str) -> None:
         """A second witness: that we do not hear a runtime may be our own fault."""
-        self._inquiries[name], question = [], Witness(self.view.known[name].address, self._dead_after_s)
+        question = Witness(self.view.known[name].address, self._suspicions.dead_after_s)
         for switch in self._names("switch"):
             self.ask(switch, LIAISON, question, LastHeard, partial(self._witnessed, name))
 
     def _witnessed(self, name: str, answer: LastHeard | None) -> None:
-        said = self._inquiries[name]
-        said.append(answer is not None and answer.seconds <= self._dead_after_s)
-        if len(said) < len(self._names("switch")):
-            return
-        del self._inquiries[name]
-        if any(said):
-            self._false_alarms += 1
-        elif self._silent(name) and name in self.view:
+        switches = len(self._names("switch"))
+        if self._suspicions.is_dead(name, answer, switches, self.host.now()) and name in self.view:
             self._declare_dead(name)
 
     def _declare_dead(self, name: str) -> None:
@@ -254,7 +243,7 @@ class Membership(Role):
     @handles(ReadFalseAlarms)
     def read_false_alarms(self, message: ReadFalseAlarms) -> FalseAlarms:
         """How often a switch knew better."""
-        return FalseAlarms(self._false_alarms)
+        return FalseAlarms(self._suspicions.false_alarms)
 
     # ---------------------------------------------------------------- recovery
 
@@ -356,8 +345,7 @@ class Membership(Role):
         self._open.discard(recovery.dead)
         self._forget_released(recovery.dead)
         if self._observed:
-            now = self.host.now()
-            seconds = now - self._heard.get(recovery.dead, now)
+            seconds = self._suspicions.silence_s(recovery.dead, self.host.now())
             told = NodeRecovered(recovery.dead, recovery.flows, seconds)
             self.ask(OUTSIDE, COLLECTOR, told, Done, lambda _: None)
         self._look_who_may_join()

@@ -172,9 +172,9 @@ def runtime_at_coordinator() -> Table:
         match event:
             case "silent for 1 s":
                 _fall_silent(made)
-            case "one of them has within 1 s" | "none has" if OWNER in role._inquiries:
+            case "one of them has within 1 s" | "none has" if OWNER in role._suspicions.inquiries:
                 made.membership._witnessed(OWNER, LastHeard(1.5 if event == "none has" else 0.5))
-            case "it is heard again" if OWNER in role._inquiries:
+            case "it is heard again" if OWNER in role._suspicions.inquiries:
                 role.heard(Heartbeat(OWNER, member.address, 0, 1, 0.0))
                 role._witnessed(OWNER, LastHeard(1.5))
             case "OVER":
@@ -182,7 +182,7 @@ def runtime_at_coordinator() -> Table:
             case "Join" if state in ("dead", "unknown"):
                 role.wants_in(Join(runtime_member(0, 2, "")))
         if OWNER in role.view:
-            return "suspected" if OWNER in role._inquiries else "living", False
+            return "suspected" if OWNER in role._suspicions.inquiries else "living", False
         return "dead" if OWNER in role._open else "unknown", False
 
     events = ("silent for 1 s", "one of them has within 1 s", "it is heard again", "none has", "OVER", "Join")
@@ -190,10 +190,10 @@ def runtime_at_coordinator() -> Table:
 
 
 def _fall_silent(made: HeapCluster) -> None:
-    made.membership._heard[OWNER] = made.membership.host.now() - 1.01
-    for name in made.membership._names("runtime"):
-        if made.membership._silent(name) and name not in made.membership._inquiries:
-            made.membership._inquire(name)
+    role, now = made.membership, made.membership.host.now()
+    role._suspicions.heard(OWNER, now - 1.01)
+    for name in role._suspicions.to_ask_about(role._names("runtime"), now):
+        role._inquire(name)
 
 
 def watched(made: HeapCluster, state: Callable[[], str]) -> list[str]:

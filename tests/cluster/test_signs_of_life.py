@@ -9,6 +9,8 @@ import pytest
 from nfactor.cluster.hearing import Hearing
 from nfactor.cluster.names import COORDINATOR, POOLS, migration_number, source_of
 from nfactor.cluster.pools import Pools
+from nfactor.cluster.recovery_messages import LastHeard
+from nfactor.cluster.suspicions import Suspicions
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
 from nfactor.testing.checkers import included_came_out
@@ -17,8 +19,9 @@ from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.judged import finals_of
 from nfactor.testing.nat_cluster import NatCluster
 from nfactor.testing.pasts import pasts_of
-from tests.cluster.test_found_by_reading import who_has
+from tests.cluster.test_found_by_reading import at_first, lose, who_has
 from tests.cluster.test_found_by_schedules import begin_again, move, run
+from tests.cluster.test_read_a_third_time import with_replica
 
 SUSPECT = "runtime-2"
 
@@ -74,6 +77,48 @@ def test_a_switch_that_begins_again_does_not_say_that_it_never_heard_of_anybody(
     assert SUSPECT in cluster.membership.view, "the switch's next life hears it as well"
     run(cluster, 4.0)
     what_is_included_came_out(cluster)
+
+
+def test_who_was_said_to_be_silent_and_lives_does_not_hang_on_the_coordinator() -> None:
+    """A replica stands still for a second, wakes in time, and the switch's word of its silence comes late. Much later
+    the coordinator dies. The switch hears the replica, and tells it so."""
+    cluster, flow = with_replica(SUSPECT, 3)
+    network = cluster.network
+    network.pause(SUSPECT)
+
+    def wake(delivery: Delivery) -> None:
+        network.resume(SUSPECT)
+        at_first(cluster, "LastHeard", partial(lose, cluster))
+
+    at_first(cluster, "Witness", wake, receiver="switch-0")
+    run(cluster, 10.0)
+    assert SUSPECT in cluster.membership.view
+    cluster.kill(COORDINATOR)
+    run(cluster, 2.0)
+    before = len(cluster.history.out)
+    cluster.feed(flow, 5)
+    run(cluster, 2.0)
+    assert 5 == len(cluster.history.out) - before
+
+
+def test_switches_are_asked_about_whom_one_of_them_took_for_dead_until_none_does() -> None:
+    """The first of two said that it was silent; and both are asked again, though it is heard."""
+    suspicions, both = Suspicions(1.0), 2
+    suspicions.heard("one", 10.0)
+    assert [] == list(suspicions.to_ask_about(["one"], 11.0))
+    assert ["one"] == list(suspicions.to_ask_about(["one"], 11.1))
+    assert [] == list(suspicions.to_ask_about(["one"], 11.1)), "their answers are awaited"
+    assert not suspicions.is_dead("one", LastHeard(1.1), both, 11.2)
+    suspicions.heard("one", 11.3)
+    assert not suspicions.is_dead("one", LastHeard(0.1), both, 11.4)
+    assert 0 == suspicions.false_alarms, "it was heard here, too"
+    assert ["one"] == list(suspicions.to_ask_about(["one"], 11.5))
+    assert not suspicions.is_dead("one", LastHeard(0.1), both, 11.6)
+    assert not suspicions.is_dead("one", LastHeard(0.1), both, 11.6)
+    assert [] == list(suspicions.to_ask_about(["one"], 11.7))
+    assert ["one"] == list(suspicions.to_ask_about(["one"], 12.4))
+    assert not suspicions.is_dead("one", LastHeard(1.1), both, 12.5)
+    assert suspicions.is_dead("one", LastHeard(1.1), both, 12.5)
 
 
 @pytest.mark.parametrize("life", [5, 0xFFFF])

@@ -20,6 +20,7 @@ from nfactor.cluster.membership import Membership
 from nfactor.cluster.pools import Pools
 from nfactor.cluster.replicator import Replicator
 from nfactor.cluster.survey import Survey
+from nfactor.cluster.suspicions import Suspicions
 from nfactor.cluster.switch import VirtualSwitch
 from nfactor.dataplane.reference import ReferenceEngine
 from nfactor.dataplane.reference_sets import ReferenceSets
@@ -29,6 +30,7 @@ from tests.mutants.mutant import Mutant
 
 ROLES: Machines = (
     (Membership, (), "restarts"),
+    (Suspicions, ("to_ask_about", "is_dead"), "restarts"),
     (Survey, (), "restarts"),
     (ReferenceSets, (), "cluster"),
     (ReferenceEngine, ("idle", "expire", "_end", "_first_packet", "_begin"), "cluster"),
@@ -40,7 +42,7 @@ ROLES: Machines = (
 
 OTHERWISE = {
     "Membership._admit: if not (member.kind == 'switch')": "cluster",
-    "Membership._witnessed: if not (len(said) < len(self._names('switch')))": "cluster",
+    "Suspicions.is_dead: if not (len(said) < switches)": "cluster",
     "ReferenceEngine.expire: if not (packets is not None and row.packets & COUNT_MASK != packets[index])": "nat",
     "Replicator.resend: if not (len(channel) and self._now() - self._confirmed_s[replica] >= RESEND_COMMITS_S)": (
         "replication"

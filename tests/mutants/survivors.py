@@ -46,7 +46,6 @@ OF_ROLES: dict[str, str] = {
     "Membership.heard: if not (self.view.is_life(message.node, message.address))": (
         "The coordinator hears nobody, and asks the switches each second, which do. It is for that that they are asked."
     ),
-    "Membership._witnessed: self._false_alarms += 1 without the 1": _STATISTICS,
     "Membership._declare_dead: self.view.term + 1 without the 1": (
         "It takes a second death whose view the switches have while that of the first is on its way."
     ),
