@@ -18,7 +18,7 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.backends.base import Port
-from nfactor.cluster.departures import Departures
+from nfactor.cluster.departures import EVER, Departures
 from nfactor.cluster.hearing import Hearing
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.markers import Markers
@@ -321,7 +321,8 @@ class VirtualSwitch(Role):
             return FlowStatuses(bytes([Status.BUSY] * len(keys)))
         owner = self._runtimes[message.runtime]
         counts = unpack_u32(message.packets)
-        since = self._departures.since(member.address for member in self.view.of_kind("runtime"))
+        runtimes = [member.address for member in self.view.of_kind("runtime")]
+        since = EVER if self.view.unfinished else self._departures.since(runtimes)  # the dead may have copies of them
         statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now(), moved_before=since)
         self._others.tell_gone()
         return FlowStatuses(statuses.tobytes())
@@ -333,6 +334,7 @@ class VirtualSwitch(Role):
         """A runtime lives; or another life of one that does not."""
         if self.view.is_life(message.node, message.address):
             self._departures.heard(message.address, message.begun, message.standing)
+            self._dispatcher.heard(self._runtimes[message.node], self.host.now())
             if self._hearing.heard(message.address, self.host.now()):
                 self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 

@@ -229,8 +229,13 @@ class CompiledDispatcher(Owners):
                     statuses[place] = Status.UNKNOWN
         return statuses, owners[are(statuses, Status.EXISTS)].tolist()
 
+    def heard(self, owner: int, now: float) -> None:
+        """See ``Owners.heard``."""
+        self._ends.heard(owner, now)
+
     def abandon(self, owner: int) -> int:
         """See ``Owners.abandon``."""
+        self._ends.over(owner)
         keys = np.empty((self._context[layout.ROWS_USED], KEY_OCTETS), np.uint8)
         count: int = self._code.abandon(self._cx, owner, _at(keys))
         self._forgotten += count

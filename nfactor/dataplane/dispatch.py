@@ -228,8 +228,13 @@ class Dispatcher(Owners):
                 owners.append(entry.owner)
         return statuses, owners
 
+    def heard(self, owner: int, now: float) -> None:
+        """See ``Owners.heard``."""
+        self._ends.heard(owner, now)
+
     def abandon(self, owner: int) -> int:
         """See ``Owners.abandon``."""
+        self._ends.over(owner)
         keys = [key for key, entry in self._entries.items() if entry.owner == owner]
         for key in keys:
             self._drop(key)

@@ -221,6 +221,11 @@ class Owners(ABC):
         and ``dead`` was its owner; STALE: the claim is older than what is known here."""
 
     @abstractmethod
+    def heard(self, owner: int, now: float) -> None:
+        """There was a sign of life of that runtime. Of one of which there is none, what has ended there is remembered
+        until it is abandoned."""
+
+    @abstractmethod
     def abandon(self, owner: int) -> int:
         """Forget every flow of a runtime that is dead and that nobody has claimed; how many there were."""
 

@@ -78,7 +78,9 @@ class KeyAtSwitch:
             case "RecoveryOver":
                 self.switch.recovery_over(RecoveryOver(1, OWNER))
             case "other ends, 10 s later":
-                self.dispatcher._ends.remember(b"another", 0, ENDED_REMEMBER_S + 10.0)
+                later = self.switch.host.now() + ENDED_REMEMBER_S + 10.0
+                self.dispatcher.heard(0, later)
+                self.dispatcher._ends.remember(b"another", 0, later)
         return answer is not None and answer.statuses[0] == Status.OK
 
     @property

@@ -192,6 +192,22 @@ def test_ends_are_remembered_for_a_while_and_not_without_bound(monkeypatch: pyte
     assert switch.claim(keys[2:3], u32(2), u32(1), dead=1, claimer=2, now=0.0)[0].tolist() == [Status.STALE]
 
 
+def test_ends_at_a_runtime_that_is_not_heard_of_are_remembered_until_it_is_abandoned() -> None:
+    """It may be dead, and nobody there to see it."""
+    switch, keys = owned_by_one(flows=4)
+    switch.heard(1, 0.5)
+    switch.forget(keys[:2], u32(1, 1), owner=1, now=1.0)
+    late = 2.0 + ENDED_REMEMBER_S
+    switch.forget(keys[2:3], u32(1), owner=1, now=late)
+    assert switch.claim(keys[:1], u32(2), u32(1), dead=1, claimer=2, now=late)[0].tolist() == [Status.UNKNOWN]
+    switch.heard(1, late)
+    switch.forget(keys[3:], u32(1), owner=1, now=late)
+    assert switch.claim(keys[:1], u32(2), u32(1), dead=1, claimer=2, now=late)[0].tolist() == [Status.STALE]
+    assert switch.claim(keys[2:3], u32(2), u32(1), dead=1, claimer=2, now=late)[0].tolist() == [Status.UNKNOWN]
+    switch.abandon(1)
+    assert switch.claim(keys[2:3], u32(2), u32(1), dead=1, claimer=2, now=late)[0].tolist() == [Status.STALE]
+
+
 def test_flows_that_nobody_claims_begin_anew_elsewhere() -> None:
     switch, _ = owned_by_one(flows=3)
     switch.set_runtimes([0, 2])
