@@ -264,7 +264,7 @@ def _least_left(history: History, death: Death, born: int, count: int, condition
     but K, and but those of which the commit was under way, as nobody else can have heard of them: what its owner has
     processed within the time that a commit takes. So the bound is exact to one packet, however fast packets come."""
     if conditions.strict:
-        return death.released.get(born, 0)
+        return min(death.released.get(born, 0), count)  # else two earlier deaths have taken back the rest
     if conditions.lag_packets_max is None:
         return 0
     since_us = death.time_us - conditions.under_way_us

@@ -312,7 +312,8 @@ def test_a_death_after_all_that_two_have_taken_back_is_judged() -> None:
     ]
     two = attrs.evolve(STRICT, overlapping=True, ports_lose=True)
     check(history, {}, two, [])
-    history.deaths.append(Death("runtime-2", 900_000, protected, {}, overlaps=False))
+    history.deaths.append(Death("runtime-2", 900_000, protected, {1: 9}, overlaps=False))
+    check(history, {1: Final("runtime-1", 1, 2, END.digest)}, two, [])  # the nine were taken back before
     with pytest.raises(Violation, match="protection: runtime-2 called flow 1"):
         check(history, {}, two, [])
 
