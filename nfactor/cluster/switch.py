@@ -331,18 +331,18 @@ class VirtualSwitch(Role):
 
     @handles(Heartbeat)
     def heard(self, message: Heartbeat) -> None:
-        """A runtime lives; or another life of one that does not."""
+        """A runtime lives; or another life of one that does not: before the first view nobody knows which."""
+        may_say = self._hearing.heard(message.address, self.host.now())
         if self.view.is_life(message.node, message.address):
             self._departures.heard(message.address, message.begun, message.standing)
             self._dispatcher.heard(self._runtimes[message.node], self.host.now())
-            if self._hearing.heard(message.address, self.host.now()):
+            if may_say:
                 self.host.tell(message.node, LIAISON, SignHeard(message.address, message.said_s))
 
     @handles(Witness)
     def witness(self, message: Witness) -> LastHeard:
         """When it was last heard of."""
-        seconds = self._hearing.silence_s(message.runtime, self.host.now(), dead_after_s=message.dead_after_s)
-        return LastHeard(seconds)
+        return LastHeard(self._hearing.silence_s(message.runtime, self.host.now(), dead_after_s=message.dead_after_s))
 
     @handles(ClaimFlows)
     def claim(self, message: ClaimFlows) -> FlowsClaimed:

@@ -79,6 +79,23 @@ def test_a_switch_that_begins_again_does_not_say_that_it_never_heard_of_anybody(
     what_is_included_came_out(cluster)
 
 
+@pytest.mark.parametrize("ms", range(0, 100, 20))
+def test_a_switch_has_heard_of_runtimes_before_anybody_has_told_it_who_is_there(ms: int) -> None:
+    """It begins again while the coordinator hears nobody, and is asked about all of them as soon as that is over."""
+    cluster = with_six_flows(0)
+    alone, silent = frozenset([COORDINATOR]), {(name, COORDINATOR) for name in cluster.runtimes}
+    cluster.network.splits.append(alone)
+    cluster.network.cuts |= silent
+    begin_again(cluster, "switch-0")
+    run(cluster, 2.5 + ms / 1000)
+    cluster.network.splits.remove(alone)
+    run(cluster, 0.6)
+    cluster.network.cuts -= silent
+    run(cluster, 2.0)
+    assert 3 == len(cluster.living())
+    assert not cluster.recovered
+
+
 def test_who_was_said_to_be_silent_and_lives_does_not_hang_on_the_coordinator() -> None:
     """A replica stands still for a second, wakes in time, and the switch's word of its silence comes late. Much later
     the coordinator dies. The switch hears the replica, and tells it so."""
