@@ -233,9 +233,12 @@ class FlowTable(FlowQuestions):
     @handles(PrepareFlows)
     @settled
     def prepare(self, message: PrepareFlows) -> FlowStatuses:
-        """Step 1 of a migration to here. Whoever is declared dead is not waited for."""
+        """Step 1 of a migration to here. Whoever is declared dead is not waited for. And where flows are replicated,
+        none comes before there is somebody to replicate it to: its source will let go of it as soon as it is here. One
+        that lives and has flows to send could be that, so it is only that this has not been said here yet."""
         keys = FlowKeys.of_octets(message.keys)
-        if message.source not in self.view:
+        is_safe_here = self._clock.has_replicas or not self._mode.replicates
+        if message.source not in self.view or not is_safe_here:
             return FlowStatuses(bytes([Status.UNKNOWN] * len(keys)))
         return FlowStatuses(self.expect(message.migration, message.source, keys, unpack_u32(message.epochs)).tobytes())
 

@@ -24,6 +24,8 @@ class ReplicationClock:
         self._settle = settle
         self._step_s = mode.every_ms / 1000 / STEPS_PER_TIME
         self._moves = False
+        self.has_replicas = False
+        """Whether there is anybody to replicate to, as far as the coordinator has said."""
         self._term = 0
         """Of the view with which the last order was given."""
         if mode.kind is Kind.EVERY:
@@ -53,7 +55,7 @@ class ReplicationClock:
         the view has gone on meanwhile, the next one relies on it."""
         if message.term < self._term:
             return
-        self._term = message.term
+        self._term, self.has_replicas = message.term, len(message.replicas) > 0
         self._replicator.set_replicas(message.replicas, watermarks(message, address), apart=message.apart)
         if not self._moves:
             self._move_on()
