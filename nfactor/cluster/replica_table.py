@@ -84,6 +84,9 @@ class ReplicaTable(Role):
         """By dead runtime."""
         self._left: dict[str, list[_Batch]] = {}
         """By dead runtime, what another that is dead had turned to it, and was not there to finish."""
+        self._given: dict[str, list[tuple[str, _Batch]]] = {}
+        """By dead runtime whose recovery is not over, what others have taken in its stead, and who. They say so before
+        their replicas have it: one of those may be dead, and not be replaced before this recovery is over."""
         self._forgone: dict[str, list[_Batch]] = {}
         """By dead runtime, flows of its that have ended here, for want of room, while it is being recovered."""
         reporter.completed = self._completed
@@ -180,7 +183,7 @@ class ReplicaTable(Role):
         if earlier is not None:
             earlier.over.append(then)  # a coordinator that has begun again asks anew
             return
-        batches = self._left.pop(target, [])
+        batches = [*self._left.pop(target, []), *self._given_to(target)]
         for source in self.view.unfinished:
             if source != target and source not in self._takeovers:
                 keys, epochs, records = self._store.look(source)
@@ -188,6 +191,16 @@ class ReplicaTable(Role):
         raised = [attrs.evolve(batch, epochs=batch.epochs + np.uint32(1)) for batch in batches]
         takeover = self._takeovers[target] = _Takeover(target, [then], raised, rest=True)
         self._claim_next(takeover)
+
+    def _given_to(self, target: str) -> "list[_Batch]":
+        """What that one had taken in the stead of others whose recoveries are not over. Where it had been stored, or has
+        moved on, its switch knows a later owner or epoch by the time that this is claimed."""
+        found = [batch for given in self._given.values() for owner, batch in given if owner == target]
+        self._given = {
+            source: [(owner, batch) for owner, batch in given if owner != target]
+            for source, given in self._given.items()
+        }
+        return found
 
     def _claim_next(self, takeover: "_Takeover") -> None:
         """Of what is here of their keys, the dead one may have had the next life: the switch had let ours end, and the
@@ -216,7 +229,7 @@ class ReplicaTable(Role):
         def end(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
             ends = np.flatnonzero(full)[are(unpack_statuses(answer.statuses), Status.OK)]
-            gone = _Batch(batch.switch, keys.at(ends), batch.epochs[ends], batch.records[ends])
+            gone = batch.at(ends)
             self._forgone.setdefault(takeover.dead, []).append(gone)
             self._flows.farewell(gone.keys, gone.records)
             self._claim(takeover, claim, rest)
@@ -248,8 +261,7 @@ class ReplicaTable(Role):
         elsewhere, owners = np.flatnonzero(are(statuses, Status.EXISTS)), np.array(answer.owners, object)
         takeover.finishing = {}
         for owner in dict.fromkeys(answer.owners):
-            places = elsewhere[owners == owner]
-            takeover.finishing[owner] = _Batch(batch.switch, keys.at(places), epochs[places], records[places])
+            takeover.finishing[owner] = batch.at(elsewhere[owners == owner])
         for owner, given in list(takeover.finishing.items()):
             states = FinishFlows(takeover.dead, given.keys.octets(), pack_u32(given.epochs), given.records.tobytes())
             self.ask(owner, FLOWS, states, FlowStatuses, partial(self._finished, takeover, owner))
@@ -263,14 +275,21 @@ class ReplicaTable(Role):
         if answer is None and owner in self.view.unfinished:
             self._left.setdefault(owner, []).append(given)
         elif answer is not None:
-            takeover.taken += answer.statuses.count(Status.OK)
+            took = np.flatnonzero(are(unpack_statuses(answer.statuses), Status.OK))
+            takeover.taken += len(took)
+            self._given.setdefault(takeover.dead, []).append((owner, given.at(took)))
         if not takeover.finishing:
             self._claim_next(takeover)
 
     def _finished_with(self, dead: str) -> None:
-        """Its recovery is over: the switches have let go of it."""
+        """Its recovery is over: the switches have let go of it. Of those who have taken something in its stead, some
+        may be dead by now, and not recovered."""
         self._forgone.pop(dead, None)
         self._left.pop(dead, None)
+        self._given_to(dead)
+        for owner, batch in self._given.pop(dead, ()):
+            if owner in self.view.unfinished:
+                self._left.setdefault(owner, []).append(batch)
 
     def report(self, report: FlowReport) -> None:
         """For a switch that has lost its table: flows of runtimes that are dead, and that are here, or were given to
@@ -285,7 +304,9 @@ class ReplicaTable(Role):
                 report.add(self.view.known[dead], batch.keys, batch.epochs - lead, batch.records, perhaps=True)
             for owner, batch in takeover.finishing.items():
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records)
-        for owner, batches in (*self._left.items(), *self._forgone.items()):
+        given = [(owner, [batch]) for taken in self._given.values() for owner, batch in taken]
+        lost = [(owner, batches) for owner, batches in given if owner not in self.view]  # who lives speaks for itself
+        for owner, batches in (*self._left.items(), *lost, *self._forgone.items()):
             for batch in batches:
                 report.add(self.view.known[owner], batch.keys, batch.epochs, batch.records, perhaps=True)
 
@@ -306,6 +327,10 @@ class _Batch:
     keys: FlowKeys
     epochs: Epochs
     records: Records
+
+    def at(self, places: Places) -> "_Batch":
+        """Some of them."""
+        return _Batch(self.switch, self.keys.at(places), self.epochs[places], self.records[places])
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,8 @@ from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.rest import owners_agree
 from tests.cluster.test_found_by_reading import at_first, lose, move_all, soon, who_has
-from tests.cluster.test_found_by_schedules import begin_again, run
+from tests.cluster.test_found_by_schedules import begin_again, move, run
+from tests.cluster.test_read_a_third_time import goes_on_when_both_are_made_good_for, with_replica
 
 # ------------------------------------------------ 2: a target that has no replicas, and is to have some
 
@@ -87,3 +88,43 @@ def test_they_do_when_it_has_been_told(mode: str) -> None:
     move_all(cluster, "runtime-0", "runtime-2")
     run(cluster, 0.5)
     assert [(5, 0)] == [(event.flows, event.failed) for event in cluster.history.ended]
+
+
+# ------------------------------------------------ 5: who was given a state in the stead of a dead source
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_state_that_was_given_in_the_stead_of_a_dead_source_is_kept_until_its_recovery_is_over(again: bool) -> None:
+    """The source's replica claimed the flow, which had been turned to the target, and gave it the state. The target
+    said that it had it, and died when its own replica had not heard of it. Nobody had a copy any more."""
+    cluster, flow = with_replica("runtime-2", 4)
+    first, network = cluster._last_mark, cluster.network
+    network.keep_messages = False
+
+    def kill_source(_: Delivery) -> None:
+        cluster.kill("runtime-0")
+        at_first(cluster, "FinishFlows", hold_up, receiver="runtime-1")
+
+    def hold_up(_: Delivery) -> None:
+        network.cuts.add(("runtime-1", "runtime-3"))  # what is on its way there when its sender dies
+        network.behind = kill_target
+
+    def kill_target(delivery: Delivery) -> None:
+        if (delivery.kind, delivery.sender, delivery.receiver) == ("FlowStatuses", "runtime-1", "runtime-2"):
+            network.behind = lambda _: None
+            network.cuts.clear()
+            copies.extend(len(runtime.replicas.copies_of("runtime-1")[0]) for runtime in cluster.living())
+            cluster.kill("runtime-1")
+            if again:
+                cluster.restart("runtime-1")
+
+    copies = list[int]()
+    at_first(cluster, "InstallFlows", kill_source)
+    move(cluster, "runtime-0", "runtime-1")
+    run(cluster, 6.0)
+    assert [0, 0, 0] == copies
+    goes_on_when_both_are_made_good_for(cluster, flow, first)
+    owners_agree(cluster)
+    for runtime in cluster.living():
+        assert not runtime.replicas._left
+        assert not runtime.replicas._given
