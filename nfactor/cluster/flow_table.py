@@ -105,6 +105,7 @@ class FlowTable(FlowQuestions):
             forget=lambda runtime, message, then: self.ask(runtime, REPLICAS, message, Done, lambda _: then()),
             now=self.host.now,
             room=self._gate.look,
+            lives=self.view.__contains__,
         )
         self.intake = Intake(
             self._port, self._engine, admit=self._fence.only, arrived=self._fence.count, processed=self._processed,

@@ -31,8 +31,9 @@ from nfactor.cluster.exposure import Exposure
 from nfactor.cluster.lag import Lag, in_bulk
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.outcome_messages import Protection
+from nfactor.cluster.protected import Protected
 from nfactor.dataplane.buckets import BUCKETS, NO_BUCKET, Buckets, buckets_of
-from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows, joined
+from nfactor.dataplane.changes import NO_KEYS, NOTHING_CHANGED, Changed, Rows
 from nfactor.dataplane.engine import LATE, Engine, Records
 from nfactor.packet.burst import Burst, Octets
 from nfactor.packet.flow_key import FlowKeys, keys_array
@@ -45,8 +46,8 @@ REPLICATION_BATCH_FLOWS_MAX = 500
 
 class Replicator:
     """``send`` tells a message to the table of replicas on a runtime, which may be lost; ``forget`` one that may not.
-    ``now`` is the time in seconds; ``room`` is called when ``is_full`` may have become false. ``set_replicas`` has to
-    be called first."""
+    ``now`` is the time in seconds; ``room`` is called when ``is_full`` may have become false; ``lives`` says whether a
+    replica is in the view. ``set_replicas`` has to be called first."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Replicator:
         forget: Forget,
         now: Callable[[], float],
         room: Callable[[], object],
+        lives: Callable[[str], bool] = lambda replica: True,
     ) -> None:
         self._mode = mode
         self._engine = engine
@@ -86,6 +88,7 @@ class Replicator:
         self.in_doubt = 0
         """Packets of which it is not known whether they came out, and which are not sent again."""
         self._exposure = Exposure(now)
+        self._protected = Protected(engine, self._deal, self._channels, lives)
 
     # ---------------------------------------------------------------- packets
 
@@ -372,21 +375,11 @@ class Replicator:
 
     def protected_flows(self) -> list[bytes]:
         """Flows here whose state a replica is known to have."""
-        if not self._deal.replicas:
-            return []
-        unprotected = set(self._unstored_keys())
-        return [key for key in list(self._engine.keys()) if key not in unprotected]
+        return self._protected.flows()
 
     def unprotected_flows(self) -> int:
-        """Flows here whose state no replica is known to have: those that were never sent, and those that were sent
-        whole in a commit that is not known to be stored."""
-        if not self._deal.replicas:
-            return self._engine.statistics().flows
-        return int(self._changes.here(self._unstored_keys()).sum())
-
-    def _unstored_keys(self) -> FlowKeys:
-        waiting = [commit.whole for channel in self._channels.values() for commit in channel]
-        return joined([self._changes.unasked(), *waiting])
+        """Flows here whose state no replica is known to have."""
+        return self._protected.missing()
 
     def protection(self) -> Protection | None:
         """What runs, or ran, unprotected; None where nothing is replicated."""
