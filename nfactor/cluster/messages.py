@@ -51,6 +51,7 @@ class Released:
     """A watermark: what a replica that is dead had released of a primary's commits, as far as the teller has seen."""
 
     replica: str
+    """Empty: ``switch`` is an earlier life of who tells, and what it knew is lost."""
     primary: bytes
     """Its address, which is another in each of its lives: commits of each are counted anew."""
     sequence: int

@@ -52,10 +52,12 @@ class ReplicationClock:
     def set_replicas(self, message: SetReplicas, address: bytes) -> None:
         """The coordinator's order to the runtime at this address; flows that have to go to other replicas do so little
         by little. Orders are given one after the other, so each counts that does not come behind a later one: even if
-        the view has gone on meanwhile, the next one relies on it."""
+        the view has gone on meanwhile, the next one relies on it. It may be quicker than the view in which a switch
+        has begun again."""
         if message.term < self._term:
             return
         self._term, self.has_replicas = message.term, len(message.replicas) > 0
+        self._replicator.doubt([told.switch for told in message.packets if not told.replica])
         self._replicator.set_replicas(message.replicas, watermarks(message, address), apart=message.apart)
         if not self._moves:
             self._move_on()

@@ -19,6 +19,7 @@ import numpy as np
 from nfactor.actors import handles
 from nfactor.backends.base import Port
 from nfactor.cluster.departures import EVER, Departures
+from nfactor.cluster.earlier_lives import EarlierLives
 from nfactor.cluster.hearing import Hearing
 from nfactor.cluster.ledger import Ledger
 from nfactor.cluster.markers import Markers
@@ -113,8 +114,7 @@ class VirtualSwitch(Role):
         self._hearing = Hearing()
         self._departures = Departures()
         self._own = inside.address
-        self._early: list[Later] = []
-        """Of those who have given a view with an earlier life of it."""
+        self._earlier = EarlierLives(inside.address)
         self._again = again
         self._rebuild = Rebuild(dispatcher) if again is not None else None
         self._deferred: list[tuple[object, Later]] = []
@@ -193,12 +193,9 @@ class VirtualSwitch(Role):
     def configure(self, message: NotifyClusterCfg) -> ViewTaken | Later:
         """Take the view: new flows go to its runtimes from now on, and frames of those that are in it no more are
         dropped. Packets of their flows wait until the flows are claimed. One with an earlier life of it is answered
-        with the first that has this one: what that knew of what the dead had released is lost, and the runtimes are to
-        know it before they hear what this one knows."""
-        mine = next((member.address for member in message.members if member.name == self.host.node), self._own)
-        if message.term > self.view.term and mine != self._own:
-            self._early.append(Later())
-            return self._early[-1]
+        with the first that has this one: what that knew of what the dead had released is lost, and is said to be."""
+        if self._earlier.is_one_in(message, self.host.node) and message.term > self.view.term:
+            return self._earlier.wait()
         if self.view.take(message):
             runtimes = self.view.of_kind("runtime")
             self._dead |= {self._runtimes[name] for name in self._runtimes if name not in self.view}
@@ -215,11 +212,7 @@ class VirtualSwitch(Role):
                 self.packets_out(burst)
             if self._rebuild is not None:
                 self._ask_for_flows(self._rebuild)
-        taken = ViewTaken(self._relay.released_by(self.view.unfinished, self._own))
-        early, self._early = self._early, []
-        for later in early:
-            later.answer(taken)
-        return taken
+        return self._earlier.taken(self._relay.released_by(self.view.unfinished, self._own))
 
     @handles(ReadState)
     def state(self, message: ReadState) -> KnownState:

@@ -138,7 +138,7 @@ def switch_again() -> Table:
         if state == "serving":
             for name in (OWNER, OTHER):
                 switch._reported(rebuild, rebuild.term, name, NOTHING)
-        early, term, told = len(switch._early), rebuild.term, dict(rebuild.told) if rebuild.term else {}
+        early, term, told = len(switch._earlier._early), rebuild.term, dict(rebuild.told) if rebuild.term else {}
         match event:
             case "a view with its earlier life" if state == "joining":  # later views have its present one
                 view(11, *MEMBERS)
@@ -153,7 +153,7 @@ def switch_again() -> Table:
                     switch._reported(rebuild, rebuild.term, name, NOTHING)
         following = "serving" if switch._rebuild is None else "asking" if rebuild.term else "joining"
         more = following == "asking" and told != rebuild.told
-        return following, len(switch._early) > early or more or rebuild.term > term
+        return following, len(switch._earlier._early) > early or more or rebuild.term > term
 
     events = ("a view with its earlier life", "a view that it is in", "a part of a report", "another view")
     return tabled(("joining", "asking", "serving"), (*events, "the last part of the last report"), do)

@@ -1,10 +1,67 @@
 """Stories that a sixth critical reading has told: of what a dead replica had, and of what it had let out."""
 
+from collections.abc import Callable
+from functools import partial
+
+from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
+from nfactor.testing.heap_cluster import HeapCluster
 from tests.cluster.test_found_by_reading import at_first, lose, soon
 from tests.cluster.test_found_by_schedules import cluster_of, run
+from tests.cluster.test_read_a_third_time import with_replica
 
 DEAD = "runtime-2"
+
+# ------------------------------------------------ 1: a switch has lost what a dead replica had let out
+
+
+def lose_replica_and_switch(cluster: HeapCluster, flow: int, then: Callable[[], None]) -> None:
+    """The replica has let a packet out, and dies before that is confirmed; the switch dies when it is just being asked
+    what had come, and begins again."""
+    cluster.network.keep_messages = False
+
+    def strike(_: Delivery) -> None:
+        cluster.kill(DEAD)
+        cluster.network.behind = lose_switch
+
+    def lose_switch(_: Delivery) -> None:
+        if DEAD not in cluster.membership.view:
+            cluster.network.behind = lambda _: None
+            cluster.kill("switch-0")
+            soon(cluster, 5, partial(cluster.restart, "switch-0"))
+            soon(cluster, 5, then)
+
+    at_first(cluster, "CommitsStored", strike, sender=DEAD)
+    cluster.feed(flow)
+    run(cluster, 5.0)
+    assert [DEAD] == [event.node for event in cluster.recovered]
+    assert [1, 2] == [came.mark for came in cluster.history.out]
+    at_most_once(cluster.history)
+    assert 1 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
+
+
+def test_what_went_out_by_a_switch_that_died_with_a_replica_does_not_go_again() -> None:
+    """Its next life was asked again how far the replica had come, and knew nothing. The primary heard so when it had
+    not yet heard that the switch had begun again: that view was lost on its way. Another replica had it."""
+    cluster, flow = with_replica(DEAD, 3)
+
+    def lose_view(delivery: Delivery) -> None:
+        if delivery.receiver != "runtime-0":
+            return
+        if delivery.kind == "SetReplicas":
+            cluster.network.before = lambda _: None
+        if delivery.kind == "NotifyClusterCfg" and delivery.inner.term == cluster.membership.view.term:
+            lose(cluster, delivery)
+
+    lose_replica_and_switch(cluster, flow, lambda: setattr(cluster.network, "before", lose_view))
+
+
+def test_nor_if_it_is_asked_before_it_has_a_view() -> None:
+    """The link had kept the question. That the switch had begun again no runtime had heard, as the outside was slow."""
+    cluster, flow = with_replica(DEAD, 3)
+    cluster.network.links_keep = True
+    lose_replica_and_switch(cluster, flow, lambda: cluster.network.slow_us.update(outside=600_000))
+
 
 # ------------------------------------------------ 6: a copy at a replica that is dead protects nothing
 
