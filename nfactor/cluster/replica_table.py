@@ -193,8 +193,8 @@ class ReplicaTable(Role):
         self._claim_next(takeover)
 
     def _given_to(self, target: str) -> "list[_Batch]":
-        """What that one had taken in the stead of others whose recoveries are not over. Where it had been stored, or has
-        moved on, its switch knows a later owner or epoch by the time that this is claimed."""
+        """What that one had taken in the stead of others whose recoveries are not over. Where it had been stored, or
+        has moved on, its switch knows a later owner or epoch by the time that this is claimed."""
         found = [batch for given in self._given.values() for owner, batch in given if owner == target]
         self._given = {
             source: [(owner, batch) for owner, batch in given if owner != target]
