@@ -216,7 +216,7 @@ def _last_with_the_dead(history: History, conditions: Conditions) -> set[int]:
     if conditions.strict or not (conditions.flows_end or conditions.limited):
         return set()
     dead, last = {death.node for death in history.deaths}, {entry.born: entry.node for entry in history.processed}
-    return {born for born, node in last.items() if node in dead}
+    return {born for born, node in (*last.items(), *history.last_at.items()) if node in dead}
 
 
 def _seen_outside(history: History) -> Iterator[tuple[Came, str]]:

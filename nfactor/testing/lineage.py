@@ -120,6 +120,8 @@ class History:
     way_of: dict[int, int] = attrs.Factory(dict)
     """Of packets that went in by another way than the first of their flow: which one."""
     processed: list[Processed] = attrs.Factory(list)
+    last_at: dict[int, str] = attrs.Factory(dict)
+    """By birth, where a flow was when somebody last looked, where flows end."""
     out: list[Came] = attrs.Factory(list)
     records: list[tuple[str, Step]] = attrs.Factory(list)
     ends: list[End] = attrs.Factory(list)

@@ -24,6 +24,8 @@ def one_owner(cluster: JudgedCluster, *, flows_end: bool) -> None:
                 flow = cluster.flow_of_key[key]
                 raise Violation(f"(d) one owner: flow {flow} is at {owners[life]} and at {runtime.name}")
             owners[life] = runtime.name
+    if flows_end:
+        cluster.history.last_at |= {born: name for (_, born), name in owners.items()}
 
 
 def nothing_is_half_done(cluster: JudgedCluster, *, serves: bool) -> None:

@@ -394,3 +394,19 @@ def test_a_protected_flow_that_has_begun_anew_elsewhere_does_not_live_on() -> No
         Violation, match=r"^\(h\) protection: runtime-0 called flow 1 \(born 1\) .* it is on runtime-0, born 3"
     ):
         check(history, other, every, [])
+
+
+@pytest.mark.parametrize("node", ["runtime-0", "runtime-1", "runtime-2"])
+def test_an_end_of_which_nobody_has_heard_died_with_its_runtime_where_states_lag_behind(node: str) -> None:
+    """The flow had its packets at the first runtime and was seen at the second last: those two may have ended it."""
+    history, _ = run_of([1, 2])
+    history.last_at = {1: "runtime-1"}
+    history.deaths = [Death(node, 900_000, {}, {}, overlaps=False)]
+    every = Conditions(strict=False, replicated=True, flows_end=True, lag_us_max=100_000, ports_lose=True)
+    if node == "runtime-2":
+        with pytest.raises(Violation, match=r"^\(e\) .* nothing is left of that"):
+            check(history, {}, every, [])
+    else:
+        check(history, {}, every, [])
+    with pytest.raises(Violation, match=r"^\(e\) .* nothing is left of that"):
+        check(history, {}, attrs.evolve(every, strict=True), [])
