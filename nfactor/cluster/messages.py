@@ -59,7 +59,8 @@ class Released:
     switch: bytes = b""
     """Address of the switch that tells; empty: the outside does, of drops and records."""
     marks: bytes = b""
-    """Without a primary: packets that came from that replica behind its last receipt, little-endian ``uint64``."""
+    """Without a primary: packets that came from that replica behind its last receipt, little-endian ``uint64``; or, as
+    the outside tells, those for which its port had no room."""
 
 
 @message(tag=14)

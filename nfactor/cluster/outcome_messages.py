@@ -3,9 +3,14 @@
 ``nfactor.cluster.messages`` has the rest, and says how keys, epochs and records travel.
 """
 
+from itertools import accumulate
+
 import attrs
 
 from nfactor.actors import message
+
+MARK_OCTETS = 8
+"""Of the mark of a packet in ``Outcomes``."""
 
 
 @message(tag=60, system=True)
@@ -82,6 +87,12 @@ class Outcomes:
     records: tuple[EmittedRecords, ...]
     commits: dict[bytes, int]
     """By primary (its address), the last commit that this completes; none where no replica stands between."""
+
+    def marks_of(self, reason: str) -> bytes:
+        """Those of ``marks`` that were dropped for that reason, which may be there several times."""
+        ends = [MARK_OCTETS * end for end in accumulate(self.counts)]
+        spans = zip(self.reasons, [0, *ends], ends, strict=False)
+        return b"".join(self.marks[start:end] for other, start, end in spans if other == reason)
 
 
 @message(tag=64)

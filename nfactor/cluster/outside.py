@@ -20,7 +20,7 @@ from nfactor.cluster.addresses import outside_of
 from nfactor.cluster.ledger import AccountingError
 from nfactor.cluster.messages import Done, Member, MigrationEnded, NotifyClusterCfg, Released, ViewTaken
 from nfactor.cluster.names import runtime_name
-from nfactor.cluster.outcome_messages import Outcomes
+from nfactor.cluster.outcome_messages import MARK_OCTETS, Outcomes
 from nfactor.cluster.recovery_messages import KnownState, LaunchRuntime, NodeRecovered, ReadState, RuntimeLaunched
 from nfactor.cluster.role import Role
 from nfactor.cluster.view import View
@@ -34,6 +34,9 @@ R = TypeVar("R")
 
 ENDED_REMEMBERED_MAX = 65_536
 """Migrations of which the outside remembers that their end was told, at most."""
+REFUSED_PACKETS_MAX = 65_536
+"""Packets of one replica of which the outside remembers that its port had no room for them, at most: as many as eight
+primaries have under way. What was told before these is confirmed."""
 STALL_S = 30.0
 """When packets are inside and nothing has come out for so long, nothing will."""
 
@@ -235,6 +238,8 @@ class Collector(Role):
         self.view = View()
         self._told: dict[tuple[str, bytes], int] = {}
         """By replica and primary (its address): the last commit whose outcomes were told."""
+        self._refused: dict[str, bytes] = {}
+        """By replica: marks of packets of commits for which its port had no room, as it has told."""
         self._ended: dict[int, None] = {}
         """Migrations whose end was told, the latest last."""
 
@@ -248,8 +253,9 @@ class Collector(Role):
             for member in message.members:
                 if known.get(member.name, member).address != member.address:
                     self._let_go(member.name)
-        gone = [names for names in sorted(self._told) if names[0] in self.view.unfinished]
-        return ViewTaken(tuple(Released(*names, self._told[names]) for names in gone))
+        told = [Released(*names, self._told[names]) for names in sorted(self._told) if names[0] in self.view.unfinished]
+        refused = [name for name in sorted(self._refused) if name in self.view.unfinished]
+        return ViewTaken((*told, *(Released(name, b"", 0, marks=self._refused[name]) for name in refused)))
 
     @handles(ReadState)
     def state(self, message: ReadState) -> KnownState:
@@ -272,6 +278,9 @@ class Collector(Role):
                 self._outside.emitted(piece.node, schema.unpack(piece.payload, start))
         self._outside.told(message)
         self._told.update({(message.node, primary): sequence for primary, sequence in message.commits.items()})
+        if message.commits and "port_full" in message.reasons:
+            refused = self._refused.get(message.node, b"") + message.marks_of("port_full")
+            self._refused[message.node] = refused[-MARK_OCTETS * REFUSED_PACKETS_MAX :]
         return Done()
 
     @handles(MigrationEnded)
@@ -305,6 +314,7 @@ class Collector(Role):
         """Nobody asks any more how far it had come: its next life counts anew."""
         self.view.finish(node)
         self._told = {names: last for names, last in self._told.items() if names[0] != node}
+        self._refused.pop(node, None)
 
     async def call(self, node: str, actor: str, message: object, reply: type[R]) -> R:
         """Ask a role and wait for its answer."""

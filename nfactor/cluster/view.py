@@ -99,6 +99,8 @@ def watermarks(message: SetReplicas, primary: bytes) -> dict[str, Watermark]:
             watermark.packets[told.switch] = told.sequence
         watermark.marks.update(np.frombuffer(told.marks, "<u8").tolist())
     for told in message.outcomes:
+        watermark = found.setdefault(told.replica, Watermark())
         if told.primary == primary:
-            found.setdefault(told.replica, Watermark()).outcomes = told.sequence
+            watermark.outcomes = told.sequence
+        watermark.marks.update(np.frombuffer(told.marks, "<u8").tolist())
     return found

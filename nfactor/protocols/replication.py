@@ -100,7 +100,8 @@ class Watermark:
     packets: dict[bytes, int] = attrs.Factory(dict)
     """By switch (its address): the last commit of that primary whose packets came there."""
     marks: set[int] = attrs.Factory(set)
-    """Packets of later commits that came all the same: the receipt behind them did not."""
+    """Packets of later commits that came all the same, as the receipt behind them did not; and those that it told it
+    had dropped, for its port had no room."""
     outcomes: int = 0
     """The last commit whose drops and records were told."""
 

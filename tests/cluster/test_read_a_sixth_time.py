@@ -3,9 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+import pytest
+
+from nfactor.cluster.messages import NotifyClusterCfg
+from nfactor.cluster.outcome_messages import Outcomes
+from nfactor.cluster.recovery_messages import NodeRecovered
 from nfactor.testing.checkers import at_most_once
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
+from nfactor.testing.rest import neighbours_agree
 from tests.cluster.test_found_by_reading import at_first, lose, soon
 from tests.cluster.test_found_by_schedules import cluster_of, run
 from tests.cluster.test_read_a_third_time import with_replica
@@ -61,6 +68,51 @@ def test_nor_if_it_is_asked_before_it_has_a_view() -> None:
     cluster, flow = with_replica(DEAD, 3)
     cluster.network.links_keep = True
     lose_replica_and_switch(cluster, flow, lambda: cluster.network.slow_us.update(outside=600_000))
+
+
+# ------------------------------------------------ 4: what a replica had no room for, and told
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_what_a_dead_replica_has_told_that_its_port_refused_does_not_go_again(taken: int) -> None:
+    """Its queue to the switch was full: of two packets that it released that many went, and no receipt. The outside had
+    been told of the rest, and the primary had not been told anything."""
+    cluster, flow = with_replica(DEAD, 3)
+    cluster.network.keep_messages = False
+    port, room = cluster.runtimes[DEAD].flows._port, [taken]
+    send = port.send
+    port.send = lambda burst: send(burst.slice(0, room.pop())) if room else 0  # type: ignore[method-assign]
+    at_first(cluster, "CommitsStored", lambda _: cluster.kill(DEAD), sender=DEAD)
+    cluster.feed(flow, 2)
+    run(cluster, 3.0)
+    assert [DEAD] == [event.node for event in cluster.recovered]
+    assert [1, 2][: 1 + taken] == [came.mark for came in cluster.history.out]
+    assert [("port_full", 2), ("port_full", 3)][taken:] == cluster.history.dropped
+    assert 0 == cluster.runtimes["runtime-0"].flows.replicator.in_doubt
+    neighbours_agree(cluster)
+
+
+def test_the_outside_remembers_the_latest_that_ports_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of those who died, until that is made good for."""
+    monkeypatch.setattr("nfactor.cluster.outside.REFUSED_PACKETS_MAX", 3)
+    cluster = cluster_of(3)
+    run(cluster, 0.1)
+
+    def tell(*fates: tuple[str, list[int]]) -> None:
+        counts, marks = tuple(len(marks) for _, marks in fates), [mark for _, some in fates for mark in some]
+        octets, commits = np.array(marks, "<u8").tobytes(), {b"primary": 1}
+        told = Outcomes(DEAD, tuple(reason for reason, _ in fates), counts, octets, (), commits)
+        cluster.collector.outcomes(told)
+
+    tell(("port_full", [1, 2]), ("lineage_chosen", [3]), ("port_full", [4]))
+    tell(("late", [5]))
+    tell(("port_full", [6]))
+    view = cluster.membership.view
+    others = tuple(member for member in view.members if member.name != DEAD)
+    released = cluster.collector.configure(NotifyClusterCfg(view.term + 1, others)).released
+    assert [[2, 4, 6]] == [np.frombuffer(told.marks, "<u8").tolist() for told in released if told.marks]
+    cluster.collector.node_recovered(NodeRecovered(DEAD, 0, 0.0))
+    assert () == cluster.collector.configure(NotifyClusterCfg(view.term + 1, others)).released
 
 
 # ------------------------------------------------ 6: a copy at a replica that is dead protects nothing
