@@ -213,7 +213,7 @@ def flows_that_were_to_come_from_the_dead_are_waited_for_for_ever() -> Fault:
     return patched(FlowTable, recovery_over=lambda self, message: StepTaken())
 
 
-@written("recovery", needed=6, by="i")
+@written("recovery", needed=60, by="i")
 def a_dead_sources_flows_are_held() -> Fault:
     """A question of the dead that comes late is answered as if it lived."""
     prepare = FlowTable.prepare
