@@ -310,6 +310,7 @@ class FlowTable(FlowQuestions):
     def adopt(self, claim: int, keys: FlowKeys, epochs: Epochs, records: Records) -> int:
         """Flows of a dead runtime whose replicas were here, and which are ours now; no others of that claim will come.
         How many go on: all, for they are held."""
+        self._holding.expect_here(claim, self.host.node, keys, epochs)
         statuses = self._take_over(keys, epochs, records)
         assert not statuses.any(), "what is claimed is held"
         self.give_up(claim)

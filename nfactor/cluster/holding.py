@@ -82,7 +82,18 @@ class Holding:
         an earlier epoch would be let go of when it is known to be older. What is to come in a later one has been
         elsewhere since, and in the same one the dead target was sending it back: that goes on being expected."""
         earlier = ~self._expects_from(keys, epochs)
-        keys, epochs = keys.where(earlier), epochs[earlier]
+        self._expect_instead(number, node, keys.where(earlier), epochs[earlier])
+
+    def expect_here(self, claim: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
+        """These come in that claim, as their switch has said. What was held for another already is held for it from now
+        on, in whatever epoch it was to come: the other will not send it."""
+        coming = self._flows.get(claim)
+        others = np.ones(len(keys), bool) if coming is None else places_of(keys, coming.keys) < 0
+        if others.any():
+            self._expect_instead(claim, node, keys.where(others), epochs[others])
+
+    def _expect_instead(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
+        """Nothing else is expected of these any more."""
         self.came(keys)
         self._engine.release(keys)
         self.expect(number, node, keys, epochs)
