@@ -24,7 +24,8 @@ PACKETS_PER_IDLE_LOOK = 4
 
 
 class Expiry:
-    """``node`` is the name of this runtime; ``ask`` as in ``Role``; ``end`` ends flows, here and at their replicas."""
+    """``node`` is the name of this runtime; ``ask`` as in ``Role``; ``end`` ends flows, here and at their replicas.
+    ``taking_s`` is a clock that stands still while packets wait at the port and none are taken."""
 
     def __init__(
         self,
@@ -34,14 +35,18 @@ class Expiry:
         *,
         ask: Callable[..., None],
         end: Callable[[FlowKeys, Counts], None],
+        taking_s: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._node = node
         self._view = view
         self._ask = ask
         self._end = end
+        self._taking_s = taking_s
         self._found: dict[str, dict[bytes, int]] = {}
         """Flows to propose, and their packet counts, by switch."""
+        self._found_s: dict[str, float] = {}
+        """When the first of them was found, by that clock: the counts are no older."""
         self._asked: dict[str, dict[bytes, int]] = {}
         """The same in questions that are not answered: one at a time to each switch."""
         self._waiting: dict[str, list[Callable[[], None]]] = {}
@@ -58,6 +63,7 @@ class Expiry:
         for switch, places in by_owner(keys, self._view.names("switch")):
             mine = keys.at(places)
             self._found.setdefault(switch, {}).update(zip(mine, counts[places].tolist(), strict=True))
+            self._found_s.setdefault(switch, self._taking_s())
         for switch in list(self._found):
             self._ask_next(switch)
 
@@ -83,7 +89,7 @@ class Expiry:
             return
         found = self._asked[switch] = self._found.pop(switch)
         keys, counts = FlowKeys.of(found), np.fromiter(found.values(), np.uint32, len(found))
-        question = ExpireFlows(self._node, keys.octets(), pack_u32(counts))
+        question = ExpireFlows(self._node, keys.octets(), pack_u32(counts), self._found_s.pop(switch))
         self._ask(switch, LIAISON, question, FlowStatuses, partial(self._answered, switch, keys, counts))
 
     def _answered(self, switch: str, keys: FlowKeys, counts: Counts, answer: Any) -> None:

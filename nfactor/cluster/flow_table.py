@@ -87,7 +87,7 @@ class FlowTable(FlowQuestions):
         self.when_marked: Callable[[int, bytes], None] = lambda migration, switch: None
         """Called with a migration and a switch's address: its marker came on the data path, and everything before it
         is processed, stored and released."""
-        self._gate = Gate()
+        self._gate = Gate(self._is_full, lambda: self.host.now())
         self._fence = Fence(ledger)
         self._holding = Holding(engine, ledger, packets_max=buffer_packets_max)
         self._picking = Picking(engine, self._holding)
@@ -112,7 +112,9 @@ class FlowTable(FlowQuestions):
             marker=self._marker_arrived, replicated=self._mode.replicates, threaded=self._threaded,
         )  # fmt: skip
         self._endings = Endings(self._engine, self.replicator)
-        self._expiry = Expiry(self._engine, self.host.node, self.view, ask=self.ask, end=self._end)
+        self._expiry = Expiry(
+            self._engine, self.host.node, self.view, ask=self.ask, end=self._end, taking_s=lambda: self._gate.open_s
+        )
         self._bereft = Bereft(
             self._engine, self._holding, self.view, self.ask, self.settle, self._drain, self.replicator.adopt
         )
@@ -122,16 +124,18 @@ class FlowTable(FlowQuestions):
 
     def tasks(self) -> list[Task]:
         """See ``Role``."""
-        return [(self.intake.run, (partial(self._gate.wait, lambda: self.is_full), self._egress.flush))]
+        return [(self.intake.run, (self._gate.wait, self._egress.flush))]
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no burst may be taken from the port now: because of what is under way to replicas, or as there is
-        not yet what network functions need."""
+    def _is_full(self) -> bool:
+        """Because of what is under way to replicas, or as there is not yet what network functions need."""
         return self.replicator.is_full or not self.is_stocked()
 
+    def may_take(self) -> bool:
+        """Whether the burst that waits at the port may be taken now."""
+        return self._gate.is_open()
+
     def look(self) -> None:
-        """``is_full`` may have become false."""
+        """There may be room again for what waits at the port."""
         self._gate.look()
 
     def settle(self) -> None:

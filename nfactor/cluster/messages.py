@@ -222,6 +222,8 @@ class ExpireFlows:
     runtime: str
     keys: bytes
     packets: bytes
+    taking_s: float
+    """When it counted them, by a clock of its own that stands still while it takes no packets from its port."""
 
 
 # ---------------------------------------------------------------- inside a runtime

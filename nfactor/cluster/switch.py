@@ -313,10 +313,12 @@ class VirtualSwitch(Role):
         if message.runtime not in self.view:  # it may live, and hear that its flows have ended; others have them by now
             return FlowStatuses(bytes([Status.BUSY] * len(keys)))
         owner = self._runtimes[message.runtime]
-        counts = unpack_u32(message.packets)
+        counts, taking_s = unpack_u32(message.packets), message.taking_s
         runtimes = [member.address for member in self.view.of_kind("runtime")]
         since = EVER if self.view.unfinished else self._departures.since(runtimes)  # the dead may have copies of them
-        statuses = self._dispatcher.forget(keys, counts, owner=owner, now=self.host.now(), moved_before=since)
+        statuses = self._dispatcher.forget(
+            keys, counts, owner=owner, now=self.host.now(), moved_before=since, taking_s=taking_s
+        )
         self._others.tell_gone()
         return FlowStatuses(statuses.tobytes())
 

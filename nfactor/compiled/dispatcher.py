@@ -55,7 +55,7 @@ class CompiledDispatcher(Owners):
         word[layout.FIVE_TUPLE] = classifier.mode == "five-tuple"
         word[words.NEW_FLOWS_MAX], word[words.SWITCHES] = flows_max, 1
         self._seconds = word.array.view(np.float64)
-        self._seconds[[words.SETTLE >> 3, words.LONG_AGO >> 3]] = SETTLE_S, -np.inf
+        self._seconds[[words.SETTLE >> 3, words.LONG_AGO >> 3, words.NEVER >> 3]] = SETTLE_S, -np.inf, np.inf
         self._code: Any = native.load("", native.SWITCH)
         self._assign = python_calls.bind(self._code.address("assign"), word)
         self._ends = Ends()
@@ -243,11 +243,18 @@ class CompiledDispatcher(Owners):
         return count
 
     def forget(
-        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+        self,
+        keys: Keys,
+        packets: Counts,
+        *,
+        owner: int,
+        now: float,
+        moved_before: float = math.inf,
+        taking_s: float = 0.0,
     ) -> Statuses:
         """See ``Owners.forget``."""
         every, counts, statuses = keys_array(keys), _u32(packets), np.zeros(len(keys), np.uint8)
-        self._seconds[[words.NOW >> 3, words.MOVED_BEFORE >> 3]] = now, moved_before
+        self._seconds[[words.TAKING >> 3, words.MOVED_BEFORE >> 3]] = taking_s, moved_before
         self._code.forget(self._cx, _at(every), _at(counts), owner, _at(statuses), len(keys))
         gone = FlowKeys(every[are(statuses, Status.OK)])
         self._forgotten += len(gone)

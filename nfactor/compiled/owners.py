@@ -85,10 +85,12 @@ from nfactor.packet.cluster_frame import HEADER_OCTETS
     FRESH_COUNT,
     ALIASES,
     NOW,
+    TAKING,
     SETTLE,
     MOVED_BEFORE,
     LONG_AGO,
-) = (SLOTS + WORD * index for index in range(15))
+    NEVER,
+) = (SLOTS + WORD * index for index in range(17))
 FRESH_OCTETS: Final = 56
 """A note of a flow that has begun: its key, and who owns it."""
 
@@ -300,8 +302,10 @@ def _has_seen_all(cx: int, row: int, count: int) -> bool:
         return True
     if ld_i64(row + _DOUBT) != sent:
         st_64(row + _DOUBT, sent)
-        st_f64(row + _DOUBTED, ld_f64(cx + NOW))
-    return ld_f64(cx + NOW) - ld_f64(row + _DOUBTED) >= ld_f64(cx + SETTLE)
+        st_f64(row + _DOUBTED, ld_f64(cx + NEVER))
+    elif ld_f64(row + _DOUBTED) > ld_f64(cx + TAKING):
+        st_f64(row + _DOUBTED, ld_f64(cx + TAKING))
+    return ld_f64(cx + TAKING) - ld_f64(row + _DOUBTED) >= ld_f64(cx + SETTLE)
 
 
 @entry

@@ -241,7 +241,14 @@ class Dispatcher(Owners):
         return len(keys)
 
     def forget(
-        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+        self,
+        keys: Keys,
+        packets: Counts,
+        *,
+        owner: int,
+        now: float,
+        moved_before: float = math.inf,
+        taking_s: float = 0.0,
     ) -> Statuses:
         """See ``Owners.forget``."""
         statuses = np.zeros(len(keys), np.uint8)
@@ -249,7 +256,7 @@ class Dispatcher(Owners):
             entry = self._entries.get(key)
             if entry is None or entry.owner != owner:
                 statuses[index] = Status.UNKNOWN
-            elif entry.moved_s >= moved_before or not _seen_all(entry, count, now):
+            elif entry.moved_s >= moved_before or not _seen_all(entry, count, taking_s):
                 statuses[index] = Status.BUSY
             else:
                 self._drop(key)
@@ -275,10 +282,14 @@ class Dispatcher(Owners):
         )
 
 
-def _seen_all(entry: _Entry, count: int, now: float) -> bool:
-    """Whether the runtime saw as many packets as were sent; or was asked about ``SETTLE_S`` ago, and none since."""
+def _seen_all(entry: _Entry, count: int, taking_s: float) -> bool:
+    """Whether the runtime saw as many packets as were sent, or will see no more of them: none was sent since it was
+    first asked about, and it has taken packets for ``SETTLE_S`` since it counted for the second question. (Which it
+    asked when it had the answer to the first. That one may have been under way for long, while packets were sent.)"""
     if entry.packets & 0xFFFF_FFFF == count:
         return True
     if entry.doubt is None or entry.doubt[0] != entry.packets:
-        entry.doubt = entry.packets, now
-    return now - entry.doubt[1] >= SETTLE_S
+        entry.doubt = entry.packets, math.inf
+    else:
+        entry.doubt = entry.packets, min(entry.doubt[1], taking_s)
+    return taking_s - entry.doubt[1] >= SETTLE_S

@@ -23,7 +23,7 @@ from nfactor.packet.fields import MALFORMED_REASONS, Packet
 from nfactor.packet.headers import parse
 
 SETTLE_S: Final = 1.0
-"""A packet that was sent this long ago has arrived or is lost."""
+"""When its runtime has taken packets for so long since it was sent, a packet has been seen there or is lost."""
 SWITCHES_MAX: Final = 256
 """Switches of one cluster, at most."""
 
@@ -231,12 +231,20 @@ class Owners(ABC):
 
     @abstractmethod
     def forget(
-        self, keys: Keys, packets: Counts, *, owner: int, now: float, moved_before: float = math.inf
+        self,
+        keys: Keys,
+        packets: Counts,
+        *,
+        owner: int,
+        now: float,
+        moved_before: float = math.inf,
+        taking_s: float = 0.0,
     ) -> Statuses:
-        """Forget flows of ``owner`` that ended after that many packets. UNKNOWN: not there, or another's; BUSY: more
-        packets are on their way to it, or were lost on the way: asked again ``SETTLE_S`` later, with no packet since,
-        the answer is OK. A flow that has not moved before that time is BUSY too: its old runtime would take the flow's
-        next life for packets that come late."""
+        """Forget flows of ``owner`` that ended after that many packets, as it counted at ``taking_s``, by a clock that
+        stands still while it takes none. UNKNOWN: not there, or another's; BUSY: more packets are on their way to it,
+        wait there, or were lost on the way: asked a third time, ``SETTLE_S`` after the second by that clock, with no
+        packet since the first, the answer is OK. A flow that has not moved before ``moved_before`` is BUSY too: its old
+        runtime would take the flow's next life for packets that come late."""
 
     @abstractmethod
     def statistics(self) -> DispatchStatistics:

@@ -212,7 +212,7 @@ class HeapCluster:
         liaison = Liaison(own, flows, replicas, view, assurance, joins=node.life > 1 or own not in self._members)
 
         def settle() -> None:
-            while waiting and not flows.is_full:
+            while waiting and flows.may_take():
                 flows.intake.take(waiting.popleft())
             egress.flush()
 

@@ -74,7 +74,7 @@ class KeyAtSwitch:
             case "ForgoFlows":
                 answer = self.switch.forgo(ForgoFlows(OTHER, OWNER, keys, self._higher()))
             case "ExpireFlows":
-                answer = self.switch.expire(ExpireFlows(OWNER, keys, pack_u32(np.array([self.count], np.uint32))))
+                answer = self.switch.expire(ExpireFlows(OWNER, keys, pack_u32(np.array([self.count], np.uint32)), 0.0))
             case "RecoveryOver":
                 self.switch.recovery_over(RecoveryOver(1, OWNER))
             case "other ends, 10 s later":

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from random import Random
 
+from nfactor.cluster.pump import Gate
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.packet.flow_key import FlowKeys
 from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
+from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.rest import owners_agree
 from tests.cluster.test_found_by_reading import at_first, who_has
 from tests.cluster.test_found_by_schedules import run
@@ -22,6 +24,72 @@ class Drawn(Random):
 
     def random(self) -> float:
         return next(self._draws)
+
+
+# ------------------------------------------------ 1: a packet that waits at a port
+
+
+def test_a_flow_of_which_a_packet_waits_at_a_port_is_not_let_go_of_however_long_it_waits() -> None:
+    """A runtime had asked whether a flow may end, and heard that a packet of it was on its way. That waited at its port
+    behind others, as there was no replica any more. When there was one again, more than a second later, it took the
+    first of the others, asked for the second time, and was told that nothing of the flow would come any more; then it
+    took the packet. It had a flow that its switch did not know, whose next packet went to another runtime."""
+    cluster = HeapCluster(
+        Random(1), runtimes=2, mode=Mode.parse("strict-hold"), time_outs=TimeOuts(udp_idle_s=2.0), packet_step_s=0.2
+    )
+    runtime, network = cluster.runtimes["runtime-0"], cluster.network
+    for flow in range(4):
+        cluster.feed(flow)
+        run(cluster, 0.01)
+    idle, busy = (flow for flow in range(4) if who_has(cluster, flow) == ["runtime-0"])
+    questions = list[str]()
+
+    def look(delivery: Delivery) -> None:
+        if delivery.kind == "ExpireFlows":
+            questions.append(delivery.sender)
+
+    network.before = look
+    network.cuts.add(("runtime-0", "switch-0"))
+    for _ in range(15):
+        cluster.feed(busy)
+        run(cluster, 0.01)
+    assert ["runtime-0"] == who_has(cluster, idle), "it is asked about, but the question does not arrive"
+    cluster.kill("runtime-1")
+    run(cluster, 1.5)
+    for flow in (busy,) * 6 + (idle,):
+        cluster.feed(flow)
+        run(cluster, 0.01)
+    assert [] == questions
+    network.cuts.clear()
+    run(cluster, 3.0)
+    assert ["runtime-0"] == questions
+    assert 7 == len(runtime.waiting), "one has come of which the question knew nothing"
+    cluster.restart("runtime-1")
+    run(cluster, 1.0)
+    assert len(questions) > 1, "it is asked about again, before the packet is processed"
+    owners_agree(cluster)
+    for _ in range(3):
+        cluster.feed(idle)
+        run(cluster, 0.01)
+    assert ["runtime-0"] == who_has(cluster, idle)
+    assert 4 == cluster.state_of(runtime, cluster.key_of[idle]).count, "a next life, which began with what had waited"
+
+
+def test_the_clock_of_a_gate_stands_still_while_somebody_waits_before_it() -> None:
+    now, is_full = 5.0, False
+    gate = Gate(lambda: is_full, lambda: now)
+    began = gate.open_s
+    now, is_full = 6.0, True
+    assert 1.0 == gate.open_s - began, "nobody has come to it"
+    assert not gate.is_open()
+    now = 7.0
+    assert not gate.is_open()
+    now, is_full = 8.0, False
+    assert 1.0 == gate.open_s - began, "it may be full no more, but nobody has come in"
+    assert gate.is_open()
+    now = 8.5
+    assert gate.is_open()
+    assert 1.5 == gate.open_s - began
 
 
 # ------------------------------------------------ 3: what a target holds of a group that it refused

@@ -161,11 +161,15 @@ class Twins(RuleBasedStateMachine):
         packets=st.lists(st.integers(0, 4), min_size=8, max_size=8),
         owner=numbers,
         age=st.sampled_from([0.0, 0.1, 2.0]),
+        again=st.integers(0, 2),
     )
-    def forget(self, keys: list[bytes], packets: list[int], owner: int, age: float) -> None:
-        """Flows end."""
+    def forget(self, keys: list[bytes], packets: list[int], owner: int, age: float, again: int) -> None:
+        """Flows end, or are asked about again when their runtime has taken packets for a while."""
         counts, before = u32(packets[: len(keys)]), self.now - age
-        self.do("forget", keys, counts, owner=owner, now=self.now, moved_before=before)
+        for _ in range(again + 1):
+            taking_s = self.now / 2
+            self.do("forget", keys, counts, owner=owner, now=self.now, moved_before=before, taking_s=taking_s)
+            self.now += SETTLE_S
 
     @rule(owner=numbers)
     def abandon(self, owner: int) -> None:

@@ -322,7 +322,7 @@ def an_older_view_takes_the_place_of_a_newer_one() -> Fault:
 @written("replication", needed=8, by="e")
 def a_flow_is_forgotten_without_counting_its_packets() -> Fault:
     """The switch lets a flow end while packets are on their way to it."""
-    return patched(dispatch, _seen_all=lambda entry, count, now: True)
+    return patched(dispatch, _seen_all=lambda entry, count, taking_s: True)
 
 
 @written("migration", needed=40, by="f")

@@ -160,7 +160,7 @@ LIMITS = [
     (schedules.QUIET_S, 5.0, "5 s after the last fault"),
     (schedules.QUIET_S + schedules.UNSEEN_S, 6.0, "6 s if the coordinator has not seen a death by then"),
     (ENDED_REMEMBER_S, 10.0, "known for 10 s at least where it ended"),
-    (SETTLE_S, 1.0, "asked for the second time, a second apart"),
+    (SETTLE_S, 1.0, "taken packets from its port for a second since the second"),
     (expiry.IDLE_FLOWS_MAX, 1024, "about up to 1,024 flows"),
 ]
 
