@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SILENT_US = 900_000
 """Whose last sign of life is so old may be dead: a second (DESIGN section 7), less what it takes to ask about it."""
 TOLD_US = 50_000
-"""A switch's word of it is heard so soon."""
+"""A switch's word of it is heard so soon, and has been on its way for no longer."""
 
 
 class Deaths:
@@ -80,8 +80,8 @@ class Deaths:
             other: heard_us.get((name, other, "Heartbeat"), 0) for other in (COORDINATOR, *self._cluster.switches)
         }
         for other, at_us in sign_us.items():
-            told_us = now_us if other == COORDINATOR else heard_us.get((other, COORDINATOR, "LastHeard"), 0)
-            if now_us - SILENT_US < at_us < told_us and now_us - told_us < TOLD_US:
+            told_us = now_us + TOLD_US if other == COORDINATOR else heard_us.get((other, COORDINATOR, "LastHeard"), 0)
+            if now_us - SILENT_US < at_us < told_us - TOLD_US and now_us - told_us < TOLD_US:
                 raise Violation(
                     f"(i) liveness: {name} lives and was declared dead, though {other} had heard of it "
                     f"{(now_us - at_us) / 1000:g} ms before"
@@ -108,10 +108,12 @@ class Deaths:
         yet. Those in the failure domain of who is dying now are one with this one, unless one elsewhere has died
         before: from then on a replica may be in its owner's domain, as nobody else was there to be it."""
         cluster = self._cluster
-        own, deaths = cluster.domains[dying.number], cluster.history.deaths
+        own, deaths, noted = cluster.domains[dying.number], cluster.history.deaths, self._noted
         elsewhere = {name for name, other in cluster.runtimes.items() if cluster.domains[other.number] != own}
         if not deaths or (elsewhere and elsewhere.isdisjoint(death.node for death in deaths)):
             return False
-        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in cluster.living())
+        # The coordinator may have begun again, and know of nobody yet.
+        lives = [one for name, one in cluster.runtimes.items() if one.node.alive and (name, one.node.life) not in noted]
+        unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in (dying, *lives))
         recovered = Counter(event.node for event in cluster.recovered)
         return unprotected or Counter(death.node for death in deaths) != recovered
