@@ -213,6 +213,8 @@ class NatCluster(HeapCluster):
     def _may_have_ended_with_the_dead(self, number: int) -> bool:
         """Whether the flow that had it has had packets, or told its end, at a runtime which has died since: flows that
         have been idle for long come to a target and end there in one event, and nobody has seen them there."""
+        if number not in self._last_with:
+            return False
         flow, since_us = self._last_with[number]
         dead, history = {death.node for death in self.history.deaths}, self.history
         later = [(entry.node, entry.time_us, entry.born) for entry in history.processed]
