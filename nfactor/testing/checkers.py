@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, DROP_EVERY, EMIT_EVERY, Came, Death, History
+from nfactor.testing.lineage import CHOSEN, EMIT_EVERY, Came, Death, History, is_sent
 from nfactor.testing.pasts import Chain, Final, Past, pasts_of
 from nfactor.testing.violation import Violation
 
@@ -310,7 +310,7 @@ def included_came_out(history: History, pasts: Mapping[int, Past], *, certain: b
     told = {step.mark for _, step in history.records}
     for past in pasts.values():
         for number, mark in enumerate(past.marks, 1):
-            lost = mark not in seen and (certain or mark % DROP_EVERY != 0)
+            lost = mark not in seen and (certain or is_sent(mark))
             if lost or (certain and number % EMIT_EVERY == 0 and mark not in told):
                 what = "packet" if lost else "the record of packet"
                 raise Violation(

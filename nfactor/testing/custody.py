@@ -18,6 +18,7 @@ from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.heap_node import HeapNode
 from nfactor.testing.judged import finals_of
+from nfactor.testing.lineage import is_sent
 from nfactor.testing.pasts import Chain
 from nfactor.testing.violation import Violation
 from nfactor.testing.wires import Life, life_of
@@ -111,9 +112,14 @@ class Custody:
     def check_included(self) -> None:
         """(e) What a surviving state includes has left runtimes: it came out, or was dropped; or it was lost by a port
         or with a switch. For runs in which whoever has a state has let out its packets, or they are in doubt. It is
-        ``included_came_out`` where ports lose, and more may be lost than what runtimes have."""
+        ``included_came_out`` where ports lose, and more may be lost than what runtimes have. (What a runtime dropped
+        while it had no replica it told alone, and the word may have died with it, though the state has one by then.)"""
         cluster, log = self._cluster, Chain(self._cluster.history.processed)
         missing = {mark for mark in self._missing() if self._network.wires.last[mark].receiver[0] in cluster.runtimes}
+        dropped = {
+            entry.mark: (entry.node, entry.life) for entry in cluster.history.processed if not is_sent(entry.mark)
+        }
+        missing -= {mark for mark, life in dropped.items() if self._is_dead(life)}
         left = sum(self._in_doubt(life) for life in self._network.lives if life[0] in cluster.runtimes)
         for flow, final in finals_of(cluster).items():
             lost = missing.intersection(log.of(final.born, final.count, final.digest) or [])

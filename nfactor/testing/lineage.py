@@ -26,6 +26,11 @@ CHOSEN = "lineage_chosen"
 """The reason that is told of those."""
 
 
+def is_sent(mark: int) -> bool:
+    """Whether that packet goes on; else it is dropped."""
+    return mark % DROP_EVERY != 0
+
+
 def following(digest: int, mark: int) -> int:
     """The digest after one more packet."""
     return (digest * MULTIPLIER + mark) % MODULUS
