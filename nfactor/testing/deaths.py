@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SILENT_US = 900_000
 """Whose last sign of life is so old may be dead: a second (DESIGN section 7), less what it takes to ask about it."""
 TOLD_US = 50_000
-"""A switch's word of it is heard so soon, and has been on its way for no longer."""
+"""A switch's word of it is heard so soon."""
 
 
 class Deaths:
@@ -76,12 +76,13 @@ class Deaths:
         """(i) Who lives is declared dead only if neither the coordinator has heard of it lately, nor a switch whose
         word the coordinator has heard since."""
         heard_us, now_us = self._cluster.network.heard_us, self._cluster.network.now_us
-        sign_us = {
-            other: heard_us.get((name, other, "Heartbeat"), 0) for other in (COORDINATOR, *self._cluster.switches)
-        }
-        for other, at_us in sign_us.items():
-            told_us = now_us + TOLD_US if other == COORDINATOR else heard_us.get((other, COORDINATOR, "LastHeard"), 0)
-            if now_us - SILENT_US < at_us < told_us - TOLD_US and now_us - told_us < TOLD_US:
+        for other in (COORDINATOR, *self._cluster.switches):
+            asked_us = max(heard_us[COORDINATOR, other, "Witness"], default=0)
+            told_us = max(heard_us[other, COORDINATOR, "LastHeard"], default=0)
+            has_told = asked_us < told_us and now_us - told_us < TOLD_US
+            until_us = now_us if other == COORDINATOR else asked_us if has_told else 0
+            at_us = max((time for time in heard_us[name, other, "Heartbeat"] if time < until_us), default=-SILENT_US)
+            if now_us - at_us < SILENT_US:
                 raise Violation(
                     f"(i) liveness: {name} lives and was declared dead, though {other} had heard of it "
                     f"{(now_us - at_us) / 1000:g} ms before"

@@ -7,8 +7,9 @@ says so. A node that is dead neither sends nor hears; one that is paused hears e
 """
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -111,8 +112,8 @@ class HeapNetwork:
         self.keep_messages = self.keep_packets = True
         """Whether what a node has sent still arrives after its death."""
         self.delivered = 0
-        self.heard_us: dict[tuple[str, str, str], int] = {}
-        """By sender, receiver and kind: when a message was handled last."""
+        self.heard_us: defaultdict[tuple[str, str, str], deque[int]] = defaultdict(partial(deque, maxlen=2))
+        """By sender, receiver and kind: when the last two messages were handled."""
         self.lost_messages: Counter[str] = Counter()
         """Messages that cuts and ends of sessions have lost, and those whose senders died when they had come to a node
         that stood still, by class."""
@@ -242,7 +243,7 @@ class HeapNetwork:
         if not self._passes(way, session):
             self._lose_message(delivery)
         elif self.keep_messages or self.nodes[way[0]].alive:
-            self.heard_us[*way, delivery.kind] = self.now_us
+            self.heard_us[*way, delivery.kind].append(self.now_us)
             self._act(node, actor, message)
         elif came_us < self.now_us:
             self.lost_messages[type(message).__name__] += 1

@@ -214,9 +214,10 @@ def test_who_has_been_heard_of_lately_is_not_dead(witness: str) -> None:
     cluster.deaths.note_declared()
     now_us, heard_us = network.now_us, network.heard_us
     heard_us.clear()
-    heard_us[name, witness, "Heartbeat"] = now_us - 300_000
+    heard_us[name, witness, "Heartbeat"].append(now_us - 300_000)
     if witness != COORDINATOR:
-        heard_us[witness, COORDINATOR, "LastHeard"] = now_us - 1000
+        heard_us[COORDINATOR, witness, "Witness"].append(now_us - 1200)
+        heard_us[witness, COORDINATOR, "LastHeard"].append(now_us - 1000)
     says("i", f"lives and was declared dead, though {witness} had heard of it 300 ms", cluster.deaths.note_declared,
          lambda: cluster.membership._declare_dead(name))  # fmt: skip
 
