@@ -178,12 +178,11 @@ def outside_is_included(history: History, pasts: Mapping[int, Past], conditions:
 
 
 def _spared_us(history: History, conditions: Conditions) -> int:
-    """What came out until then may be taken back."""
+    """What came out until then may be taken back. (Who is cut off, and has no replica, goes on until it is fenced.)"""
     if not conditions.overlapping:
         return -1
-    overlapping = [death for death in history.deaths if death.overlaps]
-    ends_us = [death.time_us if conditions.strict else max(death.time_us, death.until_us) for death in overlapping]
-    return max(ends_us, default=0) + conditions.on_the_way_us
+    overlapping = (max(death.time_us, death.until_us) for death in history.deaths if death.overlaps)
+    return max(overlapping, default=0) + conditions.on_the_way_us
 
 
 def _may_be_taken_back(time_us: int, history: History, conditions: Conditions) -> bool:
