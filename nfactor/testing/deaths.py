@@ -63,10 +63,13 @@ class Deaths:
         view = self._cluster.membership.view
         if not view.term or (view is self._seen and view.term == self._term):
             return
+        begun_again = view is not self._seen
         self._seen, self._term = view, view.term
         lives = [(name, runtime.node.life) for name, runtime in self._cluster.runtimes.items()]
         members = {life for life in lives if self._is_member(*life)}
-        for name, _ in [life for life in lives if life in self._members - members]:
+        for name, life in [life for life in lives if life in self._members - members]:
+            if begun_again and not self._is_known(name, life):
+                continue  # the coordinator that had let it in has told nobody: it has yet to join
             if self._cluster.network.nodes[name].alive:
                 self._was_silent(name)
             self.note(name, lives=True)
@@ -91,6 +94,12 @@ class Deaths:
     def _is_member(self, name: str, life: int) -> bool:
         number = self._cluster.runtimes[name].number
         return self._cluster.membership.view.is_life(name, address(Kind.RUNTIME, number, life))
+
+    def _is_known(self, name: str, life: int) -> bool:
+        """Whether anybody but the coordinator has heard that this life is in the cluster."""
+        where = address(Kind.RUNTIME, self._cluster.runtimes[name].number, life)
+        nodes = (*self._cluster.runtimes.values(), *self._cluster.switches.values())
+        return any(name in node.view.known and node.view.known[name].address == where for node in nodes)
 
     @property
     def are_seen(self) -> bool:

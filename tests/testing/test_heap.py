@@ -69,6 +69,28 @@ def test_who_hears_nobody_is_noted_as_dead_when_it_is_declared_so() -> None:
     assert 0 == cluster.deaths.living
 
 
+def test_who_was_let_in_by_a_coordinator_that_told_nobody_has_not_been_declared_dead() -> None:
+    """restarts 2922: the coordinator's next life knows nothing of it, nor does anybody else; it joins once more."""
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"))
+    network = cluster.network
+    network.after = lambda node: cluster.deaths.note_declared()
+    cluster.kill("runtime-1")
+    cluster.restart("runtime-1")
+    after_it = cluster.membership.view.term + 1
+    for _ in range(200_000):  # steps of 10 µs, for nobody is to hear of it
+        network.run(network.now_us + 10)
+        if cluster.membership.view.term > after_it:
+            break
+    assert cluster.membership.view.names("runtime") == ["runtime-0", "runtime-1"]
+    cluster.kill("coordinator")
+    cluster.restart("coordinator")
+    network.run(network.now_us + 1_000)
+    assert cluster.membership.view.names("runtime") == ["runtime-0"]
+    network.run(network.now_us + 2_000_000)
+    assert cluster.membership.view.names("runtime") == ["runtime-0", "runtime-1"]
+    assert 1 == len(cluster.history.deaths), "its life before"
+
+
 def test_messages_from_and_to_a_slow_node_take_longer() -> None:
     cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("none"))
     network, came = cluster.network, dict[str, int]()
