@@ -98,7 +98,8 @@ class Deaths:
     def _is_known(self, name: str, life: int) -> bool:
         """Whether anybody but the coordinator has heard that this life is in the cluster."""
         where = address(Kind.RUNTIME, self._cluster.runtimes[name].number, life)
-        views = [node.view.known for nodes in (self._cluster.runtimes, self._cluster.switches) for node in nodes.values()]
+        everybody = self._cluster.runtimes, self._cluster.switches
+        views = [node.view.known for nodes in everybody for node in nodes.values()]
         return any(name in known and known[name].address == where for known in views)
 
     @property
