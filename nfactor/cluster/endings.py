@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nfactor.cluster.holding import where_ok
 from nfactor.cluster.replicator import Replicator
-from nfactor.dataplane.engine import Counts, Engine, Records
+from nfactor.dataplane.engine import Counts, Engine, Records, Status, are
 from nfactor.packet.flow_key import FlowKeys
 
 
@@ -18,8 +18,12 @@ class Endings:
         """Records that NFs have emitted so far, at whatever packet or end."""
 
     def end(self, keys: FlowKeys, packets: Counts | None = None) -> None:
-        """Flows that are here (``packets``: ``Engine.expire``)."""
-        self._tell(where_ok(keys, self._engine.expire(keys, packets)))
+        """Flows that are here (``packets``: ``Engine.expire``). Of those that stay, replicas are told that packets now
+        count from where the key's next life began."""
+        statuses = self._engine.expire(keys, packets)
+        self._tell(where_ok(keys, statuses))
+        if len(stayed := keys.where(are(statuses, Status.BUSY))):
+            self._replicator.adopt(stayed)
 
     def farewell(self, keys: FlowKeys, records: Records) -> None:
         """Flows that have ended elsewhere, where NFs could say nothing any more."""

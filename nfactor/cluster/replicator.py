@@ -218,7 +218,7 @@ class Replicator:
     # ---------------------------------------------------------------- flows that come and go
 
     def adopt(self, keys: Sequence[bytes]) -> None:
-        """Flows came with their states, or changed their epochs."""
+        """Flows came with their states, or changed otherwise than by a packet."""
         if not self._mode.replicates:
             return
         if not self._deal.replicas:

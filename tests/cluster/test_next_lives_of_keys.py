@@ -10,7 +10,7 @@ from nfactor.protocols.replication import Mode
 from nfactor.testing.heap import Delivery
 from nfactor.testing.heap_cluster import HeapCluster
 from nfactor.testing.rest import copies_are_of_flows
-from tests.cluster.test_found_by_schedules import move, run
+from tests.cluster.test_found_by_schedules import move, owner_of, run
 
 OTHERS = (101, 102, 103)
 
@@ -93,3 +93,35 @@ def test_a_tombstone_of_a_flow_that_moved_and_ended_does_not_make_the_next_life_
     cluster.network.before = lambda _: None
     run(cluster, 1.0)
     assert "late" not in [reason for reason, _ in cluster.history.dropped]
+
+
+def test_the_copy_of_a_next_life_has_the_packets_of_that_life() -> None:
+    """nat 3277: the switch's word that a flow had ended was under way for long; the key's next life began, and had a
+    copy. The runtime then counted packets from where that life began, and its replica did not."""
+    cluster = HeapCluster(
+        Random(1), runtimes=2, mode=Mode.parse("strict"), time_outs=TimeOuts(udp_idle_s=2.0), packet_step_s=0.2
+    )
+    cluster.feed(0)
+    run(cluster, 0.01)
+    (owner,) = (runtime for runtime in cluster.runtimes.values() if len(runtime.engine.keys()))
+    hidden = ("switch-0", owner.name)
+
+    def hide_the_answer(delivery: Delivery) -> None:
+        if (delivery.kind, delivery.receiver) == ("ExpireFlows", "switch-0"):
+            cluster.network.cuts.add(hidden)
+
+    cluster.network.before = hide_the_answer
+    for _ in range(12):
+        for other in OTHERS:
+            cluster.feed(other)
+        run(cluster, 0.005)
+    assert hidden in cluster.network.cuts
+    cluster.feed(0)
+    run(cluster, 0.05)
+    assert owner_of(cluster, 0) == owner.name
+    assert cluster.history.processed[-1].count == 1, "its next life"
+    copies_are_of_flows(cluster)
+    cluster.network.before = lambda _: None
+    cluster.network.cuts.clear()
+    run(cluster, 1.0)
+    copies_are_of_flows(cluster)
