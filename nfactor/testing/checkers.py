@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from nfactor.testing.lineage import CHOSEN, EMIT_EVERY, Came, Death, History, is_sent
+from nfactor.testing.lineage import CHOSEN, EMIT_EVERY, Came, Death, History, Processed, is_sent
 from nfactor.testing.pasts import Chain, Final, Past, pasts_of
 from nfactor.testing.violation import Violation
 
@@ -301,11 +301,21 @@ def nothing_is_lost(history: History, lost_on_ports: set[int]) -> None:
         raise Violation(f"(a) conservation: {len(missing)} packets are nowhere, the first is {missing[0]}")
 
 
+def _is_cut_off(history: History, entry: Processed) -> bool:
+    """It was processed by a runtime that had been declared dead, or was to be, and lived."""
+    return any(
+        death.node == entry.node and death.time_us <= entry.time_us <= death.until_us for death in history.deaths
+    )
+
+
 def included_came_out(history: History, pasts: Mapping[int, Past], *, certain: bool) -> None:
     """(e) The other way round: what a surviving state includes, or one that was told at the flow's end, has come out,
     or was dropped; and what it has told was heard. Not ``certain``: without a replica that has them, too, drops and
-    records are told by whoever processed the packet, and may die with it."""
+    records are told by whoever processed the packet, and may die with it; and what it sends itself is fenced out if it
+    was declared dead and lives."""
     seen = {came.mark for came in history.out} | {mark for _, mark in history.dropped}
+    if not certain:
+        seen |= {entry.mark for entry in history.processed if _is_cut_off(history, entry)}
     told = {step.mark for _, step in history.records}
     for past in pasts.values():
         for number, mark in enumerate(past.marks, 1):

@@ -116,8 +116,9 @@ class Deaths:
 
     def _overlaps(self, dying: Runtime) -> bool:
         """Whether an earlier death is not made good for: its recovery is not over, or flows have not another replica
-        yet. Those in the failure domain of who is dying now are one with this one, unless one elsewhere has died
-        before: from then on a replica may be in its owner's domain, as nobody else was there to be it."""
+        yet, or who is dying has none now, and alone tells of flows that have ended. Those in the failure domain of who
+        is dying now are one with this one, unless one elsewhere has died before: from then on a replica may be in its
+        owner's domain, as nobody else was there to be it."""
         cluster = self._cluster
         own, deaths, noted = cluster.domains[dying.number], cluster.history.deaths, self._noted
         elsewhere = {name for name, other in cluster.runtimes.items() if cluster.domains[other.number] != own}
@@ -125,6 +126,7 @@ class Deaths:
             return False
         # The coordinator may have begun again, and know of nobody yet.
         lives = [one for name, one in cluster.runtimes.items() if one.node.alive and (name, one.node.life) not in noted]
+        alone = cluster.mode.replicates and not dying.flows.replicator._deal.replicas
         unprotected = any(runtime.flows.replicator.unprotected_flows() for runtime in (dying, *lives))
         recovered = Counter(event.node for event in cluster.recovered)
-        return unprotected or Counter(death.node for death in deaths) != recovered
+        return alone or unprotected or Counter(death.node for death in deaths) != recovered

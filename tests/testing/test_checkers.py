@@ -1,13 +1,14 @@
 """What the judges of a run let pass, and what not."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import attrs
 import pytest
 
-from nfactor.testing.checkers import Conditions, check
+from nfactor.testing.checkers import Conditions, check, included_came_out
 from nfactor.testing.lineage import CHOSEN, Came, Death, End, History, Processed, following
-from nfactor.testing.pasts import Final
+from nfactor.testing.pasts import Final, pasts_of
 from nfactor.testing.violation import Violation
 from tests.testing.histories import END, STRICT, run_of
 
@@ -67,6 +68,18 @@ def test_a_drop_that_a_surviving_state_includes_was_told_unless_two_died_that_co
     with pytest.raises(Violation, match=r"includes packet 11 \(number 1\), which never came out"):
         check(history, finals, strict, [])
     check(history, finals, attrs.evolve(strict, overlapping=True), [])
+
+
+def test_what_a_runtime_sends_that_was_declared_dead_and_lives_need_not_come_out() -> None:
+    """cluster 5369: it slept, woke, and told a replica that had not heard of its death; switches fenced it out."""
+    history, finals = run_of([1, 2])
+    history.processed = [attrs.evolve(entry, time_us=50) for entry in history.processed]
+    history.out.pop()
+    cut_off = Death("runtime-0", 40, {}, {}, overlaps=False, until_us=60)
+    for death, is_lost in ((cut_off, False), (attrs.evolve(cut_off, until_us=45), True)):
+        history.deaths = [death]
+        with pytest.raises(Violation, match=r"includes packet 2 \(number 2\)") if is_lost else nullcontext():
+            included_came_out(history, pasts_of(history, finals), certain=False)
 
 
 def test_a_protected_flow_of_few_packets_is_lost_only_behind_a_function_that_drops() -> None:

@@ -91,6 +91,15 @@ def test_who_was_let_in_by_a_coordinator_that_told_nobody_has_not_been_declared_
     assert 1 == len(cluster.history.deaths), "its life before"
 
 
+def test_who_dies_alone_dies_before_the_death_of_its_replica_is_made_good_for() -> None:
+    """recovery 4785: it had no flow any more; that its last one had ended it alone had said, a moment before."""
+    cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("strict"))
+    for number in range(3):
+        cluster.kill(f"runtime-{number}")
+        cluster.network.run(cluster.network.now_us + 3_000_000)
+    assert [False, False, True] == [death.overlaps for death in cluster.history.deaths]
+
+
 def test_messages_from_and_to_a_slow_node_take_longer() -> None:
     cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("none"))
     network, came = cluster.network, dict[str, int]()
