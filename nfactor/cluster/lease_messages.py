@@ -54,4 +54,11 @@ class TakeNumbers:
 
 @message(tag=114)
 class BeStocked:
-    """Leaser → runtime: answer when you have your first numbers of every pool. Reply: ``Done``."""
+    """Leaser → runtime: answer when you have your first numbers of every pool. Reply: ``Stocked``."""
+
+
+@message(tag=118)
+class Stocked:
+    """The answer; and which life it is."""
+
+    life: int

@@ -8,7 +8,14 @@ from collections.abc import Callable
 from functools import partial
 
 from nfactor.actors import handles
-from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.lease_messages import (
+    BeStocked,
+    LeaseNumbers,
+    NumbersLeased,
+    ReturnNumbers,
+    Stocked,
+    TakeNumbers,
+)
 from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
 from nfactor.cluster.role import Later, Role
@@ -18,7 +25,9 @@ from nfactor.protocols.leasing import GivenBack, Holder, Journal, LeaseBook, Lea
 
 class Leases(Role):
     """``journal`` outlives this node; ``view`` is that of ``Membership``, beside it. ``begins``: this is the first life
-    of the leaser. A later one whose journal is empty leases nothing: it may have been lost with all that it said."""
+    of the leaser. A later one whose journal is empty leases nothing: it may have been lost with all that it said. And a
+    later one knows from the journal who holds what, and not who of them has been followed by another life: it has heard
+    of every runtime before it says whose a number is that came back."""
 
     def __init__(self, view: View, journal: Journal, *, begins: bool) -> None:
         self.view = view
@@ -28,7 +37,8 @@ class Leases(Role):
         self._may_lease = any(True for _ in journal)
         self.book = LeaseBook(journal)
         self._early: list[tuple[object, Later]] = []
-        """Questions that came before it was known who is in the cluster."""
+        """Questions that came before it was known who is in the cluster, and in which life."""
+        self._knows_lives = begins
         self._lives: dict[str, int] = {}
         """Of nodes, as last heard."""
         self._dead: set[Holder] = set()
@@ -42,24 +52,39 @@ class Leases(Role):
     def stock(self, then: Callable[[], None]) -> None:
         """The view is there. Call ``then`` when every runtime that lives has its first numbers, so that no packet comes
         too early."""
-        early, self._early = self._early, []
-        for message, later in early:
-            later.answer(self.act(message))
+        self._take_early()
         waiting = dict.fromkeys(self.view.names("runtime"))
+        self._dead.update(Holder(node, life) for node, life in self._lives.items() if node not in waiting)
 
-        def stocked(name: str, answer: Done | None) -> None:
+        def stocked(name: str, answer: Stocked | None) -> None:
             waiting.pop(name, None)
+            if answer is not None:
+                self._lives[name] = max(answer.life, self._lives.get(name, 0))
             if not waiting:
-                then()
+                know_lives()
+
+        def know_lives() -> None:
+            self._knows_lives = True
+            self._take_early()
+            then()
 
         for name in list(waiting):
-            self.ask(name, POOLS, BeStocked(), Done, partial(stocked, name))
+            self.ask(name, POOLS, BeStocked(), Stocked, partial(stocked, name))
         if not waiting:
-            then()
+            know_lives()
+
+    def _take_early(self) -> None:
+        early, self._early = self._early, []
+        for message, later in early:
+            answer = self.act(message)
+            if isinstance(answer, Later):
+                answer.when_there(later.answer)
+            else:
+                later.answer(answer)
 
     def act(self, message: object) -> object:
         """See ``Role``: while nobody is in the view, nothing can be said."""
-        if not self.view.term:
+        if not self.view.term or (isinstance(message, ReturnNumbers) and not self._knows_lives):
             later = Later()
             self._early.append((message, later))
             return later

@@ -15,7 +15,7 @@ import numpy as np
 
 from nfactor.actors import handles
 from nfactor.cluster.flow_table import FlowTable
-from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, Stocked, TakeNumbers
 from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import COORDINATOR, LEASES
 from nfactor.cluster.role import Later, Role
@@ -90,7 +90,7 @@ class Pools(Role):
             self._flows.look()
             waiting, self._waiting = self._waiting, []
             for later in waiting:
-                later.answer(Done())
+                later.answer(Stocked(self.host.life))
 
     def _look(self) -> None:
         self._flows.settle()

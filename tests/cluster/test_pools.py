@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from nfactor.cluster import pools
-from nfactor.cluster.lease_messages import LeaseNumbers, NumbersLeased, ReturnNumbers, TakeNumbers
+from nfactor.cluster.lease_messages import BeStocked, LeaseNumbers, NumbersLeased, ReturnNumbers, Stocked, TakeNumbers
 from nfactor.cluster.leases import Leases
 from nfactor.cluster.messages import Migrating, NotifyClusterCfg, SetMigrationTarget, pack_u32
 from nfactor.cluster.names import COORDINATOR, LEASES, LIAISON, POOLS
 from nfactor.cluster.plan import runtime_member
-from nfactor.cluster.role import Role
+from nfactor.cluster.role import Later, Role
 from nfactor.cluster.view import View
 from nfactor.dataplane.engine import TimeOuts
 from nfactor.protocols.replication import Mode
@@ -159,6 +159,53 @@ def test_a_number_of_a_dead_life_is_free_though_the_next_one_has_not_asked_yet(m
     view.take(NotifyClusterCfg(3, (runtime_member(0, 2, ""), other)))
     leaser.give_back(ReturnNumbers("runtime-1", 1, NAME, 1, numbers))
     assert ([], 1) == (asked, leaser.book.free(NAME))
+
+
+def following(there: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Leases, View, list[Any], list[Any]]:
+    """A second life of the leaser, whose journal says that runtime-0 has a number in its first life. Of runtime-0 life
+    ``there`` is in the view (0: none). What it asks, and who has been told that all are stocked."""
+    view, journal, asked, stocked = View(), list[Any](), list[Any](), list[Any]()
+    view.take(NotifyClusterCfg(1, (runtime_member(0, 1, ""), runtime_member(1, 1, ""))))
+    Leases(view, journal, begins=True).lease(LeaseNumbers("runtime-0", 1, NAME, 1, 1, 1))
+    view, lives = View(), [runtime_member(0, there, "")] if there else []
+    leaser = Leases(view, journal, begins=False)
+    monkeypatch.setattr(leaser, "ask", lambda *question: asked.append(question))
+    view.take(NotifyClusterCfg(2, (*lives, runtime_member(1, 1, ""))))
+    return leaser, view, asked, stocked
+
+
+def test_the_next_leaser_passes_nothing_on_before_it_knows_who_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nat 4057: runtime-0 had begun again, and had not said so to the leaser before that began again, too. The number
+    was passed on to its first life."""
+    leaser, _, asked, stocked = following(2, monkeypatch)
+    answer = leaser.act(ReturnNumbers("runtime-1", 1, NAME, 1, pack_u32(np.array([0], np.uint32))))
+    assert isinstance(answer, Later)
+    leaser.stock(lambda: stocked.append(1))
+    assert [("runtime-0", BeStocked()), ("runtime-1", BeStocked())] == [(to, what) for to, _, what, *_ in asked]
+    lives = {"runtime-0": 2, "runtime-1": 1}
+    for to, *_, then in asked:
+        assert (False, []) == (answer.is_there, stocked)
+        then(Stocked(lives[to]))
+    assert (True, [1], 1) == (answer.is_there, stocked, leaser.book.free(NAME))
+
+
+def test_who_is_dead_when_the_next_leaser_begins_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nat 4142: runtime-0 was out of the view by then, and came in again before it had said anything to the leaser."""
+    leaser, view, asked, stocked = following(0, monkeypatch)
+    leaser.stock(lambda: stocked.append(1))
+    asked.pop()[-1](Stocked(1))
+    view.take(NotifyClusterCfg(3, (runtime_member(0, 2, ""), runtime_member(1, 1, ""))))
+    leaser.act(ReturnNumbers("runtime-1", 1, NAME, 1, pack_u32(np.array([0], np.uint32))))
+    assert ([], 1) == (asked, leaser.book.free(NAME))
+
+
+def test_a_number_of_a_holder_that_lives_is_passed_on_by_the_next_leaser(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaser, _, asked, stocked = following(1, monkeypatch)
+    leaser.stock(lambda: stocked.append(1))
+    for *_, then in [asked.pop(), asked.pop()]:
+        then(Stocked(1))
+    leaser.act(ReturnNumbers("runtime-1", 1, NAME, 1, pack_u32(np.array([0], np.uint32))))
+    assert (["runtime-0"], 0) == ([to for to, *_ in asked], leaser.book.free(NAME))
 
 
 def test_where_there_is_nobody_everybody_is_stocked() -> None:
