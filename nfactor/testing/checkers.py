@@ -133,7 +133,7 @@ def only_functions_drop(history: History, conditions: Conditions) -> None:
         reasons |= {"no_runtime", "fenced"}
     if conditions.limited:
         reasons |= FULL
-    if conditions.flows_end:
+    if conditions.flows_end or conditions.limited:  # for want of room, too, flows end
         reasons.add("stale_alias")
     for reason, mark in history.dropped:
         if reason not in reasons and not reason.startswith(NAT):

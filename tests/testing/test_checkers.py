@@ -119,6 +119,17 @@ def test_a_packet_that_is_dropped_by_no_function_is_lost(reason: str) -> None:
         check(history, finals, STRICT, [])
 
 
+def test_an_alias_of_a_flow_is_stale_where_flows_end_if_only_for_want_of_room() -> None:
+    """nat 7793: its replica had no room for it, and told its end; an answer to its port came later."""
+    history, finals = run_of([1, 2])
+    history.flow_of[3] = 1
+    history.dropped = [("stale_alias", 3)]
+    for conditions in (attrs.evolve(STRICT, flows_end=True), attrs.evolve(STRICT, limited=True)):
+        check(history, finals, conditions, [])
+    with pytest.raises(Violation, match="dropped as stale_alias"):
+        check(history, finals, STRICT, [])
+
+
 @pytest.mark.parametrize(
     ("what", "happens"),
     [
