@@ -242,7 +242,8 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
         for flow, (born, count, digest) in death.protected.items():
             final = finals.get(flow)
             least = _least_left(history, death, born, count, conditions)
-            if born in ended or (conditions.drops_ahead and least <= 0):
+            anew = death is not history.deaths[0] and _has_begun_anew(history, flow, born)
+            if born in ended or (least <= 0 and (conditions.drops_ahead or anew)):
                 continue  # its copy may be of before its first packet that was seen
             if final is None or final.born != born:
                 if untold:
@@ -256,6 +257,11 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
             if conditions.lag_us_max is not None:
                 before_us = death.time_us - conditions.lag_us_max - conditions.on_the_way_us
                 _loss_within_time(death, final, log.of(born, count, digest) or [], history, before_us)
+
+
+def _has_begun_anew(history: History, flow: int, born: int) -> bool:
+    """With an empty state, which is copied before its first packet: an earlier one was lost with the dead."""
+    return any(entry.born < born and history.flow_of.get(entry.born) == flow for entry in history.processed)
 
 
 def _least_left(history: History, death: Death, born: int, count: int, conditions: Conditions) -> int:

@@ -50,6 +50,12 @@ class Deaths:
             if lives:
                 self._lingering.append(death)
 
+    def silence(self, name: str) -> None:
+        """It will be declared dead, for nobody will hear of it for so long; who is not in the cluster yet will not."""
+        view, runtime = self._cluster.membership.view, self._cluster.runtimes[name]
+        if not view.term or self._is_member(name, runtime.node.life):
+            self.note(name, lives=True)
+
     def note_recovered(self, name: str) -> None:
         """The death of that runtime is made good for: by now nobody takes anything from who lives on."""
         for death in self._lingering:

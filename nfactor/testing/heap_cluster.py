@@ -343,7 +343,7 @@ class HeapCluster:
     def pause(self, name: str, *, deadly: bool) -> None:
         """It does nothing for a while; ``deadly``: so long that it will be declared dead, which it will not know."""
         if deadly:
-            self.deaths.note(name, lives=True)
+            self.deaths.silence(name)
         self.network.pause(name)
 
     def state_of(self, runtime: Runtime, key: bytes) -> Any:

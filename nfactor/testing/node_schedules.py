@@ -228,6 +228,7 @@ class _Run:
             idle_marks=round(IDLE_S / STEP_S) if schedule.flows_end else 0,
             on_the_way_us=ON_THE_WAY_US + slower_us,
             overlapping=any(death.overlaps for death in history.deaths),
+            holds=not self.nodes.serves,
         )
         lost: set[int] = set()
         if self._ports_lose:

@@ -187,7 +187,7 @@ class Striking:
     def _split(self, group: frozenset[str], length_us: int) -> None:
         if length_us > DEADLY_US and len(group) == 1:
             for name in group & self._cluster.runtimes.keys():
-                self._cluster.deaths.note(name, lives=True)
+                self._cluster.deaths.silence(name)
             self.struck["the coordinator hears nobody for longer than a second"] += COORDINATOR in group
         self._network.splits.append(group)
         self._end_later(length_us, partial(self._network.splits.remove, group))

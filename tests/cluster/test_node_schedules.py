@@ -16,7 +16,7 @@ from nfactor.testing.node_schedules import NodeRun, run
 from nfactor.testing.violation import Violation
 
 SCHEDULES = int(os.environ.get("NFACTOR_NODE_SCHEDULES", "24"))
-FOUND = (29, 63)
+FOUND = (29, 63, 348)
 """Seeds beyond these that found something."""
 FAULTS = (
     "bounds judged", "coordinator begins again", "coordinator dies", "corrupted", "cut", "datagrams_cut",

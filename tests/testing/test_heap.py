@@ -91,6 +91,21 @@ def test_who_was_let_in_by_a_coordinator_that_told_nobody_has_not_been_declared_
     assert 1 == len(cluster.history.deaths), "its life before"
 
 
+def test_who_sleeps_before_it_is_in_the_cluster_is_not_noted_as_dead() -> None:
+    """cluster 11274: its death was noted as it fell asleep, and so not when it died, long after it had joined."""
+    cluster = HeapCluster(Random(1), runtimes=2, mode=Mode.parse("strict"))
+    network = cluster.network
+    cluster.kill("runtime-1")
+    cluster.restart("runtime-1")
+    cluster.pause("runtime-1", deadly=True)
+    network.run(network.now_us + 900_000)  # it is in by now, and heard of in time
+    network.resume("runtime-1")
+    network.run(network.now_us + 2_500_000)
+    assert ["runtime-0", "runtime-1"] == sorted(runtime.node.name for runtime in cluster.living())
+    cluster.kill("runtime-1")
+    assert ["runtime-1"] * 2 == [death.node for death in cluster.history.deaths]
+
+
 def test_who_dies_alone_dies_before_the_death_of_its_replica_is_made_good_for() -> None:
     """recovery 4785: it had no flow any more; that its last one had ended it alone had said, a moment before."""
     cluster = HeapCluster(Random(1), runtimes=3, mode=Mode.parse("strict"))
