@@ -253,9 +253,9 @@ class FlowTable(FlowQuestions):
         return self._holding.expect(migration, source, keys, epochs)
 
     @settled
-    def expect_back(self, migration: int, keys: FlowKeys, epochs: Epochs) -> None:
-        """Hold packets of flows that had departed in that migration, and are claimed back."""
-        self._holding.expect_back(migration, self.host.node, keys, epochs)
+    def expect_back(self, migration: int, keys: FlowKeys, epochs: Epochs) -> npt.NDArray[np.bool_]:
+        """Hold packets of flows that had departed in that migration, and are claimed back; which have no room."""
+        return self._holding.expect_back(migration, self.host.node, keys, epochs)
 
     @handles(InstallFlows)
     @settled

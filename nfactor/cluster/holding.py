@@ -77,12 +77,15 @@ class Holding:
             self._flows[number] = coming if before is None else before.and_others(coming)
         return statuses
 
-    def expect_back(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
+    def expect_back(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> npt.NDArray[np.bool_]:
         """These had departed from this ``node`` in that migration, and it claims them back. What it expects of them in
         an earlier epoch would be let go of when it is known to be older. What is to come in a later one has been
-        elsewhere since, and in the same one the dead target was sending it back: that goes on being expected."""
+        elsewhere since, and in the same one the dead target was sending it back: that goes on being expected. For which
+        of them there is no room: their rows are gone if something else was expected of them, and did not come."""
+        full = np.zeros(len(keys), bool)
         earlier = ~self._expects_from(keys, epochs)
-        self._expect_instead(number, node, keys.where(earlier), epochs[earlier])
+        full[earlier] = are(self._expect_instead(number, node, keys.where(earlier), epochs[earlier]), Status.FULL)
+        return full
 
     def expect_here(self, claim: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
         """These come in that claim, as their switch has said. What was held for another already is held for it from now
@@ -92,11 +95,11 @@ class Holding:
         if others.any():
             self._expect_instead(claim, node, keys.where(others), epochs[others])
 
-    def _expect_instead(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> None:
+    def _expect_instead(self, number: int, node: str, keys: FlowKeys, epochs: Epochs) -> Statuses:
         """Nothing else is expected of these any more."""
         self.came(keys)
         self._engine.release(keys)
-        self.expect(number, node, keys, epochs)
+        return self.expect(number, node, keys, epochs)
 
     def _expects_from(self, keys: FlowKeys, epochs: Epochs) -> npt.NDArray[np.bool_]:
         """Which of these are to come in that epoch or a later one."""

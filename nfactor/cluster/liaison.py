@@ -299,10 +299,13 @@ class Liaison(Role):
                 states = InstallFlows(number, own, keys.octets(), pack_u32(epochs), migration.records.tobytes())
                 self.ask(target, FLOWS, states, FlowsInstalled, partial(self._installed, migration))
             case Claim(switch, keys, epochs):
+                claim = partial(self._claim, migration, switch, keys)
                 if len(migration.departed):  # packets may be here before the answer is
-                    flows.expect_back(number, keys, epochs)
-                claim = ClaimFlows(own, target, keys.octets(), pack_u32(epochs), b"")
-                self.ask(switch, LIAISON, claim, FlowsClaimed, partial(self._returned, migration, switch))
+                    full = flows.expect_back(number, keys, epochs)
+                    rest, then = keys.where(full), partial(claim, np.where(full, np.uint32(0), epochs))
+                    self._replicas.forgo(target, switch, rest, epochs[full], migration.records_of(rest), then)
+                else:
+                    claim(epochs)
             case Return(keys, epochs, departed):
                 flows.take_back(number, keys, epochs, migration.records_of(keys) if departed else None)
             case Keep(keys):
@@ -313,6 +316,10 @@ class Liaison(Role):
                 flows.moved(number, keys)
                 self._tombstones.setdefault(number, []).append((keys, epochs))
                 self.host.after(TOMBSTONE_S, partial(self._bury, number))
+
+    def _claim(self, migration: _Migration, switch: str, keys: FlowKeys, epochs: Epochs) -> None:
+        claim = ClaimFlows(self.host.node, migration.target, keys.octets(), pack_u32(epochs), b"")
+        self.ask(switch, LIAISON, claim, FlowsClaimed, partial(self._returned, migration, switch))
 
     def _prepared(self, migration: _Migration, answer: FlowStatuses | None) -> None:
         machine = migration.machine

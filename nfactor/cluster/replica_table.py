@@ -221,20 +221,29 @@ class ReplicaTable(Role):
         self._claims += 1
         claim, node, keys = self._claims, self.host.node, batch.keys  # a number that no migration has
         full = self._flows.expect(claim, node, keys, batch.epochs) == Status.FULL
-        if not full.any():
-            self._claim(takeover, claim, batch.epochs)
+        rest = np.where(full, np.uint32(0), batch.epochs)
+        self._forgo(takeover.dead, batch.at(np.flatnonzero(full)), partial(self._claim, takeover, claim, rest))
+
+    def forgo(
+        self, dead: str, switch: str, keys: FlowKeys, epochs: Epochs, records: Records, then: Callable[[], None]
+    ) -> None:
+        """Flows that come back from a target that is dead, and for which there is no room: as far as they are still the
+        dead one's, they end. Then do that."""
+        self._forgo(dead, _Batch(switch, keys, epochs, records), then)
+
+    def _forgo(self, dead: str, batch: "_Batch", then: Callable[[], None]) -> None:
+        if not len(batch.keys):
+            then()
             return
-        epochs, rest = pack_u32(batch.epochs[full]), np.where(full, np.uint32(0), batch.epochs)
 
         def end(answer: FlowStatuses | None) -> None:
             assert answer is not None, "switches do not leave"
-            ends = np.flatnonzero(full)[are(unpack_statuses(answer.statuses), Status.OK)]
-            gone = batch.at(ends)
-            self._forgone.setdefault(takeover.dead, []).append(gone)
+            gone = batch.at(np.flatnonzero(are(unpack_statuses(answer.statuses), Status.OK)))
+            self._forgone.setdefault(dead, []).append(gone)
             self._flows.farewell(gone.keys, gone.records)
-            self._claim(takeover, claim, rest)
+            then()
 
-        question = ForgoFlows(node, takeover.dead, keys.where(full).octets(), epochs)
+        question = ForgoFlows(self.host.node, dead, batch.keys.octets(), pack_u32(batch.epochs))
         self.ask(batch.switch, LIAISON, question, FlowStatuses, end)
 
     def _claim(self, takeover: "_Takeover", claim: int, epochs: Epochs) -> None:

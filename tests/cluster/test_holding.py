@@ -48,3 +48,22 @@ def test_a_claim_for_what_was_sent_away_does_not_let_go_of_what_comes_in_that_ep
     flows.expect_back(LONG_AGO, keys, third)
     flows.give_up(LONG_AGO)
     assert flows.adopt(LATER, keys, later, records) == 1
+
+
+def test_what_comes_back_has_no_room_if_another_claim_has_taken_its_row_away() -> None:
+    """recovery 13464: a copy of an earlier life of the key was claimed, and refused, while the flow was at its dead
+    target; the row that had stood for it went with that, and the table was full. It was claimed back nevertheless, and
+    the runtime failed as it was to take it."""
+    _, owner, target, key = with_a_flow(2)
+    keys, flows = FlowKeys.of([key]), target.flows
+    _, records, _ = owner.engine.copy(keys)
+    first, second, third = (np.array([epoch], np.uint32) for epoch in (1, 2, 3))
+    flows.expect(1, owner.node.name, keys, first)
+    assert flows.adopt(1, keys, first, records) == 1
+    flows.depart(LONG_AGO, flows.pick(1)[0])
+    assert [Status.OK] == flows.expect(LATER, target.node.name, keys, second).tolist()
+    flows.give_up(LATER)
+    target.engine._flows_max = 0
+    assert [True] == flows.expect_back(LONG_AGO, keys, third).tolist()
+    target.engine._flows_max = 1
+    assert [False] == flows.expect_back(LONG_AGO, keys, third).tolist()
