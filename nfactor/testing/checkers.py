@@ -246,7 +246,7 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
             if born in ended or (least <= 0 and (conditions.drops_ahead or anew)):
                 continue  # its copy may be of before its first packet that was seen
             if final is None or final.born != born:
-                if untold:
+                if untold or (not conditions.strict and _has_ended_cut_off(history, flow, born)):
                     continue
                 where = "nowhere" if final is None else f"on {final.node}, born {final.born}"
                 raise Violation(
@@ -257,6 +257,13 @@ def protected_survive(history: History, finals: Mapping[int, Final], conditions:
             if conditions.lag_us_max is not None:
                 before_us = death.time_us - conditions.lag_us_max - conditions.on_the_way_us
                 _loss_within_time(death, final, log.of(born, count, digest) or [], history, before_us)
+
+
+def _has_ended_cut_off(history: History, flow: int, born: int) -> bool:
+    """Its key has begun anew where it was, at a runtime that had been declared dead, and lived: its end was told by
+    that one alone, and nobody believes it."""
+    later = (entry for entry in history.processed if entry.born > born and history.flow_of.get(entry.born) == flow)
+    return any(_is_cut_off(history, entry) for entry in later)
 
 
 def _has_begun_anew(history: History, flow: int, born: int) -> bool:
