@@ -12,7 +12,8 @@ SCHEDULES = int(os.environ.get("NFACTOR_SCHEDULES", "340"))
 """Of each scenario."""
 FOUND = (
     ("nat", 3277), ("nat", 4057), ("nat", 4142), ("nat", 5806), ("nat", 7793), ("nat", 14524), ("restarts", 2922),
-    ("recovery", 4785), ("recovery", 13464), ("replication", 3958), ("cluster", 5369), ("cluster", 11274), ("cluster", 12054),
+    ("recovery", 4785), ("recovery", 13464), ("replication", 3958), ("cluster", 5369), ("cluster", 11274),
+    ("cluster", 12054),
 )  # fmt: skip
 """Seeds beyond these that found something: in protocols, or in a judge."""
 
