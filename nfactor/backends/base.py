@@ -15,7 +15,7 @@ from nfactor.packet.burst import Burst, concatenate
 JOINED_PACKETS_MAX = 4096
 """Packets that wait at a port and are taken as one burst: no more bursts are joined once there are so many."""
 JOINED_OCTETS_MAX = 8 << 20
-"""The same in octets of what the bursts are parts of."""
+"""The same in octets of their frames."""
 LARGE_PACKETS = 512
 """A burst of so many packets is worth being dealt with by itself."""
 
@@ -108,7 +108,7 @@ class Port(ABC):
         packets = octets = 0
         while (burst := self.receive()) is not None:
             bursts.append(burst)
-            packets, octets = packets + len(burst), octets + len(burst.data)
+            packets, octets = packets + len(burst), octets + int(burst.lengths.sum())
             is_alone = len(burst) >= LARGE_PACKETS and not large
             if is_alone or packets >= JOINED_PACKETS_MAX or octets >= JOINED_OCTETS_MAX:
                 break

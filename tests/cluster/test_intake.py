@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import trio
 import trio.testing
 
-from nfactor.backends.base import JOINED_PACKETS_MAX, LARGE_PACKETS, Port, PortStatistics
+from nfactor.backends.base import JOINED_OCTETS_MAX, JOINED_PACKETS_MAX, LARGE_PACKETS, Port, PortStatistics
 from nfactor.cluster.fence import Fence
 from nfactor.cluster.intake import BATCH_BURSTS_MAX, BATCH_PACKETS_MAX, Intake, IntakeStatistics
 from nfactor.cluster.ledger import Ledger
@@ -221,6 +222,25 @@ async def test_bursts_that_wait_are_joined_and_large_ones_where_flows_are_replic
     await node.run()
     full, rest = divmod(_TILL_PAUSE, at_once)
     assert node.bursts == 2 * (full + (rest > 0))
+
+
+@pytest.mark.trio
+async def test_parts_of_one_large_buffer_count_as_what_they_are() -> None:
+    """As bursts of a capture, or of what a switch has dealt out: each has all of the octets behind it."""
+    burst = burst_of([frame.ljust(60, b"\0") for frame in drawn_frames(Random(1), 64)])
+    behind = np.zeros(JOINED_OCTETS_MAX, np.uint8)
+    part = attrs.evolve(burst, data=np.concatenate((burst.data, behind)))
+    node = Node(engine_of(CompiledEngine), [part] * 200, threaded=False)
+    await node.run()
+    full, rest = divmod(_TILL_PAUSE, JOINED_PACKETS_MAX // 64)
+    assert node.bursts == 2 * (full + (rest > 0))
+
+
+def test_bursts_are_joined_until_there_are_so_many_octets() -> None:
+    frame = bytes(1 << 18)
+    port = Arrivals([burst_of([frame])] * (JOINED_OCTETS_MAX // len(frame) + 1))
+    taken = [port.receive_joined(large=False) for _ in range(3)]
+    assert [JOINED_OCTETS_MAX // len(frame), 1, None] == [each and len(each) for each in taken]
 
 
 @pytest.mark.trio
