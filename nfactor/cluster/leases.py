@@ -18,7 +18,7 @@ from nfactor.cluster.lease_messages import (
 )
 from nfactor.cluster.messages import Done, pack_u32, unpack_u32
 from nfactor.cluster.names import POOLS
-from nfactor.cluster.role import Later, Role
+from nfactor.cluster.role import Later, Role, when_there
 from nfactor.cluster.view import View
 from nfactor.protocols.leasing import GivenBack, Holder, Journal, LeaseBook, Leased, Opened
 
@@ -76,11 +76,7 @@ class Leases(Role):
     def _take_early(self) -> None:
         early, self._early = self._early, []
         for message, later in early:
-            answer = self.act(message)
-            if isinstance(answer, Later):
-                answer.when_there(later.answer)
-            else:
-                later.answer(answer)
+            when_there(self.act(message), later.answer)
 
     def act(self, message: object) -> object:
         """See ``Role``: while nobody is in the view, nothing can be said."""

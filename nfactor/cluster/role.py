@@ -46,6 +46,14 @@ class Later:
             self._then = then
 
 
+def when_there(answer: object, then: Callable[[object], None]) -> None:
+    """Call that with what a handler has returned, or with what it returns later."""
+    if isinstance(answer, Later):
+        answer.when_there(then)
+    else:
+        then(answer)
+
+
 class Role(Actor):
     """The base of all roles. ``view``, that of the node, is there before ``join``, which comes before ``begin``, and
     both before the first message."""
@@ -145,11 +153,7 @@ class Role(Actor):
         asker = Address(call.node, call.actor)
         if self._answerer.take(asker, call.life, Question(call.number, call.settled, control, call.body)):
             answer = self.act(MESSAGES.decode(call.body))
-            finish = partial(self._finish, asker, call.life, call.number)
-            if isinstance(answer, Later):
-                answer.when_there(finish)
-            else:
-                finish(answer)
+            when_there(answer, partial(self._finish, asker, call.life, call.number))
 
     def _hears(self, call: Call | ControlCall) -> bool:
         if self.hears_first is None:
