@@ -5,10 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nfactor.cluster.call_messages import ControlCall
+from nfactor.cluster.codec import MESSAGES
 from nfactor.cluster.messages import FlowStatuses, pack_u32
-from nfactor.cluster.recovery_messages import FinishFlows, RecoveryOver
+from nfactor.cluster.recovery_messages import ClaimFlows, FinishFlows, ForgoFlows, RecoveryOver
 from nfactor.dataplane.engine import Status
 from nfactor.packet.flow_key import FlowKeys
+from nfactor.testing.draws import draw
+from nfactor.testing.heap import Delivery
+from nfactor.testing.schedules import Run
 from tests.cluster.test_found_by_the_model import with_a_flow
 
 MIGRATION_OF_THE_DEAD, LATER, LONG_AGO = 77, 78, 79
@@ -67,3 +72,23 @@ def test_what_comes_back_has_no_room_if_another_claim_has_taken_its_row_away() -
     assert [True] == flows.expect_back(LONG_AGO, keys, third).tolist()
     target.engine._flows_max = 1
     assert [False] == flows.expect_back(LONG_AGO, keys, third).tolist()
+
+
+def test_what_comes_back_and_has_no_room_is_forgone_first_and_then_only_asked_about() -> None:
+    """The same seed. A switch that begins again in between has not heard that it was forgone, and must not grant it."""
+    said: list[tuple[type, bytes]] = []
+    judged = Run(draw("recovery", 13464))
+    network = judged.network
+    before = network.before
+
+    def note(delivery: Delivery) -> None:
+        before(delivery)
+        if isinstance(delivery.message, ControlCall) and delivery.message.actor == "liaison":
+            message = MESSAGES.decode(delivery.message.body)
+            if isinstance(message, ClaimFlows | ForgoFlows) and message.dead == "runtime-3":
+                said.append((type(message), message.epochs))
+
+    network.before = note
+    judged.judge()
+    assert (ClaimFlows, pack_u32(np.array([0], np.uint32))) in said
+    assert ClaimFlows not in {kind for kind, epochs in said if any(epochs)}
