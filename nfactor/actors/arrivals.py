@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfactor.actors import envelope
 from nfactor.actors.calls import Probe, chase
-from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL
+from nfactor.actors.envelope import BOUNCE_DEAD, BOUNCE_FULL, unpack
 from nfactor.actors.handling import ask_at_once
 from nfactor.actors.mailbox import Entry
 from nfactor.actors.pump import PASS_MESSAGES_MAX
@@ -41,26 +41,22 @@ class Arrivals:
 
     def open(self, payload: bytes, now: float) -> None:
         """Take a message of the link."""
-        arrays, is_whole = envelope.each(payload)
-        if len(arrays) == 1:
-            self.alone_at = now
-            if not self._opened_plainly(arrays[0]):
-                if envelope.is_ask_run(arrays[0]):
-                    self.alone_at = None  # the answers travel together
-                self._open_all(arrays)
-            self.alone_at = None
-        else:
+        try:
+            array = unpack(payload)
+        except Exception:  # of whatever kind: there are several, or it is none
+            arrays, is_whole = envelope.each(payload)
+            self.undecodable += not is_whole
             self._open_all(arrays)
-        self.undecodable += not is_whole
-
-    def _opened_plainly(self, array: Any) -> bool:
-        """It was an answer or a question, as most are; False: the longer way says what it is."""
-        if type(array) is not list or not self._node.is_plain:
-            return False
-        size = len(array)
-        if size == _REPLY:
-            return self._replied_plainly(*array)
-        return size == _PLAIN_ASK and self._asked_plainly(*array)
+            return
+        self.alone_at = now
+        size = len(array) if type(array) is list and self._node.is_plain else 0
+        if not (
+            (size == _REPLY and self._replied_plainly(*array)) or (size == _PLAIN_ASK and self._asked_plainly(*array))
+        ):
+            if envelope.is_ask_run(array):
+                self.alone_at = None  # the answers travel together
+            self._open_all([array])
+        self.alone_at = None
 
     def _open_all(self, arrays: list[Any]) -> None:
         """Take what a message of the link holds. What is plain, and that is the most, takes the shorter way; tells to

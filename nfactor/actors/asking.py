@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from nfactor.actors import tracing
-from nfactor.actors.calls import Probe, chase, current_call
+from nfactor.actors.calls import CALL, Probe, chase, current_call
 from nfactor.actors.mailbox import Asker, Entry
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
@@ -14,6 +14,7 @@ from nfactor.errors import ActorDead, CallerError
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
+    from nfactor.actors.reception import Reception
 
 
 class _CheckedAsker:
@@ -43,18 +44,22 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
     answer = Answer()
     if ref.node_name == node.name:
         return await _ask_here(node, ref, message, answer, trace, within_s)
-    lane, call = ref.lane_for(message), current_call()
+    lane, call, reception = ref.lane_for(message), CALL.get(), node.reception
+    if call is not None and call.is_over:
+        call = None
     number = lane.ask(ref, message, answer, trace, call)
     try:
-        if node.is_polling and node.reception is not None and trace is None and call is None:
-            node.reception.poll(answer)
+        if call is not None or trace is not None or reception is None:
+            return await _wait(node, ref, answer, number, within_s)
+        if node.is_polling:
+            reception.poll(answer)
             if answer.is_given:
                 await node.let_others_run()
                 return answer.take()
-        alone = call is None and trace is None and len(lane.asks) == 1
-        if call is None and within_s is None:
-            return await _parked(node, answer, alone=alone)
-        return await _wait(node, ref, answer, number, within_s, alone=alone)
+        where = reception if len(lane.asks) == 1 else None  # if it is the only one under way, where it comes in
+        if within_s is not None:
+            return await _wait(node, ref, answer, number, within_s, where)
+        return await (answer.wait() if where is None else where.wait(answer))
     finally:
         lane.asked(ref, number, answer)
 
@@ -82,17 +87,10 @@ async def _ask_here(
                 cell.withdraw(asker)
 
 
-async def _parked(node: "Node", answer: Answer, *, alone: bool) -> object:
-    """Wait for an answer; if it is the only one under way, where it comes in."""
-    if alone and node.reception is not None:
-        return await node.reception.wait(answer)
-    return await answer.wait()
-
-
 async def _wait(
-    node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None, *, alone: bool = False
+    node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None, where: "Reception | None" = None
 ) -> object:
-    """Wait for an answer, but not in a circle, nor for longer than it may take."""
+    """Wait for an answer, but not in a circle, nor for longer than it may take; in the reception, if one is given."""
     call = current_call()
     if call is not None:
         number = number or node.next_number()
@@ -104,7 +102,7 @@ async def _wait(
     if within_s is not None:
         timer = node.timers.after(within_s, partial(_too_slow, ref, answer, within_s))
     try:
-        return await _parked(node, answer, alone=alone)
+        return await (answer.wait() if where is None else where.wait(answer))
     finally:
         if timer is not None:
             timer.cancel()

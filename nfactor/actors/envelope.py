@@ -21,6 +21,8 @@ nil) and its trace as a sixth and seventh. A message is an array in turn, so an 
 are sent one behind the other as one message of the link, for msgpack needs nothing between them.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
@@ -82,10 +84,14 @@ def all_whole(numbers: list[Any]) -> bool:
     return list(map(type, numbers)).count(int) == len(numbers)
 
 
+unpack: Callable[[bytes], Any] = partial(msgpack.unpackb, raw=False, strict_map_key=False)
+"""The array of a message of the link that has but one, as most have; raises exceptions of many kinds for others."""
+
+
 def each(data: bytes) -> tuple[list[Any], bool]:
     """The arrays of a message of the link, and whether that was all there is; False: what follows is no msgpack."""
     try:
-        return [msgpack.unpackb(data, raw=False, strict_map_key=False)], True  # the most are alone
+        return [unpack(data)], True
     except msgpack.ExtraData:
         pass
     except Exception:  # FormatError, StackError, UnicodeDecodeError, …

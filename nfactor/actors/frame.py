@@ -15,7 +15,8 @@ travel as their low 32 bits. ``sack`` is there only while there is a gap. The to
 goes on in the next segment; a segment of length nought is a probe.
 
 The CRC is there because the wire below may be a raw Ethernet port: what does not match is dropped and counted, and the
-resend repairs it. It is no protection against an adversary.
+resend repairs it. It is no protection against an adversary. It travels as Ethernet's does, least significant octet
+first (all other numbers are big-endian), so that the CRC of a whole frame is always the same number.
 """
 
 import hashlib
@@ -33,11 +34,16 @@ _NUMBERS = struct.Struct("!II")
 _SACK = struct.Struct("!Q")
 _LENGTH = struct.Struct("!H")
 _LONE = struct.Struct("!IIH")
-_CHECKSUM = struct.Struct("!I")
+_CHECKSUM = struct.Struct("<I")
+_CHECKSUM_OF_ALL = 0x2144DF1C
+"""The CRC of octets that have their own CRC behind them, least significant octet first."""
 TAG_OCTETS = 6
 """The tag of a session."""
+_LONE_AT = _FLAGS.size + TAG_OCTETS
+_LONE_END = _LONE_AT + _LONE.size
+_LONE_OCTETS = _LONE_END + _CHECKSUM.size
 
-_VERSION = 3 << 5
+_VERSION = 4 << 5
 _VERSION_MASK = 0xE0
 _TAGGED = 1 << 4
 _HAS_SACK = 1 << 3
@@ -143,7 +149,7 @@ def parse(datagram: bytes) -> Frame:
     end = len(datagram) - _CHECKSUM.size
     if end < _FLAGS.size:
         raise FrameError("malformed")
-    if zlib.crc32(memoryview(datagram)[:end]) != _CHECKSUM.unpack_from(datagram, end)[0]:
+    if zlib.crc32(datagram) != _CHECKSUM_OF_ALL:
         raise FrameError("corrupt")
     flags = datagram[0]
     if flags & _VERSION_MASK != _VERSION:
@@ -194,16 +200,12 @@ def build_lone(head: bytes, seq: int, ack: int, octets: bytes) -> bytes:
 
 def parse_lone(head: bytes, datagram: bytes) -> tuple[int, int, bytes] | None:
     """``seq, ack, octets`` of such a frame; None: it is another one, or no frame, and ``parse`` will say which."""
-    end = len(datagram) - _CHECKSUM.size
-    start = _FLAGS.size + TAG_OCTETS + _LONE.size
-    if end < start or not datagram.startswith(head):
+    if len(datagram) < _LONE_OCTETS or not datagram.startswith(head):
         return None
-    seq, ack, length = _LONE.unpack_from(datagram, start - _LONE.size)
-    if length >= _MORE or start + length != end:
+    seq, ack, length = _LONE.unpack_from(datagram, _LONE_AT)
+    if length >= _MORE or length + _LONE_OCTETS != len(datagram) or zlib.crc32(datagram) != _CHECKSUM_OF_ALL:
         return None
-    if zlib.crc32(memoryview(datagram)[:end]) != _CHECKSUM.unpack_from(datagram, end)[0]:
-        return None
-    return seq, ack, datagram[start:end]
+    return seq, ack, datagram[_LONE_END : -_CHECKSUM.size]
 
 
 def _segments(datagram: bytes, at: int, end: int) -> list[Segment]:

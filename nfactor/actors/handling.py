@@ -39,8 +39,10 @@ def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool
     function = actor.plain_functions.get(type(message))
     if function is None or node.onlookers.see_messages:
         return False
-    mailbox = cell.make_mailbox()
-    assert not len(mailbox), "an idle actor has messages"
+    mailbox = cell.mailbox
+    if mailbox is None:
+        mailbox = cell.make_mailbox()
+    assert not mailbox.user.items, "an idle actor has messages"
     mailbox.handled += 1
     cell.in_handler = True
     try:

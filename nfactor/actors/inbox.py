@@ -10,10 +10,15 @@ class Inbox:
     sends them again.
     """
 
+    __slots__ = (
+        "_ahead_max", "_message_octets_max", "_parts", "_parts_octets", "duplicates", "early", "expected", "refused",
+    )  # fmt: skip
+
     def __init__(self, ahead_max: int, message_octets_max: int) -> None:
         self._ahead_max = ahead_max
         self._message_octets_max = message_octets_max
-        self._early: dict[int, Segment] = {}
+        self.early: dict[int, Segment] = {}
+        """What came before its turn, by its number."""
         self._parts: list[bytes] = []
         self._parts_octets = 0
         self.expected = 0
@@ -22,22 +27,17 @@ class Inbox:
 
     def is_next(self, seq: int) -> bool:
         """It is the segment that is waited for, and nothing that comes after it is here already."""
-        return seq == self.expected and not self._early
+        return seq == self.expected and not self.early
 
     def receive_next(self, low: int, octets: bytes) -> bool:
         """Take a whole message if nothing is missing before it; False: ``receive`` has to look at it. ``low``: its
         number's low 32 bits."""
-        if low != self.expected & 0xFFFFFFFF or self._early or self._parts or not octets:
+        if low != self.expected & 0xFFFFFFFF or self.early or self._parts or not octets:
             return False
         if len(octets) > self._message_octets_max:
             return False
         self.expected += 1
         return True
-
-    @property
-    def has_gap(self) -> bool:
-        """Something is here that came before its turn."""
-        return bool(self._early)
 
     def receive(self, seq: int, segments: list[Segment]) -> list[bytes] | None:
         """Take the segments of a datagram; the messages that are now complete.
@@ -46,15 +46,15 @@ class Inbox:
         """
         messages: list[bytes] = []
         for number, segment in enumerate(segments, seq):
-            if number < self.expected or number in self._early:
+            if number < self.expected or number in self.early:
                 self.duplicates += 1
             elif number >= self.expected + self._ahead_max:
                 self.refused += 1
             elif number > self.expected:
-                self._early[number] = segment
+                self.early[number] = segment
             elif not self._accept(segment, messages):
                 return None
-        while self._early and (early := self._early.pop(self.expected, None)) is not None:
+        while self.early and (early := self.early.pop(self.expected, None)) is not None:
             if not self._accept(early, messages):
                 return None
         return messages
@@ -77,7 +77,7 @@ class Inbox:
     def sack(self) -> int:
         """Bit *i*: segment ``expected + 1 + i`` is here already."""
         bitmap = 0
-        for number in self._early:
+        for number in self.early:
             offset = number - self.expected - 1
             if offset < SACK_SEGMENTS:
                 bitmap |= 1 << offset

@@ -33,12 +33,10 @@ from nfactor.actors.frame import (
     Identity,
     Segment,
     build,
-    build_lone,
     check_mtu,
     expand,
     head_of,
     parse,
-    parse_lone,
     tag_of,
 )
 from nfactor.actors.inbox import Inbox
@@ -65,8 +63,8 @@ class Link:
         segment_octets_max = min(mtu - FRAME_OCTETS - SEGMENT_OCTETS, SEGMENT_OCTETS_MAX)
         self._outbox = Outbox(self._limits, segment_octets_max)
         self._inbox = self._new_inbox()
-        self._session: tuple[Identity, Identity] | None = None
-        """The last one that was entered."""
+        self.session: tuple[Identity, Identity] | None = None
+        """The session that the link is in: never the same one twice."""
         self._head_in = self._head_out = b""
         """How frames of the session begin, with its tag."""
         self._peer_knows = False
@@ -77,6 +75,8 @@ class Link:
         self._hello_at = 0.0
         self._progress_at = 0.0
         self._heard_at = 0.0
+        self._ack_in: int | None = None
+        """The low 32 bits of an acknowledgement that has come, and was not looked at yet."""
         self._arrived: list[bytes] = []
         self._ended: list[Ended] = []
         self._counts = dict.fromkeys(("taken", "refused", "delivered", "in_doubt", "sessions"), 0)
@@ -92,11 +92,6 @@ class Link:
         return self._state
 
     @property
-    def session(self) -> tuple[Identity, Identity] | None:
-        """The session that the link is in: never the same one twice."""
-        return self._session if self._state is OPEN else None
-
-    @property
     def has_room(self) -> bool:
         """``send`` would take a message."""
         return self._outbox.queued < self._limits.queue_max
@@ -104,15 +99,18 @@ class Link:
     @property
     def has_window(self) -> bool:
         """What is sent now would travel at once, or as soon as there is a session."""
+        self.settle()
         return self._outbox.has_window
 
     @property
     def idle(self) -> bool:
         """Every message that was taken is acknowledged or in doubt."""
+        self.settle()
         return not self._outbox.pending
 
     def statistics(self) -> LinkStatistics:
         """Counts so far."""
+        self.settle()
         outbox, counts = self._outbox, dict(self._counts)
         counts["duplicates"] += self._inbox.duplicates
         counts["ahead"] += self._inbox.refused
@@ -145,24 +143,8 @@ class Link:
         self._put(payload, now)
         return True
 
-    def send_at_once(self, payload: bytes, now: float) -> bytes | None:
-        """Take a message as ``send`` does, and give the datagram that ``poll`` would: what most messages need, in one
-        step. None: it was not taken, use both."""
-        outbox, inbox = self._outbox, self._inbox
-        if self._state is not OPEN or not self._peer_knows or inbox.has_gap:
-            return None
-        if len(payload) > self._limits.message_octets_max:
-            return None
-        if not outbox.flight:
-            self._progress_at = now
-        seq = outbox.launch(payload, now)
-        if seq is None:
-            return None
-        self._counts["taken"] += 1
-        self._owes_frame, self._ack_at = False, None
-        return build_lone(self._head_out, seq, inbox.expected, payload)
-
     def _put(self, payload: bytes, now: float) -> None:
+        self.settle()
         if not self._outbox.pending:
             self._progress_at = now
         self._outbox.put(payload)
@@ -172,6 +154,7 @@ class Link:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram of the peer. Never raises: what is no frame is dropped and counted."""
+        self.settle()
         try:
             frame = parse(datagram)
         except FrameError as error:
@@ -192,22 +175,14 @@ class Link:
         if self._state is OPEN and Effect.TAKE in effects and not frame.opening:
             self._peer_knows = True
 
-    def receive_at_once(self, datagram: bytes, now: float) -> bytes | None:
-        """Take a datagram as ``receive`` does, and give the message that ``take`` would: what most datagrams are, in
-        one step. None: it was not taken, use both."""
-        lone = parse_lone(self._head_in, datagram) if self._state is OPEN and not self._arrived else None
-        if lone is None:
-            return None
-        seq, ack, octets = lone
-        if not self._inbox.receive_next(seq, octets):
-            return None
-        outbox = self._outbox
-        self._peer_knows, self._heard_at = True, now
-        if ack != outbox.base & 0xFFFFFFFF and outbox.acknowledge(expand(ack, outbox.base), 0, now):
+    def settle(self) -> None:
+        """Look at an acknowledgement that was left for later (``QuickLink``)."""
+        low, self._ack_in = self._ack_in, None
+        outbox, now = self._outbox, self._heard_at
+        if low is None or low == outbox.base & 0xFFFFFFFF:
+            return
+        if outbox.acknowledge_next(low, now) or outbox.acknowledge(expand(low, outbox.base), 0, now):
             self._progress_at = now
-        self._owe_acknowledgement(now)
-        self._counts["delivered"] += 1
-        return octets
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is
@@ -260,7 +235,7 @@ class Link:
         self._counts["duplicates"] += self._inbox.duplicates
         self._counts["ahead"] += self._inbox.refused
         self._inbox = self._new_inbox()
-        self._session = self._local, self._peer
+        self.session = self._local, self._peer
         self._head_in = head_of(self._lane, tag_of(self._peer, self._local))
         self._head_out = head_of(self._lane, tag_of(self._local, self._peer))
         self._peer_knows = False
@@ -268,7 +243,8 @@ class Link:
         self._progress_at = self._heard_at = now
 
     def _end(self, reason: str) -> None:
-        self._ack_at = None
+        self.settle()
+        self._ack_at = self.session = None
         doubtful = self._outbox.abandon()
         self._counts["in_doubt"] += len(doubtful)
         self._ended.append(Ended(reason, doubtful))
@@ -328,10 +304,14 @@ class Link:
         outbox, state = self._outbox, self._state
         if self._owes_frame or state is OPENING:
             return True
-        return bool(outbox.lost or outbox.queue) and outbox.sendable and state is OPEN
+        if not (outbox.lost or outbox.queue):
+            return False
+        self.settle()
+        return outbox.sendable and state is OPEN
 
     def next_time(self) -> float | None:
         """When to call ``poll`` next (in the past: at once); None: only after ``send`` or ``receive``."""
+        self.settle()
         outbox, is_open = self._outbox, self._state is OPEN
         if self._owes_frame or (is_open and (outbox.lost or outbox.queue) and outbox.sendable):
             return 0.0
@@ -348,6 +328,7 @@ class Link:
 
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""
+        self.settle()
         if self._outbox.pending and now >= self._progress_at + self._limits.give_up_s:
             self._give_up("silent" if self._state is OPEN else "unreachable")
         if self._state is OPEN:

@@ -67,6 +67,8 @@ class Node:
         self.cancel_scope = cancel_scope
         """Cancel it to crash the node."""
         self.mtu = _MTU_WITHOUT_TRANSPORT if transport is None else transport.mtu
+        self.now = trio.lowlevel.current_clock().current_time
+        """The clock of everything on this node."""
         self.timers = Timers()
         self.rests = Rests(self.timers)
         self.pump = Pump()
@@ -84,7 +86,8 @@ class Node:
         """Whoever waits for an answer asks the transport for it."""
         self.cells: dict[str, Cell] = {}
         """The actors of this node, by name."""
-        self._peers: dict[str, Peer] = {}
+        self.peers: dict[str, Peer] = {}
+        """The other nodes that are known, by name."""
         self._numbers_given = 0
         self._names_given = 0
         self._done_at_once = 0
@@ -130,7 +133,7 @@ class Node:
                 name: cell.mailbox.statistics() for name, cell in self.cells.items() if cell.mailbox is not None
             },
             actors=len(self.cells),
-            peers={name: peer.statistics() for name, peer in self._peers.items()},
+            peers={name: peer.statistics() for name, peer in self.peers.items()},
             dead_letters=dict(self.onlookers.dead_letters),
             late_replies=self.late_replies,
             datagrams_refused=self._datagrams_refused,
@@ -250,9 +253,6 @@ class Node:
         """Nothing is taken in any more."""
         return self.is_closed or self.cancel_scope.cancel_called
 
-    now = staticmethod(trio.current_time)
-    """The clock of everything on this node."""
-
     def decode(self, array: object) -> object:
         """A message whose refs are bound to this node; raises ProtocolError."""
         return self.messages.from_array(array, self.ref)
@@ -268,9 +268,9 @@ class Node:
 
     def peer(self, name: str) -> Peer:
         """What is known of another node, from the first time that it is named."""
-        peer = self._peers.get(name)
+        peer = self.peers.get(name)
         if peer is None:
-            peer = self._peers[name] = Peer(self, name, self._limits)
+            peer = self.peers[name] = Peer(self, name, self._limits)
         return peer
 
     def _start(self, nursery: trio.Nursery) -> None:
@@ -338,7 +338,7 @@ async def open_node(
         node._start(nursery)
         try:
             yield node
-            for peer in node._peers.values():
+            for peer in node.peers.values():
                 peer.hurry()
             node.departures.flush()
         finally:

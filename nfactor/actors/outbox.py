@@ -17,6 +17,8 @@ from nfactor.errors import CallerError
 
 _REORDER_SEGMENTS = 3
 """This many later segments must have arrived before a missing one is called lost."""
+_FACTOR_MAX = 64.0
+"""A time-out is doubled no further than to so many times what it would be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,26 +60,21 @@ class RoundTrip:
     """The time-out for a resend: smoothed round trip plus four times its deviation and what the peer may wait with an
     acknowledgement, doubled on each time-out."""
 
-    __slots__ = ("_base", "_deviation", "_factor", "_limits", "smoothed", "time_out")
+    __slots__ = ("_acknowledge_after_s", "_base", "_deviation", "_least", "_most", "factor", "smoothed", "time_out")
 
     def __init__(self, limits: LinkLimits) -> None:
-        self._limits = limits
+        self._acknowledge_after_s = limits.acknowledge_after_s
+        self._least = limits.resend_after_min_s + limits.acknowledge_after_s
+        self._most = limits.resend_after_max_s
+        self._base = max(self._least, limits.resend_after_s + limits.acknowledge_after_s)
         self._deviation = 0.0
-        self._factor = 1.0
         self.smoothed: float | None = None
-        self._base = 0.0
-        self._note_base(limits.resend_after_s)
-
-    def _note_base(self, seconds: float) -> None:
-        limits = self._limits
-        least = limits.resend_after_min_s
-        base = (max(least, seconds)) + limits.acknowledge_after_s
-        if base != self._base:
-            self._base = base
-            self._note_time_out()
+        self.factor = 1.0
+        """How often the time-out was doubled: it is so many times as long."""
+        self._note_time_out()
 
     def _note_time_out(self) -> None:
-        self.time_out = min(self._base * self._factor, self._limits.resend_after_max_s)
+        self.time_out = min(self._base * self.factor, self._most)
         """Seconds to wait for an acknowledgement."""
 
     def sample(self, seconds: float) -> None:
@@ -90,17 +87,21 @@ class RoundTrip:
             deviation += ((off if off > 0 else -off) - deviation) / 4
             smoothed += off / 8
         self.smoothed, self._deviation = smoothed, deviation
-        self._note_base(smoothed + 4 * deviation)
+        base = smoothed + 4 * deviation + self._acknowledge_after_s
+        if base < self._least:
+            base = self._least
+        if base != self._base:
+            self._base = base
+            self._note_time_out()
 
     def progress(self) -> None:
         """Something was acknowledged: time-outs are short again."""
-        if self._factor > 1.0:
-            self._factor = 1.0
-            self._note_time_out()
+        self.factor = 1.0
+        self._note_time_out()
 
     def timed_out(self) -> None:
         """Nothing came in time: wait longer next time."""
-        self._factor = min(self._factor * 2, 64.0)
+        self.factor = min(self.factor * 2, _FACTOR_MAX)
         self._note_time_out()
 
 
@@ -142,6 +143,11 @@ def together(segments: list[InFlight], mtu: int) -> list[list[InFlight]]:
 
 class Outbox:
     """Queue, flight and resend timer of one session."""
+
+    __slots__ = (
+        "_cut", "_limits", "_segment_octets_max", "acknowledged", "base", "flight", "lost", "next_seq", "queue",
+        "resend_at", "resent", "round_trip",
+    )  # fmt: skip
 
     def __init__(self, limits: LinkLimits, segment_octets_max: int) -> None:
         assert segment_octets_max > 0
@@ -268,8 +274,7 @@ class Outbox:
 
     def acknowledge(self, ack: int, sack: int, now: float) -> bool:
         """The peer waits for segment ``ack`` and has those of ``sack``; True if that is news."""
-        if ack == self.base + 1 <= self.next_seq and not sack:
-            self._acknowledge_next(now)
+        if not sack and self.acknowledge_next(ack & 0xFFFFFFFF, now):
             return True
         if not self.base <= ack <= self.next_seq:
             return False
@@ -287,21 +292,26 @@ class Outbox:
         if newest is not None and newest.sends == 1:
             self.round_trip.sample(max(now - newest.sent_at, 0.0))
         if progress:
-            self.round_trip.progress()
+            if self.round_trip.factor > 1.0:
+                self.round_trip.progress()
             self.resend_at = now + self.round_trip.time_out if self.flight else None
         return progress
 
-    def _acknowledge_next(self, now: float) -> None:
-        """The same of one segment alone: what most acknowledgements are, where a question waits for its answer."""
-        segment, round_trip = self.flight.pop(self.base), self.round_trip
-        self.base += 1
+    def acknowledge_next(self, low: int, now: float) -> bool:
+        """The peer has the oldest segment, and that alone is news: what most acknowledgements are, where a question
+        waits for its answer. False: it is another one. ``low``: the low 32 bits of the segment that it waits for."""
+        base = self.base + 1
+        if low != base & 0xFFFFFFFF or base > self.next_seq:
+            return False
+        segment, round_trip, self.base = self.flight.pop(base - 1), self.round_trip, base
         if not segment.more and segment.payload:
             self.acknowledged += 1
         if segment.sends == 1 and not segment.arrived:
-            seconds = now - segment.sent_at
-            round_trip.sample(max(0.0, seconds))
-        round_trip.progress()
+            round_trip.sample(now - segment.sent_at if now > segment.sent_at else 0.0)
+        if round_trip.factor > 1.0:
+            round_trip.progress()
         self.resend_at = now + round_trip.time_out if self.flight else None
+        return True
 
     def _mark(self, ack: int, sack: int) -> InFlight | None:
         """Note what has arrived beyond a gap, and what is lost for certain; the newest that arrived."""

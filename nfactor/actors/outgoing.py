@@ -28,7 +28,7 @@ class Outgoing:
     """Payloads, in the order in which they will leave; the last of them may be a run that is still open."""
 
     __slots__ = (
-        "_counts", "_octets_max", "_pack", "_route", "_run", "credit_max", "lines", "queue", "queue_max", "queued",
+        "_counts", "_octets_max", "_pack", "_route", "credit_max", "lines", "queue", "queue_max", "queued", "run",
         "spent", "told",
     )  # fmt: skip
 
@@ -48,11 +48,12 @@ class Outgoing:
         """Messages that were taken by ``tell``, from senders in line, or in runs."""
         self._octets_max = octets_max
         self._pack = pack
-        self._run = NO_RUN
+        self.run = NO_RUN
+        """The run that is open."""
         self._route: Route | None = None
 
     def __len__(self) -> int:
-        return self.queued + (self._run.count if self._run.kind == RUN else 0)
+        return self.queued + (self.run.count if self.run.kind == RUN else 0)
 
     @property
     def has_room(self) -> bool:
@@ -66,7 +67,7 @@ class Outgoing:
 
     def put(self, payload: bytes) -> None:
         """Queue something that is bounded by other means."""
-        if self._run is not NO_RUN:
+        if self.run is not NO_RUN:
             self.end_run()
         self.queue.append(payload)
         self._counts.append(1)
@@ -125,20 +126,20 @@ class Outgoing:
             self.queue_max - self.queued,
         )
         if count > 0 and not self.lines:
-            self._route, self._run = route, Run(RUN, actor_name, cls, flat, count)
-            route.run = self._run
-        return self._run
+            self._route, self.run = route, Run(RUN, actor_name, cls, flat, count)
+            route.run = self.run
+        return self.run
 
     def join(self, kind: int, actor_name: str, flat: Flat, number: int, message: object) -> bool:
         """Let a question or an answer join the run that is open, or begin one; False: it cannot travel so, or it is a
         question and there is no room."""
-        run = self._run
+        run = self.run
         if run.flat is not flat or run.kind != kind or run.actor_name != actor_name or len(run.values) >= run.end:
             self.end_run()
             count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
             if count <= 0:
                 return False
-            run = self._run = Run(kind, actor_name, None, flat, count)
+            run = self.run = Run(kind, actor_name, None, flat, count)
         if (kind == ASK_RUN and self.queued >= self.queue_max) or not run.note(message, run.values):
             return False
         run.numbers.append(number)
@@ -152,10 +153,10 @@ class Outgoing:
 
     def end_run(self) -> None:
         """Queue what the open run holds."""
-        run, flat = self._run, self._run.flat
+        run, flat = self.run, self.run.flat
         if flat is None:
             return
-        self._run = NO_RUN
+        self.run = NO_RUN
         if self._route is not None:
             self._route.run = NO_RUN
             self._route = None

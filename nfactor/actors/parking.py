@@ -5,27 +5,46 @@ has no effect on anybody else: trio runs abort functions in an order that varies
 """
 
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Generic, TypeVar
 
+import outcome
 import trio
 
 T = TypeVar("T")
 
 
+class _Going(outcome.Outcome[None]):
+    """What a task is woken with here: nothing. One does for all wake-ups, where trio makes one for each."""
+
+    def unwrap(self) -> None:
+        pass
+
+    def send(self, gen: Generator[Any, None, Any]) -> Any:
+        return gen.send(None)
+
+    async def asend(self, agen: AsyncGenerator[Any, None]) -> Any:
+        return await agen.asend(None)
+
+
+_GOING = _Going()
+
+
 class Signal:
     """One sleeper, woken any number of times; a wake-up that comes while it is awake is remembered."""
 
-    __slots__ = ("_is_set", "_sleeper")
+    __slots__ = ("_is_set", "sleeper")
 
     def __init__(self) -> None:
         self._is_set = False
-        self._sleeper: trio.lowlevel.Task | None = None
+        self.sleeper: trio.lowlevel.Task | None = None
+        """Who sleeps, and was not cancelled."""
 
     def set(self) -> None:
         """Wake the sleeper, or let its next ``wait`` return."""
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
+        if self.sleeper is not None:
+            trio.lowlevel.reschedule(self.sleeper, _GOING)
+            self.sleeper = None
         else:
             self._is_set = True
 
@@ -39,11 +58,11 @@ class Signal:
             self._is_set = False
             await trio.lowlevel.checkpoint()
             return
-        assert self._sleeper is None, "two tasks wait for one signal"
-        self._sleeper = trio.lowlevel.current_task()
+        assert self.sleeper is None, "two tasks wait for one signal"
+        self.sleeper = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            self._sleeper = None
+            self.sleeper = None
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -52,22 +71,18 @@ class Signal:
 class Answer:
     """What an asker waits for; given once."""
 
-    __slots__ = ("_asker", "_error", "_is_abandoned", "_value", "interrupts", "is_given")
+    __slots__ = ("_asker", "_error", "_value", "interrupt", "is_given", "is_over")
 
     def __init__(self) -> None:
         self._asker: trio.lowlevel.Task | None = None
         self._value: object = None
         self._error: Exception | None = None
-        self._is_abandoned = False
         self.is_given = False
         """It is here."""
-        self.interrupts: trio.CancelScope | None = None
-        """Cancelled when it is given: the asker waits for something else meanwhile."""
-
-    @property
-    def is_over(self) -> bool:
-        """There is nothing more to wait for: ``take`` has what there is."""
-        return self.is_given or self._is_abandoned
+        self.is_over = False
+        """There is nothing more to wait for, whether it is here or was given up: ``take`` has what there is."""
+        self.interrupt: Callable[[], None] | None = None
+        """Called when it is over: the asker waits for something else meanwhile."""
 
     def take(self) -> object:
         """The value that is here; raises the exception."""
@@ -77,39 +92,40 @@ class Answer:
 
     def reply(self, value: object) -> bool:
         """The asker gets a value; False if it does not wait any more."""
-        if self.is_given or self._is_abandoned:
+        if self.is_over:
             return False
-        self.is_given = True
+        self.is_given = self.is_over = True
         self._value = value
-        self._wake()
+        if self._asker is not None or self.interrupt is not None:
+            self._wake()
         return True
 
     def fail(self, error: Exception) -> bool:
         """The asker gets an exception; False if it does not wait any more."""
-        if self.is_given or self._is_abandoned:
+        if self.is_over:
             return False
-        self.is_given = True
+        self.is_given = self.is_over = True
         self._error = error
         self._wake()
         return True
 
     def abandon(self, error: Exception) -> None:
         """The asker is not to wait any longer: it gets an exception, and whatever comes now is late."""
-        if not (self.is_given or self._is_abandoned):
-            self._is_abandoned = True
+        if not self.is_over:
+            self.is_over = True
             self._error = error
             self._wake()
 
     def _wake(self) -> None:
         if self._asker is not None:
-            trio.lowlevel.reschedule(self._asker)
+            trio.lowlevel.reschedule(self._asker, _GOING)
             self._asker = None
-        elif self.interrupts is not None:
-            self.interrupts.cancel()
+        elif self.interrupt is not None:
+            self.interrupt()
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._asker = None
-        self._is_abandoned = True
+        self.is_over = True
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def wait(self) -> object:
@@ -150,7 +166,7 @@ class Line(Generic[T]):
         """Take the first sender's item, and let the sender go on."""
         task = next(iter(self._waiting))
         item = self._waiting.pop(task)
-        trio.lowlevel.reschedule(task)
+        trio.lowlevel.reschedule(task, _GOING)
         return item
 
     def admit_all(self) -> deque[T]:

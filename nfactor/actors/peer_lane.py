@@ -19,11 +19,11 @@ from nfactor.actors.calls import Call
 from nfactor.actors.envelope import ASK_RUN, REPLY_RUN
 from nfactor.actors.flat import Flat
 from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
-from nfactor.actors.link import Link
 from nfactor.actors.link_statistics import LinkStatistics
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
+from nfactor.actors.quick_link import QuickLink
 from nfactor.actors.ref import Ref
 from nfactor.actors.runs import NO_RUN, Route
 from nfactor.actors.session import Ended
@@ -67,7 +67,7 @@ class PeerLane:
 
     def __init__(self, node: "Node", peer: "Peer", number: int, limits: LinkLimits) -> None:
         self.node = node
-        self.link = Link(node.incarnation, node.mtu, lane=number, limits=limits)
+        self.link = QuickLink(node.incarnation, node.mtu, lane=number, limits=limits)
         self.peer = peer
         self._name = LANE_NAMES[number]
         self.is_system = number == 0
@@ -208,7 +208,8 @@ class PeerLane:
             payload = self._checked([envelope.ASK, ref.actor_name, ref.key, number, messages.to_array(message)])
         if len(payload) > self._limits.message_octets_max:
             raise self._too_long(payload)
-        out.end_run()
+        if out.run is not NO_RUN:
+            out.end_run()
         if len(self.asks) >= node.asks_max or out.queued >= out.queue_max:
             raise self._full(ref)
         self.asks[number] = answer
@@ -247,12 +248,13 @@ class PeerLane:
 
     def _send_alone(self, payload: bytes, now: float) -> bool:
         """Send something at once, past the queue; False: something waits there, or the link cannot."""
-        if self.out.queue:
+        if self.out.queue or self.out.run is not NO_RUN:
             return False
         datagram = self.link.send_at_once(payload, now)
         if datagram is None:
             return False
         self.node.send_datagram(self.peer.name, datagram)
+        self.link.settle()  # now, while the other node has what it waits for
         if self.due_at > now + self._soonest_s:
             self.node.departures.note(self, self.link.next_time())
         return True
@@ -272,7 +274,6 @@ class PeerLane:
         """Answer a question of the session; False: that session is over, or the question was taken back."""
         if session is None or session != self.link.session or self.arrivals.questions.pop(number, None) is None:
             return False
-        self.out.end_run()
         alone_at = self.arrivals.alone_at
         if alone_at is None or not self._send_alone(payload, alone_at):
             self.out.put(payload)

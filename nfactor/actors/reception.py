@@ -66,19 +66,19 @@ class Reception:
         if self._is_waiting or self._is_lent:
             return await answer.wait()
         self._is_lent = True
+        transport = self._transport
         try:
-            with trio.CancelScope() as scope:
-                while not answer.is_over:
-                    answer.interrupts = scope
-                    await self._transport.wait_readable()
-                    answer.interrupts = None
-                    if self._node.is_over:
-                        break
-                    self._take_in(_DATAGRAMS_MAX)
+            while not answer.is_over:
+                answer.interrupt = transport.interrupt
+                await transport.wait_readable()
+                answer.interrupt = None
+                if self._returned.sleeper is None:  # the node's tasks are cancelled: it takes in nothing any more
+                    break
+                self._take_in(_DATAGRAMS_MAX)
         except trio.ClosedResourceError:
             pass  # the node is unheard from now on
         finally:
-            answer.interrupts = None
+            answer.interrupt = None
             self._is_lent = False
             self._returned.set()
         return answer.take() if answer.is_over else await answer.wait()
@@ -100,13 +100,14 @@ class Reception:
         arrived = receive()
         if arrived is None:
             return 0
-        node, departures, now, taken = self._node, self._node.departures, trio.current_time(), 0
-        pump = node.pump
+        node, departures, now, taken = self._node, self._node.departures, self._node.now(), 0
+        pump, peers = node.pump, node.peers
         handled_max = pump.handled + PASS_MESSAGES_MAX
         departures.has_answered = departures.has_answered_last = False
         while arrived is not None:
             departures.in_pass = True
-            node.peer(arrived[0]).receive(arrived[1], now)
+            name, datagram = arrived
+            (peers.get(name) or node.peer(name)).receive(datagram, now)
             taken += 1
             if departures.is_urgent:
                 departures.flush(now)

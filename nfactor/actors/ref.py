@@ -116,7 +116,8 @@ class Ref(Generic[Accepts]):
 
     def lane_for(self, message: object) -> "PeerLane":
         """The lane to the other node on which a message travels."""
-        return self.route.lanes[getattr(message, "__message_system__", False)]
+        route = self._route or self._find()
+        return route.lanes[getattr(message, "__message_system__", False)]  # type: ignore[union-attr]
 
     @overload
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...

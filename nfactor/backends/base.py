@@ -53,6 +53,11 @@ class Transport(ABC):
         """Return when ``receive`` may have something (perhaps at once, perhaps in vain)."""
 
     @abstractmethod
+    def interrupt(self) -> None:
+        """Let whoever waits in ``wait_readable`` return, in vain. Nobody waits: nothing happens, or the next wait is in
+        vain. It is how a node gets back a task of its user's that waits there."""
+
+    @abstractmethod
     def statistics(self) -> TransportStatistics:
         """Counts so far."""
 

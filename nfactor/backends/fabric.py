@@ -105,6 +105,9 @@ class End:
         if self._closed:
             raise trio.ClosedResourceError
 
+    def interrupt(self) -> None:
+        self._waiting.unpark_all()
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

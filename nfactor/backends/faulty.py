@@ -138,6 +138,9 @@ class FaultyTransport(Transport):
     async def wait_readable(self) -> None:
         await self._transport.wait_readable()
 
+    def interrupt(self) -> None:
+        self._transport.interrupt()
+
     def statistics(self) -> TransportStatistics:
         return TransportStatistics(self._sent, self._refused, self._transport.statistics().received)
 

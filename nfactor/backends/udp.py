@@ -107,7 +107,15 @@ class UdpTransport(Transport):
     async def wait_readable(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError
-        await trio.lowlevel.wait_readable(self._socket)
+        try:
+            await trio.lowlevel.wait_readable(self._socket)
+        except trio.ClosedResourceError:
+            if self._closed:
+                raise
+
+    def interrupt(self) -> None:
+        if not self._closed:
+            trio.lowlevel.notify_closing(self._socket)  # which says what is not true, and wakes whoever waits
 
     def statistics(self) -> TransportStatistics:
         return TransportStatistics(self._sent, self._refused, self._received)

@@ -10,8 +10,9 @@ descriptor itself; there are no threads but ZeroMQ's own.
 ZeroMQ queues, connects and connects again by itself, and loses what it had queued when a peer dies or its high-water
 mark is reached. That is what ``Transport`` and ``Port`` allow: what must arrive is the business of the link above."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -41,8 +42,7 @@ _MAC_OCTETS = 6
 _DONTWAIT = int(zmq.DONTWAIT)
 
 
-@attrs.frozen
-class ZmqPeer:
+class ZmqPeer(NamedTuple):
     """Where another end is bound, and its public key where connections are encrypted."""
 
     endpoint: str
@@ -69,7 +69,9 @@ class _End:
         self._queue_max = queue_max
         self._keys = keys
         self._closed = False
-        self._senders: dict[ZmqPeer, zmq.Socket[bytes]] = {}
+        self._senders: dict[ZmqPeer, Callable[[bytes, int], object]] = {}
+        """By peer, what sends to it."""
+        self._pushing: list[zmq.Socket[bytes]] = []
         self._receiver = context.socket(zmq.PULL)
         self._receiver.set(zmq.RCVHWM, queue_max)
         if keys is not None:
@@ -95,16 +97,14 @@ class _End:
 
     def _push(self, peer: ZmqPeer, message: bytes) -> bool:
         """Queue a message for a peer; False: its queue is full."""
-        socket = self._senders.get(peer)
-        if socket is None:
-            socket = self._senders[peer] = self._connect(peer)
+        send = self._senders.get(peer) or self._connect(peer)
         try:
-            socket.send(message, _DONTWAIT)
+            send(message, _DONTWAIT)
         except zmq.Again:
             return False
         return True
 
-    def _connect(self, peer: ZmqPeer) -> "zmq.Socket[bytes]":
+    def _connect(self, peer: ZmqPeer) -> Callable[[bytes, int], object]:
         socket = self._context.socket(zmq.PUSH)
         try:
             socket.set(zmq.SNDHWM, self._queue_max)
@@ -117,7 +117,11 @@ class _End:
         except CallerError:
             socket.close(0)
             raise
-        return socket
+        self._pushing.append(socket)
+        # The method of pyzmq's core, without the one around it, which is for messages with a route or a group.
+        send: Callable[[bytes, int], object] = super(zmq.Socket, socket).send
+        self._senders[peer] = send
+        return send
 
     def _pull(self) -> zmq.Frame | bytes | None:
         """The next message; where connections are encrypted as a frame, which knows its connection. Messages of ours
@@ -143,15 +147,24 @@ class _End:
             if self._closed:
                 raise trio.ClosedResourceError
         else:
-            await trio.lowlevel.wait_readable(self._descriptor)
+            try:
+                await trio.lowlevel.wait_readable(self._descriptor)
+            except trio.ClosedResourceError:
+                if self._closed:
+                    raise
+                return
             self._is_drained, self._is_woken = False, True
+
+    def interrupt(self) -> None:
+        if not self._closed:
+            trio.lowlevel.notify_closing(self._descriptor)  # which says what is not true, and wakes whoever waits
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._descriptor)
             self._receiver.close(0)
-            for socket in self._senders.values():
+            for socket in self._pushing:
                 socket.close(LINGER_MS)
 
 

@@ -47,6 +47,7 @@ async def check_transport(make_pair: MakeTransports) -> None:
         _transport_refuses_unknown_peers,
         _transport_never_waits_and_counts,
         _transport_wakes_for_each_arrival,
+        _transport_lets_go_of_who_waits,
         _transport_closes,
     ):
         async with make_pair() as (left, right):
@@ -118,6 +119,27 @@ async def _transport_wakes_for_each_arrival(left: Transport, right: Transport) -
         return left.send(right.name, b"%d" % number)
 
     await _check_waiting(right, send, lambda: None if (got := right.receive()) is None else int(got[1]))
+
+
+async def _transport_lets_go_of_who_waits(left: Transport, right: Transport) -> None:
+    await _drain(left)
+    returned: list[bool] = []
+
+    async def wait() -> None:
+        await left.wait_readable()
+        returned.append(True)
+
+    with trio.move_on_after(ARRIVAL_WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(QUIET_S)
+            left.interrupt()
+    assert returned, "interrupt did not wake who waited in wait_readable"
+    assert left.receive() is None, "interrupt made something arrive"
+    await _until_one_arrives(right, left, b"after an interrupt")
+    left.interrupt()  # nobody waits
+    await _drain(left)
+    await _until_one_arrives(right, left, b"after one for nobody")
 
 
 async def _transport_closes(left: Transport, right: Transport) -> None:

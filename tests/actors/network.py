@@ -96,6 +96,10 @@ class MemoryTransport(Transport):
     def statistics(self) -> TransportStatistics:
         return TransportStatistics(self._sent, self._refused, self._received)
 
+    def interrupt(self) -> None:
+        self._arrived.set()
+        self._arrived = trio.Event()
+
     def close(self) -> None:
         self._is_closed = True
         self._arrived.set()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from nfactor.actors.link import Link
 from nfactor.actors.outbox import LinkLimits
+from nfactor.actors.quick_link import QuickLink
 
 
 @attrs.frozen(kw_only=True)
@@ -58,8 +58,8 @@ class Schedule:
         self._events = 0
         self._numbers = [0, 0]
 
-    def _link(self, end: int) -> Link:
-        return Link(self.incarnations[end], self.plan.mtu, limits=self.plan.limits)
+    def _link(self, end: int) -> QuickLink:
+        return QuickLink(self.incarnations[end], self.plan.mtu, limits=self.plan.limits)
 
     def at(self, time: float, action: Callable[[], None]) -> None:
         """Do something at a time."""

@@ -36,7 +36,7 @@ def test_octets_that_are_no_frame_are_counted_and_dropped(octets: bytes) -> None
 
 def sealed(body: bytes) -> bytes:
     """With the right checksum."""
-    return body + struct.pack("!I", zlib.crc32(body))
+    return body + struct.pack("<I", zlib.crc32(body))
 
 
 HEADER = build(Frame(0, False, Identity(1, 0), Identity(1, 0), 0, 0, 0, []))[:-4]

@@ -286,7 +286,6 @@ def test_a_silent_peer_is_probed_while_an_answer_is_awaited() -> None:
 
 def test_a_message_over_the_limit_is_refused_by_both_ends() -> None:
     """The sender raises; a receiver with a lower limit ends the session rather than grow."""
-    a, _ = open_pair()
     b = Link(1, 200, limits=LinkLimits(message_octets_max=500))
     with pytest.raises(CallerError, match="message_octets_max=500"):
         b.send(bytes(501), 0.0)

@@ -210,9 +210,35 @@ class ForgetfulTransport(MemoryTransport):
                 self._queue = deque(list(self._queue)[1:])
 
 
+class StubbornTransport(MemoryTransport):
+    """Keeps who waits in it."""
+
+    def interrupt(self) -> None:
+        pass
+
+
+class BreakableTransport(MemoryTransport):
+    """Does not hear any more once it was interrupted."""
+
+    _is_broken = False
+
+    def interrupt(self) -> None:
+        super().interrupt()
+        self._is_broken = True
+
+    def _arrive(self, item: Any, count: int) -> None:
+        if not self._is_broken:
+            super()._arrive(item, count)
+
+
 @pytest.mark.parametrize(
     ("broken", "complaint"),
-    [(CarelessTransport, "over the MTU was taken"), (ForgetfulTransport, "nothing arrived|did not wake")],
+    [
+        (CarelessTransport, "over the MTU was taken"),
+        (ForgetfulTransport, "nothing arrived|did not wake"),
+        (StubbornTransport, "interrupt did not wake"),
+        (BreakableTransport, "nothing arrived"),
+    ],
 )
 def test_broken_transport_is_found(
     broken: type[MemoryTransport], complaint: str, monkeypatch: pytest.MonkeyPatch

@@ -190,7 +190,7 @@ def test_junk_on_a_port_is_counted_and_nothing_else() -> None:
         async with two_ports() as (left, right):
             peer = left._book.ports[RIGHT]
             left._push(peer, b"\xff" * 30)
-            left._senders[peer].send_multipart([b"two", b"parts"])
+            left._pushing[0].send_multipart([b"two", b"parts"])
             burst = Burst.from_frames([RIGHT + LEFT + b"\x88\xb5good"])
             assert left.send(burst) == 1
             with trio.fail_after(10):

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["nfactor.actors", "nfactor.errors"]):
 
 def sealed(body: bytes) -> bytes:
     """With the right checksum, which no fuzzer finds."""
-    return body + struct.pack("!I", zlib.crc32(body))
+    return body + struct.pack("<I", zlib.crc32(body))
 
 
 def parse(data: bytes) -> None:
