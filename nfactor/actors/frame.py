@@ -48,7 +48,8 @@ _VERSION_MASK = 0xE0
 _TAGGED = 1 << 4
 _HAS_SACK = 1 << 3
 _OPENING = 1 << 2
-_LANE_MASK = 0x03
+LANE_MASK = 0x03
+"""The bits of a first octet that say which lane it is."""
 _MORE = 1 << 15
 
 LANES_MAX = 4
@@ -121,11 +122,6 @@ def tag_of(source: Identity, target: Identity) -> bytes:
     return hashlib.blake2b(_WHO.pack(*source, *target), digest_size=TAG_OCTETS).digest()
 
 
-def lane_of(datagram: bytes) -> int:
-    """The lane of a datagram that was not checked yet (0 when there is nothing to read it from)."""
-    return datagram[0] & _LANE_MASK if datagram else 0
-
-
 def build(frame: Frame) -> bytes:
     """The octets of a frame."""
     assert 0 <= frame.lane < LANES_MAX, frame.lane
@@ -175,7 +171,7 @@ def parse(datagram: bytes) -> Frame:
         (sack,) = _SACK.unpack_from(datagram, at)
         at += _SACK.size
     return Frame(
-        flags & _LANE_MASK,
+        flags & LANE_MASK,
         bool(flags & _OPENING),
         source,
         target,

@@ -76,7 +76,9 @@ class Link:
         self._progress_at = 0.0
         self._heard_at = 0.0
         self._ack_in: int | None = None
-        """The low 32 bits of an acknowledgement that has come, and was not looked at yet."""
+        """The low 32 bits of an acknowledgement that has come, and was not looked at yet; before ``_sent`` was sent."""
+        self._sent: tuple[bytes, float] | None = None
+        """A message that has left, and when, if its segment was not noted yet."""
         self._arrived: list[bytes] = []
         self._ended: list[Ended] = []
         self._counts = dict.fromkeys(("taken", "refused", "delivered", "in_doubt", "sessions"), 0)
@@ -176,13 +178,19 @@ class Link:
             self._peer_knows = True
 
     def settle(self) -> None:
-        """Look at an acknowledgement that was left for later (``QuickLink``)."""
-        low, self._ack_in = self._ack_in, None
-        outbox, now = self._outbox, self._heard_at
-        if low is None or low == outbox.base & 0xFFFFFFFF:
-            return
-        if outbox.acknowledge_next(low, now) or outbox.acknowledge(expand(low, outbox.base), 0, now):
-            self._progress_at = now
+        """Note what ``QuickLink`` has left for later."""
+        outbox, low, sent = self._outbox, self._ack_in, self._sent
+        self._ack_in = self._sent = None
+        if low is not None and low != outbox.base & 0xFFFFFFFF:
+            now = self._heard_at
+            if outbox.acknowledge_next(low, now) or outbox.acknowledge(expand(low, outbox.base), 0, now):
+                self._progress_at = now
+        if sent is not None:
+            payload, now = sent
+            if not outbox.flight:
+                self._progress_at = now
+            outbox.launch(payload, now)
+            self._counts["taken"] += 1
 
     def _receive_tagged(self, frame: Frame, now: float) -> None:
         """A frame that names a session by its tag. If it is not the present one, it is an old one; but if there is

@@ -234,18 +234,19 @@ class Outbox:
             self.resend_at = now + self.round_trip.time_out
         return fresh
 
-    def launch(self, payload: bytes, now: float) -> int | None:
-        """Send a message at once, ahead of nothing and in one segment: its number; None if that cannot be."""
-        flight, seq = self.flight, self.next_seq
-        if self.queue or self.lost or len(flight) >= self._limits.in_flight_max:
-            return None
-        if len(payload) > self._segment_octets_max or (self.resend_at is not None and now >= self.resend_at):
-            return None
-        flight[seq] = InFlight(seq, payload, 0, len(payload), False, now)
+    def may_launch(self, payload: bytes, now: float) -> bool:
+        """A message can be sent at once, ahead of nothing and in one segment."""
+        if self.queue or self.lost or len(self.flight) >= self._limits.in_flight_max:
+            return False
+        return len(payload) <= self._segment_octets_max and (self.resend_at is None or now < self.resend_at)
+
+    def launch(self, payload: bytes, now: float) -> None:
+        """That was done: it is under way as segment ``next_seq``."""
+        seq = self.next_seq
+        self.flight[seq] = InFlight(seq, payload, 0, len(payload), False, now)
         self.next_seq = seq + 1
         if self.resend_at is None:
             self.resend_at = now + self.round_trip.time_out
-        return seq
 
     def due(self, now: float) -> list[InFlight]:
         """Segments to send again, in order."""

@@ -6,7 +6,7 @@ import attrs
 
 from nfactor.actors import envelope
 from nfactor.actors.calls import Probe
-from nfactor.actors.frame import lane_of
+from nfactor.actors.frame import LANE_MASK, LANES_MAX
 from nfactor.actors.message import is_system
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.peer_lane import LANE_NAMES, LaneStatistics, PeerLane
@@ -47,6 +47,8 @@ class Peer:
         self._lanes = self.system, self.user = [
             PeerLane(node, self, number, limits) for number in range(len(LANE_NAMES))
         ]
+        # By what a datagram says; the link of the first counts what is malformed.
+        self._lanes_said = *self._lanes, *[self.system] * (LANES_MAX - len(self._lanes))
 
     def lane_for(self, message: object) -> PeerLane:
         """The lane that a message travels on."""
@@ -79,8 +81,7 @@ class Peer:
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Take a datagram that came from this peer; what is to be sent then is marked."""
-        number = lane_of(datagram)
-        lane = self._lanes[number if number < len(self._lanes) else 0]  # whose link counts what is malformed
+        lane = self._lanes_said[datagram[0] & LANE_MASK if datagram else 0]
         if lane.receive_at_once(datagram, now):
             return
         lane.receive(datagram, now)

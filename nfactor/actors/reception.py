@@ -114,6 +114,8 @@ class Reception:
             if departures.has_answered or taken == datagrams_max or pump.handled >= handled_max:
                 break
             arrived = receive()
-        departures.flush(now)
+        departures.in_pass = departures.is_urgent = False
+        if departures.marked:
+            departures.flush(now)
         self._poll_until = now + self._busy_poll_s
         return taken

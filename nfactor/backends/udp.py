@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from nfactor.backends.base import Transport, TransportStatistics
+from nfactor.backends.sender_names import SenderNames, is_name, prefix_of
 from nfactor.errors import CallerError
 
 MTU_LOOPBACK = 60_000
@@ -39,7 +40,8 @@ class UdpTransport(Transport):
         self.mtu = mtu
         self._socket = sock
         self._book = book
-        self._prefix = bytes([len(name)]) + name.encode("ascii")
+        self._prefix = prefix_of(name)
+        self._names = SenderNames()
         self._senders: dict[str, tuple[Address, socket.socket]] = {}
         """By peer: the address that the book had for it, and the socket that is connected to it."""
         self._closed = False
@@ -88,6 +90,7 @@ class UdpTransport(Transport):
         return sender
 
     def receive(self) -> tuple[str, bytes] | None:
+        names = self._names
         while not self._closed:
             try:
                 packet = self._socket.recv(_UDP_OCTETS_MAX)
@@ -95,13 +98,13 @@ class UdpTransport(Transport):
                 return None
             except OSError:  # news of an earlier packet that nobody took
                 continue
-            end = 1 + (packet[0] if packet else 0)
-            name = packet[1:end]
-            if not 1 < end <= len(packet) or not name.isascii() or len(packet) - end > self.mtu:
+            end = 1 + packet[0] if packet else 0
+            name = names.known.get(packet[:end]) or names.learn(packet[:end])
+            if name is None or len(packet) > end + self.mtu:
                 self.malformed += 1
                 continue
             self._received += 1
-            return name.decode("ascii"), packet[end:]
+            return name, packet[end:]
         return None
 
     async def wait_readable(self) -> None:
@@ -135,7 +138,7 @@ async def open_udp(
 ) -> AsyncIterator[UdpTransport]:
     """The transport of a node for the length of the block. ``mtu``: the largest datagram, in octets; ``MTU_LOOPBACK``
     where all nodes are on one host. Raises CallerError if the address cannot be had or the name is no name."""
-    if not name.isascii() or not 0 < len(name) <= _NAME_OCTETS_MAX:
+    if not is_name(name) or len(name) > _NAME_OCTETS_MAX:
         raise CallerError(f"{name!r}: names of nodes are ASCII on UDP, 1 to {_NAME_OCTETS_MAX} octets")
     if not 0 < mtu <= _UDP_OCTETS_MAX - 1 - len(name):
         raise CallerError(f"an MTU of {mtu} octets does not fit into a packet")

@@ -20,6 +20,7 @@ import trio
 import zmq
 
 from nfactor.backends.base import Port, PortStatistics, Transport, TransportStatistics
+from nfactor.backends.sender_names import NAME_OCTETS_MAX, SenderNames, is_name, prefix_of
 from nfactor.backends.zmq_curve import Keys, answer_zap, has_input, protect_client, protect_server, user_of
 from nfactor.errors import CallerError, ProtocolError
 from nfactor.packet.burst import BURST_PACKETS_MAX, Burst
@@ -36,8 +37,6 @@ BURSTS_MAX = 64
 LINGER_MS = 200
 """For so long what was sent before the end still tries to leave."""
 FRAME_OCTETS_MIN = 14
-NAME_OCTETS_MAX = 255
-"""The longest name of a node."""
 _MAC_OCTETS = 6
 _DONTWAIT = int(zmq.DONTWAIT)
 
@@ -186,7 +185,8 @@ class ZmqTransport(_End, Transport):
         super().__init__(context, bind, datagrams_max, keys)
         self.name = name
         self.mtu = mtu
-        self._prefix = bytes([len(name)]) + name.encode("ascii")
+        self._prefix = prefix_of(name)
+        self._names = SenderNames()
         self._book = book
         self._sent = self._refused = self._received = 0
 
@@ -203,15 +203,16 @@ class ZmqTransport(_End, Transport):
         return taken
 
     def receive(self) -> tuple[str, bytes] | None:
+        names = self._names
         while (message := self._pull()) is not None:
             user, packet = (None, message) if isinstance(message, bytes) else (user_of(message), message.bytes)
-            end = 1 + (packet[0] if packet else 0)
-            name = packet[1:end]
-            if not end <= len(packet) <= end + self.mtu or not name.isascii() or (user is not None and user != name):
+            end = 1 + packet[0] if packet else 0
+            name = names.known.get(packet[:end]) or names.learn(packet[:end])
+            if name is None or len(packet) > end + self.mtu or (user is not None and user != packet[1:end]):
                 self.malformed += 1
                 continue
             self._received += 1
-            return name.decode("ascii"), packet[end:]
+            return name, packet[end:]
         return None
 
     def statistics(self) -> TransportStatistics:
@@ -315,8 +316,8 @@ class ZmqNetwork:
     ) -> ZmqTransport:
         """Open the transport of a node (an ASCII name of at most 255 octets). ``bind`` is where others reach it
         (``tcp://0.0.0.0:7001``)."""
-        if not name.isascii() or len(name) > NAME_OCTETS_MAX:
-            raise CallerError(f"{name!r}: names of nodes are ASCII on ZeroMQ, at most {NAME_OCTETS_MAX} octets")
+        if not is_name(name):
+            raise CallerError(f"{name!r}: names of nodes are ASCII on ZeroMQ, 1 to {NAME_OCTETS_MAX} octets")
         transport = ZmqTransport(
             self._context, name, bind, self.book, mtu=mtu, datagrams_max=datagrams_max, keys=self._keys
         )
