@@ -1,7 +1,7 @@
 """How a question is asked, and how its answer is waited for: here or elsewhere, with or without a time-out."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -10,11 +10,13 @@ from nfactor.actors.calls import CALL, Probe, chase, current_call
 from nfactor.actors.mailbox import Asker, Entry
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
-from nfactor.errors import ActorDead, CallerError
+from nfactor.errors import ActorDead, CallerError, ProtocolError
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
     from nfactor.actors.reception import Reception
+
+R = TypeVar("R")
 
 
 class _CheckedAsker:
@@ -31,7 +33,7 @@ class _CheckedAsker:
         return self._answer.fail(error)
 
 
-async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -> object:
+async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, within_s: float | None) -> R | None:
     """See Ref."""
     if node.is_closed:
         raise ActorDead(f"{node!r} is closed: it cannot ask {ref!r}")
@@ -43,25 +45,35 @@ async def ask(node: "Node", ref: Ref, message: object, within_s: float | None) -
         node.onlookers.sent(ref, message, trace)
     answer = Answer()
     if ref.node_name == node.name:
-        return await _ask_here(node, ref, message, answer, trace, within_s)
+        value = await _ask_here(node, ref, message, answer, trace, within_s)
+        return value if reply is not None and isinstance(value, reply) else _no_reply(ref, message, value, reply)
     lane, call, reception = ref.lane_for(message), CALL.get(), node.reception
     if call is not None and call.is_over:
         call = None
     number = lane.ask(ref, message, answer, trace, call)
     try:
         if call is not None or trace is not None or reception is None:
-            return await _wait(node, ref, answer, number, within_s)
-        if node.is_polling:
-            reception.poll(answer)
-            if answer.is_given:
-                await node.let_others_run()
-                return answer.take()
-        where = reception if len(lane.asks) == 1 else None  # if it is the only one under way, where it comes in
-        if within_s is not None:
-            return await _wait(node, ref, answer, number, within_s, where)
-        return await (answer.wait() if where is None else where.wait(answer))
+            value = await _wait(node, ref, answer, number, within_s)
+        elif node.is_polling and reception.poll(answer):
+            await node.let_others_run()
+            value = answer.take()
+        else:
+            where = reception if len(lane.asks) == 1 else None  # if it is the only one under way, where it comes in
+            if within_s is not None:
+                value = await _wait(node, ref, answer, number, within_s, where)
+            else:
+                value = await (answer.wait() if where is None else where.wait(answer))
     finally:
         lane.asked(ref, number, answer)
+    return value if reply is not None and isinstance(value, reply) else _no_reply(ref, message, value, reply)
+
+
+def _no_reply(ref: Ref, message: object, value: object, reply: type[R] | None) -> R | None:
+    """None, if none was expected; raises ProtocolError for what was not."""
+    if value is None and reply is None:
+        return None
+    got, expected = type(value).__name__, "nothing" if reply is None else reply.__name__
+    raise ProtocolError(f"{ref!r} answered {type(message).__name__} with {got}; expected was {expected}")
 
 
 async def _ask_here(

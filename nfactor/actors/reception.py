@@ -83,16 +83,19 @@ class Reception:
             self._returned.set()
         return answer.take() if answer.is_over else await answer.wait()
 
-    def poll(self, answer: Answer | None) -> None:
+    def poll(self, answer: Answer | None) -> bool:
         """Take in what comes in the next moment, until an answer is there or another task has something to do. While
-        nothing comes, other processes may run: the one that is to answer, for one."""
+        nothing comes, other processes may run: the one that is to answer, for one. True: the answer is there."""
         pump = self._node.pump
         handled_max = pump.handled + PASS_MESSAGES_MAX
         for _ in range(_POLLS_MAX):
             if not self._take_in(1):
                 os.sched_yield()
-            if (answer is not None and answer.is_given) or not pump.is_idle or pump.handled >= handled_max:
-                return
+            if answer is not None and answer.is_given:
+                return True
+            if not pump.is_idle or pump.handled >= handled_max:
+                return False
+        return False
 
     def _take_in(self, datagrams_max: int) -> int:
         """What is there, at most so many datagrams; what is to be sent because of it is sent. How many it were."""

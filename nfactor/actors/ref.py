@@ -7,8 +7,9 @@ says nothing about whether the actor lives: a tell to nobody is a dead letter th
 ``ActorDead``.
 """
 
+from collections.abc import Coroutine
 from functools import total_ordering
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from nfactor.actors import checks
 from nfactor.actors.accepts import Accepts
@@ -16,7 +17,7 @@ from nfactor.actors.envelope import tell_prefix
 from nfactor.actors.life import CLOSED
 from nfactor.actors.runs import Route
 from nfactor.actors.tracing import CURRENT
-from nfactor.errors import CallerError, MailboxFull, ProtocolError
+from nfactor.errors import CallerError, MailboxFull
 
 if TYPE_CHECKING:
     from nfactor.actors.cell import Cell
@@ -123,7 +124,9 @@ class Ref(Generic[Accepts]):
     async def ask(self, message: Accepts, *, within_s: float | None = None) -> None: ...
     @overload
     async def ask(self, message: Accepts, reply: type[R], *, within_s: float | None = None) -> R: ...
-    async def ask(self, message: Accepts, reply: type[R] | None = None, *, within_s: float | None = None) -> R | None:
+    def ask(
+        self, message: Accepts, reply: type[R] | None = None, *, within_s: float | None = None
+    ) -> Coroutine[Any, Any, R | None]:
         """Send a message, wait for what its handler returns: an instance of ``reply``, or None if no class is given.
 
         Raises what went wrong: RemoteError (the handler raised, or there is none), ActorDead, PeerDown (the session
@@ -134,16 +137,5 @@ class Ref(Generic[Accepts]):
         and counted as late. A plain handler of an actor here may have answered before this returns, without other
         tasks having run.
         """
-        answer = await (self._node or self._user()).ask(self, message, within_s)
-        if reply is None:
-            if answer is not None:
-                raise self._wrong(message, answer, "nothing")
-            return None
-        if not isinstance(answer, reply):
-            raise self._wrong(message, answer, reply.__name__)
-        return answer
-
-    def _wrong(self, message: object, answer: object, expected: str) -> Exception:
-        return ProtocolError(
-            f"{self!r} answered {type(message).__name__} with {type(answer).__name__}; expected was {expected}"
-        )
+        node = self._node or self._user()
+        return node.ask(self, message, reply, within_s)  # its coroutine, and none around it
