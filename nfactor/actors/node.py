@@ -9,6 +9,7 @@ when somebody else does.
 import contextvars
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import trio
@@ -88,7 +89,8 @@ class Node:
         """The actors of this node, by name."""
         self.peers: dict[str, Peer] = {}
         """The other nodes that are known, by name."""
-        self._numbers_given = 0
+        self.next_number = count(1).__next__
+        """A number that nothing else on this node has."""
         self._names_given = 0
         self._done_at_once = 0
         self._datagrams_refused = 0
@@ -204,11 +206,6 @@ class Node:
         """A tell to an actor here is a matter of its mailbox alone, one to another node of its lane."""
 
     ask = asking.ask
-
-    def next_number(self) -> int:
-        """A number that nothing else on this node has."""
-        self._numbers_given += 1
-        return self._numbers_given
 
     # ---- for cells and supervisors ----
 

@@ -96,8 +96,11 @@ class Answer:
             return False
         self.is_given = self.is_over = True
         self._value = value
-        if self._asker is not None or self.interrupt is not None:
-            self._wake()
+        if self._asker is not None:
+            trio.lowlevel.reschedule(self._asker, _GOING)
+            self._asker = None
+        elif self.interrupt is not None:
+            self.interrupt()
         return True
 
     def fail(self, error: Exception) -> bool:

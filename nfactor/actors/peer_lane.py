@@ -232,7 +232,8 @@ class PeerLane:
             return False
         asks[number] = answer
         self._asked += 1
-        self._send_questions()
+        if self.out.queued >= _SEND_QUESTIONS or not self._is_marked:
+            self._send_questions()
         return True
 
     def _send_questions(self) -> None:
