@@ -3,6 +3,7 @@
 from nfactor.actors.actor import Actor as Actor, Context as Context, handles as handles
 from nfactor.actors.incarnation import incarnation_now as incarnation_now
 from nfactor.actors.instrument import DeadLetter as DeadLetter, Instrument as Instrument
+from nfactor.actors.lane_statistics import LaneStatistics as LaneStatistics
 from nfactor.actors.link import Link as Link
 from nfactor.actors.link_statistics import LinkStatistics as LinkStatistics
 from nfactor.actors.mailbox import MailboxStatistics as MailboxStatistics, Overflow as Overflow
@@ -11,7 +12,6 @@ from nfactor.actors.node import Node as Node, open_node as open_node
 from nfactor.actors.node_statistics import NodeStatistics as NodeStatistics
 from nfactor.actors.outbox import LinkLimits as LinkLimits
 from nfactor.actors.peer import PeerStatistics as PeerStatistics
-from nfactor.actors.peer_lane import LaneStatistics as LaneStatistics
 from nfactor.actors.ref import Ref as Ref
 from nfactor.actors.session import Ended as Ended
 from nfactor.actors.supervisor import (

@@ -35,14 +35,15 @@ class _CheckedAsker:
 
 async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, within_s: float | None) -> R | None:
     """See Ref."""
-    if node.is_closed:
-        raise ActorDead(f"{node!r} is closed: it cannot ask {ref!r}")
     if within_s is not None and (type(within_s) not in (float, int) or within_s != within_s):
         raise CallerError(f"within_s={within_s!r}: use a number of seconds")
     await trio.lowlevel.checkpoint_if_cancelled()
     trace = tracing.CURRENT.get()
-    if node.onlookers.see_messages:
-        node.onlookers.sent(ref, message, trace)
+    if not node.is_plain:
+        if node.is_closed:
+            raise ActorDead(f"{node!r} is closed: it cannot ask {ref!r}")
+        if node.onlookers.see_messages:
+            node.onlookers.sent(ref, message, trace)
     answer = Answer()
     if ref.node_name == node.name:
         value = await _ask_here(node, ref, message, answer, trace, within_s)
@@ -53,18 +54,18 @@ async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, wi
     number = lane.ask(ref, message, answer, trace, call)
     try:
         if call is not None or trace is not None or reception is None:
-            value = await _wait(node, ref, answer, number, within_s)
+            await _wait(node, ref, answer, number, within_s)
         elif node.is_polling and reception.poll(answer):
             await node.let_others_run()
-            value = answer.take()
         else:
             where = reception if len(lane.asks) == 1 else None  # if it is the only one under way, where it comes in
             if within_s is not None:
-                value = await _wait(node, ref, answer, number, within_s, where)
+                await _wait(node, ref, answer, number, within_s, where)
             else:
-                value = await (answer.wait() if where is None else where.wait(answer))
+                await (answer.wait() if where is None else where.wait(answer))
     finally:
         lane.asked(ref, number, answer)
+    value = answer.take()
     return value if reply is not None and isinstance(value, reply) else _no_reply(ref, message, value, reply)
 
 
@@ -91,17 +92,18 @@ async def _ask_here(
         await node.let_others_run()
         return answer.take()
     try:
-        return await _wait(node, ref, answer, 0, within_s)
+        await _wait(node, ref, answer, 0, within_s)
     finally:
         if not answer.is_given:
             cell = node.cells.get(ref.actor_name)
             if cell is not None:
                 cell.withdraw(asker)
+    return answer.take()
 
 
 async def _wait(
     node: "Node", ref: Ref, answer: Answer, number: int, within_s: float | None, where: "Reception | None" = None
-) -> object:
+) -> None:
     """Wait for an answer, but not in a circle, nor for longer than it may take; in the reception, if one is given."""
     call = current_call()
     if call is not None:
@@ -114,7 +116,7 @@ async def _wait(
     if within_s is not None:
         timer = node.timers.after(within_s, partial(_too_slow, ref, answer, within_s))
     try:
-        return await (answer.wait() if where is None else where.wait(answer))
+        await (answer.wait() if where is None else where.wait(answer))
     finally:
         if timer is not None:
             timer.cancel()

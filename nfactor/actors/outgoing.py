@@ -130,21 +130,13 @@ class Outgoing:
             route.run = self.run
         return self.run
 
-    def join(self, kind: int, actor_name: str, flat: Flat, number: int, message: object) -> bool:
-        """Let a question or an answer join the run that is open, or begin one; False: it cannot travel so, or it is a
-        question and there is no room."""
-        run = self.run
-        if run.flat is not flat or run.kind != kind or run.actor_name != actor_name or len(run.values) >= run.end:
-            self.end_run()
-            count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
-            if count <= 0:
-                return False
-            run = self.run = Run(kind, actor_name, None, flat, count)
-        if (kind == ASK_RUN and self.queued >= self.queue_max) or not run.note(message, run.values):
-            return False
-        run.numbers.append(number)
-        self.queued += 1
-        return True
+    def begin_exchange(self, kind: int, actor_name: str, flat: Flat) -> Run:
+        """A run of questions or of answers, which ``join`` may; NO_RUN if not even one would fit into a datagram."""
+        self.end_run()
+        count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
+        if count > 0:
+            self.run = Run(kind, actor_name, None, flat, count)
+        return self.run
 
     def _run_messages_max(self, actor_name: str, octets_max: int) -> int:
         """Messages of so many octets that a run may hold, by its length and that of a datagram."""

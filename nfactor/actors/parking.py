@@ -5,7 +5,7 @@ has no effect on anybody else: trio runs abort functions in an order that varies
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
 import outcome
@@ -131,16 +131,12 @@ class Answer:
         self.is_over = True
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def wait(self) -> object:
-        """The value; raises the exception. Cancelled: whatever comes later is late."""
-        if self.is_given:
-            await trio.lowlevel.checkpoint()
-        else:
-            self._asker = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-        if self._error is not None:
-            raise self._error
-        return self._value
+    def wait(self) -> Awaitable[object]:
+        """Until it is over; await it at once. Cancelled: whatever comes later is late."""
+        if self.is_over:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - who waits awaits it, not one coroutine more
+        self._asker = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105
 
 
 class Line(Generic[T]):

@@ -7,9 +7,10 @@ import attrs
 from nfactor.actors import envelope
 from nfactor.actors.calls import Probe
 from nfactor.actors.frame import LANE_MASK, LANES_MAX
+from nfactor.actors.lane_statistics import LaneStatistics
 from nfactor.actors.message import is_system
 from nfactor.actors.outbox import LinkLimits
-from nfactor.actors.peer_lane import LANE_NAMES, LaneStatistics, PeerLane
+from nfactor.actors.peer_lane import LANE_NAMES, PeerLane
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node

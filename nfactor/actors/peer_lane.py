@@ -11,15 +11,13 @@ there are (``asks_max``). Asks spend no credit (``actors.outgoing``): an asker w
 import math
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from nfactor.actors import envelope
 from nfactor.actors.arrivals import Arrivals
 from nfactor.actors.calls import Call
 from nfactor.actors.envelope import ASK_RUN, REPLY_RUN
 from nfactor.actors.flat import Flat
 from nfactor.actors.frame import FRAME_OCTETS, SEGMENT_OCTETS, SEGMENT_OCTETS_MAX, Identity
-from nfactor.actors.link_statistics import LinkStatistics
+from nfactor.actors.lane_statistics import LaneStatistics
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.outgoing import Outgoing
 from nfactor.actors.parking import Answer
@@ -45,21 +43,6 @@ _SEND_QUESTIONS = 24
 askers has its answers, the other node works on the questions of the other."""
 _SEND_ANSWERS = 64
 """The same of answers."""
-
-
-@attrs.frozen
-class LaneStatistics:
-    """Counts of one lane to a peer since it was first heard of."""
-
-    sent: int
-    """Messages to actors there that were taken: tells and questions."""
-    refused: int
-    """Messages that were not: the queue was full, the actor had no credit, or there were too many questions."""
-    received: int
-    """Messages from there to actors here."""
-    queued: int
-    """Messages of all kinds that wait behind what the link has."""
-    link: LinkStatistics
 
 
 class PeerLane:
@@ -225,14 +208,24 @@ class PeerLane:
 
     def _asked_in_run(self, ref: Ref, message: object, number: int, answer: Answer) -> bool:
         """A question has joined a run, or begun one; False: it has to go by itself, or may not."""
-        asks, flat = self.asks, self.node.messages.flats.get(type(message))
-        if flat is None or ref.key is not None or len(asks) >= self.node.asks_max:
+        asks, out, flat = self.asks, self.out, self.node.messages.flats.get(type(message))
+        if flat is None or ref.key is not None or len(asks) >= self.node.asks_max or out.queued >= out.queue_max:
             return False
-        if not self.out.join(ASK_RUN, ref.actor_name, flat, number, message):
+        run = out.run
+        if (
+            run.flat is not flat
+            or run.kind != ASK_RUN
+            or run.actor_name != ref.actor_name
+            or len(run.values) >= run.end
+        ):
+            run = out.begin_exchange(ASK_RUN, ref.actor_name, flat)
+        if run is NO_RUN or not run.note(message, run.values):
             return False
+        run.numbers.append(number)
+        out.queued += 1
         asks[number] = answer
         self._asked += 1
-        if self.out.queued >= _SEND_QUESTIONS or not self._is_marked:
+        if out.queued >= _SEND_QUESTIONS or not self._is_marked:
             self._send_questions()
         return True
 
@@ -287,8 +280,13 @@ class PeerLane:
         """The same of a message that may join a run; None: it cannot, and nothing was done."""
         if session is None or session != self.link.session or number not in self.arrivals.questions:
             return False
-        if not self.out.join(REPLY_RUN, "", flat, number, value):
+        out, run = self.out, self.out.run
+        if run.flat is not flat or run.kind != REPLY_RUN or len(run.values) >= run.end:
+            run = out.begin_exchange(REPLY_RUN, "", flat)
+        if run is NO_RUN or not run.note(value, run.values):
             return None
+        run.numbers.append(number)
+        out.queued += 1
         del self.arrivals.questions[number]
         self._answered()
         return True

@@ -61,10 +61,11 @@ class Reception:
             elif self._take_in(_DATAGRAMS_MAX) == _DATAGRAMS_MAX or self._node.departures.has_answered_last:
                 await trio.lowlevel.checkpoint()  # who has the answer may ask again, and then waits here itself
 
-    async def wait(self, answer: Answer) -> object:
-        """Wait for an answer; and take in what comes meanwhile, unless somebody else does."""
+    async def wait(self, answer: Answer) -> None:
+        """Wait until an answer is over; and take in what comes meanwhile, unless somebody else does."""
         if self._is_waiting or self._is_lent:
-            return await answer.wait()
+            await answer.wait()
+            return
         self._is_lent = True
         transport = self._transport
         try:
@@ -81,7 +82,8 @@ class Reception:
             answer.interrupt = None
             self._is_lent = False
             self._returned.set()
-        return answer.take() if answer.is_over else await answer.wait()
+        if not answer.is_over:
+            await answer.wait()
 
     def poll(self, answer: Answer | None) -> bool:
         """Take in what comes in the next moment, until an answer is there or another task has something to do. While

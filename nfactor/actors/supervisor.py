@@ -176,6 +176,7 @@ class Supervisor:
         self._stops.append((ref, answer))
         self._signal.set()
         await answer.wait()
+        answer.take()
 
     def statistics(self) -> SupervisorStatistics:
         """Counts so far."""
