@@ -51,7 +51,9 @@ class Arrivals:
         self.alone_at = now
         size = len(array) if type(array) is list and self._node.is_plain else 0
         if not (
-            (size == _REPLY and self._replied_plainly(*array)) or (size == _PLAIN_ASK and self._asked_plainly(*array))
+            (size == _REPLY and self._replied_plainly(*array))
+            or (size == _PLAIN_ASK and self._asked_plainly(*array))
+            or (size == _REPLY_RUN and self._replied_in_run(*array))
         ):
             if envelope.is_ask_run(array):
                 self.alone_at = None  # the answers travel together
