@@ -52,17 +52,23 @@ async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, wi
     if call is not None and call.is_over:
         call = None
     number = lane.ask(ref, message, answer, trace, call)
+    node.asks_sent = sent = node.asks_sent + 1
     try:
         if call is not None or trace is not None or reception is None:
             await _wait(node, ref, answer, number, within_s)
         elif node.is_polling and reception.poll(answer):
             await node.let_others_run()
         else:
-            where = reception if len(lane.asks) == 1 else None  # if it is the only one under way, where it comes in
-            if within_s is not None:
-                await _wait(node, ref, answer, number, within_s, where)
-            else:
-                await (answer.wait() if where is None else where.wait(answer))
+            if len(lane.asks) == 1 and reception.expects_soon():
+                await trio.lowlevel.checkpoint()  # others may want to ask as well, or to do something else
+                if node.asks_sent == sent and not answer.is_over:
+                    reception.poll_for(answer)
+            if not answer.is_over:
+                where = reception if len(lane.asks) == 1 else None  # if it is the only one there, where it comes in
+                if within_s is not None:
+                    await _wait(node, ref, answer, number, within_s, where)
+                else:
+                    await (answer.wait() if where is None else where.wait(answer))
     finally:
         lane.asked(ref, number, answer)
     value = answer.take()

@@ -29,7 +29,7 @@ from nfactor.actors.onlookers import Onlookers
 from nfactor.actors.outbox import LinkLimits
 from nfactor.actors.peer import Peer
 from nfactor.actors.pump import Pump
-from nfactor.actors.reception import Reception
+from nfactor.actors.reception import ANSWER_POLLS_MAX, Reception
 from nfactor.actors.ref import Ref
 from nfactor.actors.rests import Rests
 from nfactor.actors.timers import Timers
@@ -58,6 +58,7 @@ class Node:
         asks_max: int,
         encode_local: bool,
         busy_poll_s: float,
+        answer_polls_max: int,
         instruments: Iterable[Instrument],
         cancel_scope: trio.CancelScope,
     ) -> None:
@@ -82,7 +83,7 @@ class Node:
         self._transport = transport
         self._limits = limits
         self.encode_local = encode_local
-        self.reception = None if transport is None else Reception(self, transport, busy_poll_s)
+        self.reception = None if transport is None else Reception(self, transport, busy_poll_s, answer_polls_max)
         self.is_polling = busy_poll_s > 0
         """Whoever waits for an answer asks the transport for it."""
         self.cells: dict[str, Cell] = {}
@@ -91,6 +92,8 @@ class Node:
         """The other nodes that are known, by name."""
         self.next_number = count(1).__next__
         """A number that nothing else on this node has."""
+        self.asks_sent = 0
+        """Questions to other nodes."""
         self._names_given = 0
         self._done_at_once = 0
         self._datagrams_refused = 0
@@ -297,6 +300,7 @@ async def open_node(
     asks_max: int = ASKS_MAX,
     encode_local: bool = False,
     busy_poll_s: float = 0.0,
+    answer_polls_max: int = ANSWER_POLLS_MAX,
     instruments: Iterable[Instrument] = (),
 ) -> AsyncIterator[Node]:
     """Open a node for the length of a block.
@@ -311,6 +315,7 @@ async def open_node(
     checks.text("a node", name)
     checks.whole("asks_max", asks_max, 1)
     checks.number("busy_poll_s", busy_poll_s, 0)
+    checks.whole("answer_polls_max", answer_polls_max, 0)
     check_incarnation(incarnation)
     for what, value, kind in (("messages", messages, Messages), ("limits", limits or LinkLimits(), LinkLimits)):
         if not isinstance(value, kind):
@@ -329,6 +334,7 @@ async def open_node(
             asks_max=asks_max,
             encode_local=encode_local,
             busy_poll_s=busy_poll_s,
+            answer_polls_max=answer_polls_max,
             instruments=instruments,
             cancel_scope=nursery.cancel_scope,
         )

@@ -1,12 +1,13 @@
-"""How a node takes in what its transport has: woken when something is there, or asking again and again (busy polling).
+"""How a node takes in what its transport has: woken when something is there, or asking again and again (polling).
 
 A task of the node does it, or, in its place, a task that waits for the only answer under way: then what wakes it is the
 answer itself, and not another task a turn of trio's loop later. The node's task *lends* the transport to whoever asks
 next after it has brought a lone answer, and gets it back with each answer; who asks again at once has it again.
 
-While it polls, a node asks its transport some dozens of times before it lets other tasks run, for each turn of trio's
-loop costs several times as much as asking. Who waits for an answer polls too, in its own task, so that the answer need
-not wake anybody.
+To sleep and to be woken takes longer than most answers take to come. So who waits for the only answer under way lets
+other tasks run once, and then asks the transport some dozens of times before it sleeps, and offers its core to other
+processes in between; when that was in vain, it sleeps at once the next times. A node with ``busy_poll_s`` asks as often
+before it lets other tasks run, for each turn of trio's loop costs several times as much as asking.
 """
 
 import os
@@ -25,18 +26,27 @@ _DATAGRAMS_MAX = 256
 """Datagrams taken in before other tasks run."""
 _POLLS_MAX = 50
 """Times that the transport is asked before other tasks run: some 0.1 ms where nothing comes."""
+ANSWER_POLLS_MAX = 100
+"""Default of the times that it is asked for an answer before the asker sleeps."""
+_PAUSE_MAX = 255
+"""Asks that sleep at once after one that polled in vain, if all before were in vain too."""
 
 
 class Reception:
     """``run`` is a task of the node."""
 
-    def __init__(self, node: "Node", transport: Transport, busy_poll_s: float) -> None:
+    def __init__(self, node: "Node", transport: Transport, busy_poll_s: float, answer_polls_max: int) -> None:
         self._node = node
         self._transport = transport
         self._busy_poll_s = busy_poll_s
         self._poll_until = 0.0
+        self._answer_polls_max = answer_polls_max if transport.is_live and not busy_poll_s else 0
+        self._pause = self._pause_left = 0
+        """So many asks sleep at once after one that polled in vain."""
         self._is_waiting = False
-        """The node's task waits for the transport."""
+        """The node's task waits for the transport, or polls."""
+        self._is_parked = False
+        """It sleeps."""
         self._is_lent = False
         """A task that waits for an answer does."""
         self._returned = Signal()
@@ -52,9 +62,12 @@ class Reception:
                 if self._node.is_polling and trio.current_time() < self._poll_until:
                     await trio.lowlevel.checkpoint()
                 else:
+                    self._is_parked = True
                     await self._transport.wait_readable()
             except trio.ClosedResourceError:
                 return
+            finally:
+                self._is_parked = False
             self._is_waiting = self._node.is_polling
             if self._node.is_polling:
                 self.poll(None)
@@ -85,19 +98,37 @@ class Reception:
         if not answer.is_over:
             await answer.wait()
 
-    def poll(self, answer: Answer | None) -> bool:
+    def expects_soon(self) -> bool:
+        """Who waits for the only answer under way had better poll for it than sleep, as far as can be known."""
+        if self._pause_left:
+            self._pause_left -= 1
+            return False
+        return self._answer_polls_max > 0
+
+    def poll_for(self, answer: Answer) -> None:
+        """Look for an answer until it has come, another task has something to do, or it takes too long."""
+        if self._node.cancel_scope.cancel_called:  # it takes in nothing any more
+            return
+        if self.poll(answer, self._answer_polls_max):
+            self._pause = 0
+        else:
+            self._pause = self._pause_left = min(2 * self._pause + 1, _PAUSE_MAX)
+
+    def poll(self, answer: Answer | None, polls_max: int = _POLLS_MAX) -> bool:
         """Take in what comes in the next moment, until an answer is there or another task has something to do. While
-        nothing comes, other processes may run: the one that is to answer, for one. True: the answer is there."""
-        pump = self._node.pump
+        nothing comes, other processes may run: the one that is to answer, for one. True: it is the answer that was
+        looked for."""
+        pump, departures, found = self._node.pump, self._node.departures, 0
         handled_max = pump.handled + PASS_MESSAGES_MAX
-        for _ in range(_POLLS_MAX):
-            if not self._take_in(1):
+        for _ in range(polls_max):
+            found = self._take_in(1)
+            if not found:
                 os.sched_yield()
-            if answer is not None and answer.is_given:
-                return True
-            if not pump.is_idle or pump.handled >= handled_max:
-                return False
-        return False
+            if (found and departures.has_answered) or not pump.is_idle or pump.handled >= handled_max:
+                break
+        if found and (self._is_parked or self._is_lent) and self._take_in(_DATAGRAMS_MAX):
+            self._transport.interrupt()  # more may be there, and nothing will tell of it those who sleep
+        return answer is not None and answer.is_given
 
     def _take_in(self, datagrams_max: int) -> int:
         """What is there, at most so many datagrams; what is to be sent because of it is sent. How many it were."""

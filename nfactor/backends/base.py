@@ -39,6 +39,8 @@ class Transport(ABC):
     """This end's own name: what a peer passes as ``peer`` to reach it."""
     mtu: int
     """The largest datagram, in octets."""
+    is_live: bool = False
+    """Datagrams may come while no other task runs, so that it can be worth to ask again and again."""
 
     @abstractmethod
     def send(self, peer: str, datagram: bytes) -> bool:

@@ -77,6 +77,7 @@ class FaultyTransport(Transport):
         _check_probabilities(loss=loss, duplicate=duplicate, corrupt=corrupt, reorder=reorder)
         self.name = transport.name
         self.mtu = transport.mtu
+        self.is_live = transport.is_live
         self.faults = FaultCounts()
         self._transport = transport
         self._rng = rng

@@ -35,6 +35,8 @@ Address = tuple[str, int]
 class UdpTransport(Transport):
     """Datagrams to the nodes of ``book``, a mapping of names to ``(host, port)`` that may be changed at any time."""
 
+    is_live = True
+
     def __init__(self, name: str, sock: socket.socket, book: Mapping[str, Address], mtu: int) -> None:
         self.name = name
         self.mtu = mtu

@@ -171,6 +171,8 @@ class ZmqTransport(_End, Transport):
     """Datagrams to the nodes of the address book. A message is the sender's name (one octet of length, then ASCII) and
     the datagram."""
 
+    is_live = True
+
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
