@@ -68,6 +68,8 @@ class PeerLane:
         )
         """What happens now has no consequence sooner than after so long."""
         self.asks: dict[int, Answer] = {}
+        self._questions_together = _SEND_QUESTIONS
+        """So many are sent before the pass ends, as far as was known when it was last looked at."""
         self.keeps_watch = False
         """An actor here watches one there: its silence would be news."""
         self._asked = self._refused = 0
@@ -178,10 +180,10 @@ class PeerLane:
 
     def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None, call: Call | None) -> int:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
-        node, out, messages = self.node, self.out, self.node.messages
-        number = node.next_number()
+        node, number = self.node, self.node.next_number()
         if self.asks and call is None and trace is None and self._asked_in_run(ref, message, number, answer):
             return number
+        out, messages = self.out, node.messages
         try:
             array = [envelope.ASK, ref.actor_name, ref.key, number, messages.encoders[type(message)](message)]
             if call is not None or trace is not None:
@@ -225,13 +227,14 @@ class PeerLane:
         out.queued += 1
         asks[number] = answer
         self._asked += 1
-        if out.queued >= _SEND_QUESTIONS or not self._is_marked:
+        if out.queued >= self._questions_together or not self._is_marked:
             self._send_questions()
         return True
 
     def _send_questions(self) -> None:
         """A question was queued: enough of them are sent before the pass ends."""
-        self._send_from(max(_SEND_QUESTIONS, min(len(self.asks) // 2, _SEND_MESSAGES)))
+        self._questions_together = max(_SEND_QUESTIONS, min(len(self.asks) // 2, _SEND_MESSAGES))
+        self._send_from(self._questions_together)
 
     def _send_from(self, together: int) -> None:
         """Something was queued for which somebody waits: so many are sent before the pass ends."""
