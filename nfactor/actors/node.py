@@ -143,6 +143,7 @@ class Node:
             late_replies=self.late_replies,
             datagrams_refused=self._datagrams_refused,
             timers_refused=self.timers_refused,
+            polls_in_vain=0 if self.reception is None else self.reception.polls_in_vain,
         )
 
     # ---- for refs ----
@@ -309,7 +310,9 @@ async def open_node(
     restart from a long silence. ``transport=None``: no other node can be reached. ``encode_local``: messages between
     actors of this node go through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks
     for the next one in place of waiting to be woken, and lets other tasks run every 0.1 ms or so; it answers sooner, at
-    the cost of a core. When the block ends in good order, what was told before is sent once more, without waiting for
+    the cost of a core. ``answer_polls_max``: a task that waits for the only answer under way looks for it so many times,
+    some 0.2 ms, before it sleeps, if answers have come that soon lately, and no other task runs meanwhile; 0: never. It
+    has no effect on transports that bring nothing by themselves (in memory). When the block ends in good order, what was told before is sent once more, without waiting for
     acknowledgements.
     """
     checks.text("a node", name)

@@ -28,3 +28,5 @@ class NodeStatistics:
     """Datagrams that the transport did not take; the link sends them again."""
     timers_refused: int
     """Messages of timers that found a full mailbox."""
+    polls_in_vain: int
+    """Times that an asker looked for its answer ``answer_polls_max`` times, or was needed elsewhere, and then slept."""

@@ -43,6 +43,7 @@ class Reception:
         self._answer_polls_max = answer_polls_max if transport.is_live and not busy_poll_s else 0
         self._pause = self._pause_left = 0
         """So many asks sleep at once after one that polled in vain."""
+        self.polls_in_vain = 0
         self._is_waiting = False
         """The node's task waits for the transport, or polls."""
         self._is_parked = False
@@ -112,6 +113,7 @@ class Reception:
         if self.poll(answer, self._answer_polls_max):
             self._pause = 0
         else:
+            self.polls_in_vain += 1
             self._pause = self._pause_left = min(2 * self._pause + 1, _PAUSE_MAX)
 
     def poll(self, answer: Answer | None, polls_max: int = _POLLS_MAX) -> bool:

@@ -57,9 +57,10 @@ def polled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_who_polled_in_vain_sleeps_at_once_the_next_times(polled: list[int]) -> None:
     @virtual_time
     async def main() -> None:
-        async with two_nodes() as (_, counter, _):
+        async with two_nodes() as (a, counter, _):
             for number in range(1, 101):
                 assert Total(number) == await counter.ask(Add(1), Total)
+            assert a.statistics().polls_in_vain == 6
 
     main()
     assert polled == [1, 3, 7, 15, 31, 63]
