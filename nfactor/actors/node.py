@@ -310,10 +310,10 @@ async def open_node(
     restart from a long silence. ``transport=None``: no other node can be reached. ``encode_local``: messages between
     actors of this node go through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks
     for the next one in place of waiting to be woken, and lets other tasks run every 0.1 ms or so; it answers sooner, at
-    the cost of a core. ``answer_polls_max``: a task that waits for the only answer under way looks for it so many times,
-    some 0.2 ms, before it sleeps, if answers have come that soon lately, and no other task runs meanwhile; 0: never. It
-    has no effect on transports that bring nothing by themselves (in memory). When the block ends in good order, what was told before is sent once more, without waiting for
-    acknowledgements.
+    the cost of a core. ``answer_polls_max``: a task that waits for the only answer under way looks for it so many
+    times, some 0.2 ms, before it sleeps, if answers have come that soon lately, and no other task runs meanwhile; 0:
+    never. It has no effect on transports that bring nothing by themselves (in memory). When the block ends in good
+    order, what was told before is sent once more, without waiting for acknowledgements.
     """
     checks.text("a node", name)
     checks.whole("asks_max", asks_max, 1)
