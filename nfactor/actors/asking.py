@@ -37,7 +37,6 @@ async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, wi
     """See Ref."""
     if within_s is not None and (type(within_s) not in (float, int) or within_s != within_s):
         raise CallerError(f"within_s={within_s!r}: use a number of seconds")
-    await trio.lowlevel.checkpoint_if_cancelled()
     trace = tracing.CURRENT.get()
     if not node.is_plain:
         if node.is_closed:
@@ -46,12 +45,16 @@ async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, wi
             node.onlookers.sent(ref, message, trace)
     answer = Answer()
     if ref.node_name == node.name:
+        await trio.lowlevel.checkpoint_if_cancelled()
         value = await _ask_here(node, ref, message, answer, trace, within_s)
         return value if reply is not None and isinstance(value, reply) else _no_reply(ref, message, value, reply)
     lane, call, reception = ref.lane_for(message), CALL.get(), node.reception
     if call is not None and call.is_over:
         call = None
-    number = lane.ask(ref, message, answer, trace, call)
+    number = lane.ask_in_run(ref, message, answer) if lane.asks and call is None and trace is None else 0
+    if not number:  # it may leave at once
+        await trio.lowlevel.checkpoint_if_cancelled()
+        number = lane.ask(ref, message, answer, trace, call)
     node.asks_sent = sent = node.asks_sent + 1
     try:
         if call is not None or trace is not None or reception is None:

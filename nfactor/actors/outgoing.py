@@ -28,8 +28,8 @@ class Outgoing:
     """Payloads, in the order in which they will leave; the last of them may be a run that is still open."""
 
     __slots__ = (
-        "_counts", "_octets_max", "_pack", "_route", "credit_max", "lines", "queue", "queue_max", "queued", "run",
-        "spent", "told",
+        "_counts", "_held_back", "_octets_max", "_pack", "_route", "credit_max", "lines", "queue", "queue_max",
+        "queued", "run", "spent", "told",
     )  # fmt: skip
 
     def __init__(self, limits: LinkLimits, octets_max: int, pack: Callable[[list[object]], bytes]) -> None:
@@ -50,6 +50,8 @@ class Outgoing:
         self._pack = pack
         self.run = NO_RUN
         """The run that is open."""
+        self._held_back = set[int]()
+        """Questions that did not leave with their run, for nobody waited for them any more."""
         self._route: Route | None = None
 
     def __len__(self) -> int:
@@ -138,6 +140,15 @@ class Outgoing:
             self.run = Run(kind, actor_name, None, flat, count)
         return self.run
 
+    def take_back(self, number: int) -> bool:
+        """A question is not to leave; False: it has left."""
+        if number in self._held_back:
+            self._held_back.remove(number)
+            return True
+        dropped = self.run.drop([each == number for each in self.run.numbers]) if self.run.kind == ASK_RUN else ()
+        self.queued -= len(dropped)
+        return bool(dropped)
+
     def _run_messages_max(self, actor_name: str, octets_max: int) -> int:
         """Messages of so many octets that a run may hold, by its length and that of a datagram."""
         octets = self._octets_max - _RUN_OCTETS - _NAME_OCTETS_MAX * len(actor_name)
@@ -161,6 +172,12 @@ class Outgoing:
             self.queued += count
             array: list[object] = [RUN, run.actor_name, flat.tag, run.values]
         elif run.kind == ASK_RUN:
+            over = run.drop([answer.is_over for answer in run.answers])
+            self._held_back.update(over)
+            self.queued -= len(over)
+            count = run.count
+            if not count:
+                return
             array = [ASK_RUN, run.actor_name, flat.tag, run.numbers, run.values]
         else:
             array = [REPLY_RUN, flat.tag, run.numbers, run.values]

@@ -181,8 +181,6 @@ class PeerLane:
     def ask(self, ref: Ref, message: object, answer: Answer, trace: bytes | None, call: Call | None) -> int:
         """Send a question; its number. ``asked`` has to be called when the wait is over."""
         node, number = self.node, self.node.next_number()
-        if self.asks and call is None and trace is None and self._asked_in_run(ref, message, number, answer):
-            return number
         out, messages = self.out, node.messages
         try:
             array = [envelope.ASK, ref.actor_name, ref.key, number, messages.encoders[type(message)](message)]
@@ -208,32 +206,37 @@ class PeerLane:
             self.send_now()
         return number
 
-    def _asked_in_run(self, ref: Ref, message: object, number: int, answer: Answer) -> bool:
-        """A question has joined a run, or begun one; False: it has to go by itself, or may not."""
+    def ask_in_run(self, ref: Ref, message: object, answer: Answer) -> int:
+        """Let a question join a run, or begin one; its number, 0: it has to go by itself, or may not. It does not leave
+        before its asker has waited; if that was cancelled at once, it never does."""
         asks, out, flat = self.asks, self.out, self.node.messages.flats.get(type(message))
+        if out.queued >= self._questions_together:
+            self._send_questions()
         if flat is None or ref.key is not None or len(asks) >= self.node.asks_max or out.queued >= out.queue_max:
-            return False
+            return 0
         run = out.run
-        if (
-            run.flat is not flat
-            or run.kind != ASK_RUN
-            or run.actor_name != ref.actor_name
-            or len(run.values) >= run.end
-        ):
+        is_other = run.flat is not flat or run.kind != ASK_RUN or run.actor_name != ref.actor_name
+        if is_other or len(run.values) >= run.end:
             run = out.begin_exchange(ASK_RUN, ref.actor_name, flat)
         if run is NO_RUN or not run.note(message, run.values):
-            return False
+            return 0
+        number = self.node.next_number()
         run.numbers.append(number)
+        run.answers.append(answer)
         out.queued += 1
         asks[number] = answer
         self._asked += 1
-        if out.queued >= self._questions_together or not self._is_marked:
-            self._send_questions()
-        return True
+        if not self._is_marked:
+            self._questions_together = self._enough_questions()
+            self.mark()
+        return number
+
+    def _enough_questions(self) -> int:
+        return max(_SEND_QUESTIONS, min(len(self.asks) // 2, _SEND_MESSAGES))
 
     def _send_questions(self) -> None:
         """A question was queued: enough of them are sent before the pass ends."""
-        self._questions_together = max(_SEND_QUESTIONS, min(len(self.asks) // 2, _SEND_MESSAGES))
+        self._questions_together = self._enough_questions()
         self._send_from(self._questions_together)
 
     def _send_from(self, together: int) -> None:
@@ -262,7 +265,7 @@ class PeerLane:
 
     def asked(self, ref: Ref, number: int, answer: Answer) -> None:
         """Nobody waits for that answer any more."""
-        if self.asks.pop(number, None) is not None and not answer.is_given:
+        if self.asks.pop(number, None) is not None and not answer.is_given and not self.out.take_back(number):
             self.put([envelope.WITHDRAW, number, ref.actor_name])
         if not self.asks:
             self.link.expects_answer = self.keeps_watch

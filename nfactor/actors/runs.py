@@ -8,12 +8,14 @@ in advance (credit, room, a datagram), so that a tell that joins it is one compa
 (``Ref.tell_nowait``).
 """
 
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from nfactor.actors.envelope import RUN
 
 if TYPE_CHECKING:
     from nfactor.actors.flat import Flat
+    from nfactor.actors.parking import Answer
     from nfactor.actors.peer import Peer
 
 RUN_MESSAGES_MAX = 256
@@ -23,7 +25,7 @@ RUN_MESSAGES_MAX = 256
 class Run:
     """Messages that wait to be packed together."""
 
-    __slots__ = ("actor_name", "cls", "end", "flat", "kind", "note", "numbers", "values")
+    __slots__ = ("actor_name", "answers", "cls", "end", "flat", "kind", "note", "numbers", "values")
 
     def __init__(self, kind: int, actor_name: str, cls: type | None, flat: "Flat | None", messages_max: int) -> None:
         self.kind = kind
@@ -34,6 +36,8 @@ class Run:
         self.values: list[Any] = []
         self.numbers: list[int] = []
         """Of its questions or answers; tells have none."""
+        self.answers: list[Answer] = []
+        """What waits for those to its questions."""
         self.end = 0
         """So many values are all that it may hold."""
         if flat is not None:
@@ -44,6 +48,16 @@ class Run:
     def count(self) -> int:
         """Messages in it."""
         return 0 if self.flat is None else len(self.values) // self.flat.width
+
+    def drop(self, places: list[bool]) -> list[int]:
+        """Leave out the questions at these places; their numbers."""
+        if self.flat is None or not any(places):
+            return []
+        dropped, stay = list(compress(self.numbers, places)), [not place for place in places]
+        self.values[:] = compress(self.values, [each for each in stay for _ in range(self.flat.width)])
+        self.numbers[:] = compress(self.numbers, stay)
+        self.answers[:] = compress(self.answers, stay)
+        return dropped
 
 
 NO_RUN = Run(RUN, "", None, None, 0)

@@ -50,7 +50,15 @@ class Slow:
     number: int
 
 
-MESSAGES = Messages(Double, Doubled, Spell, Spelt, Slow)
+@message(tag=26)
+class Product:
+    """Of two values in a run."""
+
+    left: int
+    right: int
+
+
+MESSAGES = Messages(Double, Doubled, Spell, Spelt, Slow, Product)
 
 
 class Reckoner(Actor):
@@ -65,6 +73,11 @@ class Reckoner(Actor):
         if message.number == 13:
             raise RemoteError("Superstition", "not that one")
         return None if message.number == 0 else Doubled(2 * message.number)
+
+    @handles(Product)
+    def product(self, message: Product) -> Doubled:
+        self.seen.append(message)
+        return Doubled(message.left * message.right)
 
     @handles(Spell)
     def spell(self, message: Spell) -> Spelt:
@@ -217,6 +230,50 @@ async def test_a_question_of_a_run_is_taken_back_by_itself() -> None:
         assert [2, 4, 8] == sorted(one.number for one in late if isinstance(one, Doubled))
         there = peer(world.b, "a")
         assert (0, 1) == (there.questions_open, there.questions_withdrawn)
+
+
+@pytest.mark.parametrize("count", [3, 24, 25, 70, 400])
+@virtual_time
+async def test_a_question_that_is_cancelled_before_it_can_leave_never_does(count: int) -> None:
+    """However many others ask at the same time, and whichever of them makes the run be sent."""
+    async with two_nodes(messages=MESSAGES, asks_max=1000) as world:
+        reckoner, answers = Reckoner(), dict[int, int]()
+        await world.supervisor.start(lambda: reckoner, name="actor")
+
+        async def ask(number: int) -> None:
+            with trio.CancelScope() as scope:
+                if number % 3 == 1:
+                    scope.cancel()
+                answers[number] = (await world.a.ref("b", "actor").ask(Product(number, 7), Doubled)).number
+
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                for number in range(count):
+                    nursery.start_soon(ask, number)
+        expected = [number for number in range(count) if number % 3 != 1]
+        assert answers == {number: 7 * number for number in expected}
+        assert sorted(map(repr, reckoner.seen)) == sorted(repr(Product(number, 7)) for number in expected * 3)
+        here, there = peer(world.a, "b"), peer(world.b, "a")
+        assert (here.asks_waiting, here.user.queued, there.questions_open, there.questions_withdrawn) == (0, 0, 0, 0)
+        assert not world.a.peers["b"].user.out._held_back
+
+
+@virtual_time
+async def test_a_run_of_which_every_question_is_cancelled_is_not_sent() -> None:
+    network = Network()
+    async with two_nodes(network, messages=MESSAGES) as world:
+        await world.supervisor.start(Sleeper, name="actor")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.a.ref("b", "actor").ask, Slow(1), Doubled)
+            await trio.sleep(0.05)
+            before = network.datagrams
+            for _ in range(5):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await world.a.ref("b", "actor").ask(Slow(2), Doubled)
+            await trio.sleep(0.01)
+            assert network.datagrams == before
+        assert peer(world.b, "a").user.received == 1
 
 
 @pytest.mark.parametrize("number", [0, 1])
