@@ -122,6 +122,11 @@ def tag_of(source: Identity, target: Identity) -> bytes:
     return hashlib.blake2b(_WHO.pack(*source, *target), digest_size=TAG_OCTETS).digest()
 
 
+def is_frame(datagram: bytes) -> bool:
+    """Somebody has made it for a node of ours, of this version or another."""
+    return len(datagram) > _CHECKSUM.size and zlib.crc32(datagram) == _CHECKSUM_OF_ALL
+
+
 def build(frame: Frame) -> bytes:
     """The octets of a frame."""
     assert 0 <= frame.lane < LANES_MAX, frame.lane

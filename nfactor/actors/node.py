@@ -98,6 +98,9 @@ class Node:
         self._done_at_once = 0
         self._datagrams_refused = 0
         self.is_closed = False
+        self.is_over = False
+        """It has crashed, or ended: nothing is taken in or sent any more."""
+        self.strangers = 0
         self.onlookers = Onlookers(name, instruments)
         self._note_plain()
 
@@ -143,6 +146,7 @@ class Node:
             late_replies=self.late_replies,
             datagrams_refused=self._datagrams_refused,
             timers_refused=self.timers_refused,
+            strangers=self.strangers,
             polls_in_vain=0 if self.reception is None else self.reception.polls_in_vain,
         )
 
@@ -249,11 +253,6 @@ class Node:
 
     # ---- for peers ----
 
-    @property
-    def is_over(self) -> bool:
-        """Nothing is taken in any more."""
-        return self.is_closed or self.cancel_scope.cancel_called
-
     def decode(self, array: object) -> object:
         """A message whose refs are bound to this node; raises ProtocolError."""
         return self.messages.from_array(array, self.ref)
@@ -261,11 +260,11 @@ class Node:
     deliver = handling.deliver
 
     def send_datagram(self, peer: str, datagram: bytes) -> None:
-        """Hand a datagram to the transport, if there is one."""
-        if self._transport is None or not self._transport.send(peer, datagram):
+        """Hand a datagram to the transport, if there is one and the node has not crashed."""
+        if self.is_over or self._transport is None or not self._transport.send(peer, datagram):
             self._datagrams_refused += 1
 
-    # ---- the three tasks ----
+    # ---- its tasks ----
 
     def peer(self, name: str) -> Peer:
         """What is known of another node, from the first time that it is named."""
@@ -278,13 +277,23 @@ class Node:
         contextvars.Context().run(self._start_tasks, nursery)  # what they do is nobody's in particular
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self._note_crash, name=f"{self.name}.crash")
         nursery.start_soon(self.pump.run, name=f"{self.name}.pump")
         if self.reception is not None:
             nursery.start_soon(self.reception.run, name=f"{self.name}.receive")
         nursery.start_soon(self.timers.run, name=f"{self.name}.timers")
 
+    async def _note_crash(self) -> None:
+        """trio calls this back at the very moment that the node's scope is cancelled, before any other task runs."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.is_over = True
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
     def _close(self) -> None:
-        self.is_closed = True
+        self.is_closed = self.is_over = True
         self._note_plain()
         for cell in list(self.cells.values()):
             cell.close()
@@ -307,13 +316,13 @@ async def open_node(
     """Open a node for the length of a block.
 
     ``incarnation`` must be greater on each start of a node of this name (1 to 2**32 - 1): it is how its peers tell a
-    restart from a long silence. ``transport=None``: no other node can be reached. ``encode_local``: messages between
-    actors of this node go through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks
-    for the next one in place of waiting to be woken, and lets other tasks run every 0.1 ms or so; it answers sooner, at
-    the cost of a core. ``answer_polls_max``: a task that waits for the only answer under way looks for it so many
-    times, some 0.2 ms, before it sleeps, if answers have come that soon lately, and no other task runs meanwhile; 0:
-    never. It has no effect on transports that bring nothing by themselves (in memory). When the block ends in good
-    order, what was told before is sent once more, without waiting for acknowledgements.
+    restart from a long silence. ``transport=None``: no other node can be reached. ``limits``: of the links to peers.
+    ``asks_max``: questions under way to a peer on a lane. ``encode_local``: messages between actors of this node go
+    through the codec too, for tests. ``busy_poll_s``: for so long after a datagram the node asks for the next one in
+    place of waiting to be woken, and lets other tasks run every 0.1 ms or so; it answers sooner, at the cost of a core.
+    ``answer_polls_max``: a task that waits for the only answer under way looks for it so many times (0.2 ms) before it
+    sleeps, if answers have come that soon lately, and no other task runs meanwhile; in memory it has no effect. When
+    the block ends in good order, what was told before is sent once more, without waiting for acknowledgements.
     """
     checks.text("a node", name)
     checks.whole("asks_max", asks_max, 1)

@@ -28,5 +28,7 @@ class NodeStatistics:
     """Datagrams that the transport did not take; the link sends them again."""
     timers_refused: int
     """Messages of timers that found a full mailbox."""
+    strangers: int
+    """Datagrams from senders that were never heard of, and that were no frames of ours."""
     polls_in_vain: int
     """Times that an asker looked for its answer ``answer_polls_max`` times, or was needed elsewhere, and then slept."""

@@ -33,18 +33,17 @@ _GOING = _Going()
 class Signal:
     """One sleeper, woken any number of times; a wake-up that comes while it is awake is remembered."""
 
-    __slots__ = ("_is_set", "sleeper")
+    __slots__ = ("_is_set", "_sleeper")
 
     def __init__(self) -> None:
         self._is_set = False
-        self.sleeper: trio.lowlevel.Task | None = None
-        """Who sleeps, and was not cancelled."""
+        self._sleeper: trio.lowlevel.Task | None = None
 
     def set(self) -> None:
         """Wake the sleeper, or let its next ``wait`` return."""
-        if self.sleeper is not None:
-            trio.lowlevel.reschedule(self.sleeper, _GOING)
-            self.sleeper = None
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper, _GOING)
+            self._sleeper = None
         else:
             self._is_set = True
 
@@ -58,11 +57,11 @@ class Signal:
             self._is_set = False
             await trio.lowlevel.checkpoint()
             return
-        assert self.sleeper is None, "two tasks wait for one signal"
-        self.sleeper = trio.lowlevel.current_task()
+        assert self._sleeper is None, "two tasks wait for one signal"
+        self._sleeper = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            self.sleeper = None
+            self._sleeper = None
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)

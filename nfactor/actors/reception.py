@@ -11,10 +11,12 @@ before it lets other tasks run, for each turn of trio's loop costs several times
 """
 
 import os
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
 
+from nfactor.actors.frame import is_frame
 from nfactor.actors.parking import Answer, Signal
 from nfactor.actors.pump import PASS_MESSAGES_MAX
 from nfactor.backends.base import Transport
@@ -28,6 +30,9 @@ _POLLS_MAX = 50
 """Times that the transport is asked before other tasks run: some 0.1 ms where nothing comes."""
 ANSWER_POLLS_MAX = 100
 """Default of the times that it is asked for an answer before the asker sleeps."""
+_POLL_S_MAX = 0.0005
+"""And no longer than this, even if others have the core meanwhile, to whom it was offered. Then it is better to sleep:
+who wakes up has its turn before who has worked."""
 _PAUSE_MAX = 255
 """Asks that sleep at once after one that polled in vain, if all before were in vain too."""
 
@@ -87,7 +92,7 @@ class Reception:
                 answer.interrupt = transport.interrupt
                 await transport.wait_readable()
                 answer.interrupt = None
-                if self._returned.sleeper is None:  # the node's tasks are cancelled: it takes in nothing any more
+                if self._node.is_over:
                     break
                 self._take_in(_DATAGRAMS_MAX)
         except trio.ClosedResourceError:
@@ -108,9 +113,10 @@ class Reception:
 
     def poll_for(self, answer: Answer) -> None:
         """Look for an answer until it has come, another task has something to do, or it takes too long."""
-        if self._node.cancel_scope.cancel_called:  # it takes in nothing any more
+        if self._node.is_over:
             return
-        if self.poll(answer, self._answer_polls_max):
+        begun = perf_counter()
+        if self.poll(answer, self._answer_polls_max) and perf_counter() - begun < _POLL_S_MAX:
             self._pause = 0
         else:
             self.polls_in_vain += 1
@@ -121,16 +127,19 @@ class Reception:
         nothing comes, other processes may run: the one that is to answer, for one. True: it is the answer that was
         looked for."""
         pump, departures, found = self._node.pump, self._node.departures, 0
-        handled_max = pump.handled + PASS_MESSAGES_MAX
+        handled_max, until = pump.handled + PASS_MESSAGES_MAX, perf_counter() + _POLL_S_MAX
         for _ in range(polls_max):
             found = self._take_in(1)
-            if not found:
+            if found:
+                if departures.has_answered or (answer is not None and answer.is_over):
+                    break
+            else:
                 os.sched_yield()
-            if (found and departures.has_answered) or not pump.is_idle or pump.handled >= handled_max:
+            if not pump.is_idle or pump.handled >= handled_max or perf_counter() >= until:
                 break
         if found and (self._is_parked or self._is_lent) and self._take_in(_DATAGRAMS_MAX):
             self._transport.interrupt()  # more may be there, and nothing will tell of it those who sleep
-        return answer is not None and answer.is_given
+        return answer is not None and answer.is_over
 
     def _take_in(self, datagrams_max: int) -> int:
         """What is there, at most so many datagrams; what is to be sent because of it is sent. How many it were."""
@@ -142,18 +151,23 @@ class Reception:
         pump, peers = node.pump, node.peers
         handled_max = pump.handled + PASS_MESSAGES_MAX
         departures.has_answered = departures.has_answered_last = False
-        while arrived is not None:
-            departures.in_pass = True
-            name, datagram = arrived
-            (peers.get(name) or node.peer(name)).receive(datagram, now)
-            taken += 1
-            if departures.is_urgent:
+        try:
+            while arrived is not None:
+                departures.in_pass = True
+                name, datagram = arrived
+                if name in peers or is_frame(datagram):
+                    (peers.get(name) or node.peer(name)).receive(datagram, now)
+                else:
+                    node.strangers += 1
+                taken += 1
+                if departures.is_urgent:
+                    departures.flush(now)
+                if departures.has_answered or taken == datagrams_max or pump.handled >= handled_max:
+                    break
+                arrived = receive()
+        finally:
+            departures.in_pass = departures.is_urgent = False
+            if departures.marked:
                 departures.flush(now)
-            if departures.has_answered or taken == datagrams_max or pump.handled >= handled_max:
-                break
-            arrived = receive()
-        departures.in_pass = departures.is_urgent = False
-        if departures.marked:
-            departures.flush(now)
         self._poll_until = now + self._busy_poll_s
         return taken

@@ -52,7 +52,8 @@ class Transport(ABC):
 
     @abstractmethod
     async def wait_readable(self) -> None:
-        """Return when ``receive`` may have something (perhaps at once, perhaps in vain)."""
+        """Return when ``receive`` may have something (perhaps at once, perhaps in vain). Another task may call
+        ``receive`` meanwhile; once that has given None, what comes next wakes who waits here."""
 
     @abstractmethod
     def interrupt(self) -> None:

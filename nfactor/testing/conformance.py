@@ -11,6 +11,7 @@ jumping one.
 
 import itertools
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -48,6 +49,7 @@ async def check_transport(make_pair: MakeTransports) -> None:
         _transport_never_waits_and_counts,
         _transport_wakes_for_each_arrival,
         _transport_lets_go_of_who_waits,
+        _transport_wakes_who_waits_behind_who_takes,
         _transport_closes,
     ):
         async with make_pair() as (left, right):
@@ -140,6 +142,30 @@ async def _transport_lets_go_of_who_waits(left: Transport, right: Transport) -> 
     left.interrupt()  # nobody waits
     await _drain(left)
     await _until_one_arrives(right, left, b"after one for nobody")
+
+
+async def _transport_wakes_who_waits_behind_who_takes(left: Transport, right: Transport) -> None:
+    if not right.is_live:
+        return  # nothing comes while somebody asks again and again
+    await _until_one_arrives(left, right, b"to begin with")
+    await _drain(right)
+
+    async def wait() -> None:
+        while right.receive() is None:
+            await right.wait_readable()
+
+    with trio.move_on_after(2 * ARRIVAL_WITHIN_S) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(QUIET_S)
+            assert left.send(right.name, b"for who asks"), "on a quiet network send refused"
+            until = time.perf_counter() + ARRIVAL_WITHIN_S
+            while (taken := right.receive()) is None and time.perf_counter() < until:
+                pass
+            assert taken is not None, "is_live, but nothing came while no other task ran"
+            assert right.receive() is None, "something arrived that nobody sent"
+            assert left.send(right.name, b"for who waits"), "on a quiet network send refused"
+    assert not scope.cancelled_caught, "wait_readable did not wake for what came after another task had received"
 
 
 async def _transport_closes(left: Transport, right: Transport) -> None:

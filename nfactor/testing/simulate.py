@@ -22,6 +22,7 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import attrs
@@ -217,7 +218,8 @@ def _replay(main: Callable[..., Any], args: tuple[Any, ...], seed: int) -> str:
     the arguments, else that of the test that runs, else that of this process."""
     module, name = getattr(main, "__module__", "__main__"), getattr(main, "__qualname__", "")
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-    if name.isidentifier() and module != "__main__" and all(map(_is_literal, args)):
+    importable = module != "__main__" and (_is_below_here(module) or not test)
+    if name.isidentifier() and importable and all(map(_is_literal, args)):
         program = f"import {module}; from nfactor.testing import simulate; {_call(main, args, seed)}"
         command = ["python", "-c", program]
     elif test:
@@ -225,6 +227,12 @@ def _replay(main: Callable[..., Any], args: tuple[Any, ...], seed: int) -> str:
     else:
         command = ["python", *sys.argv]
     return shlex.join(command)
+
+
+def _is_below_here(module: str) -> bool:
+    """Another Python that is started in this folder finds that module; what runs tests may have found it elsewhere."""
+    path = Path(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _is_literal(value: object) -> bool:

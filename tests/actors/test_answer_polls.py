@@ -16,7 +16,8 @@ from nfactor.actors.reception import Reception
 from nfactor.backends.base import Transport
 from nfactor.backends.udp import open_udp
 from nfactor.backends.zmq import AddressBook, ZmqPeer, open_zmq
-from tests.actors.network import Faults, Network
+from nfactor.errors import ActorDead
+from tests.actors.network import Faults, MemoryTransport, Network
 from tests.actors.samples import MESSAGES, Add, Counter, Nap, Sleeper, Total, Urgent, virtual_time
 from tests.actors.worlds import LIMITS
 
@@ -64,6 +65,25 @@ def test_who_polled_in_vain_sleeps_at_once_the_next_times(polled: list[int]) -> 
 
     main()
     assert polled == [1, 3, 7, 15, 31, 63]
+
+
+def test_who_gets_its_core_back_late_sleeps(polled: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others work on the core that it offered them, and its node must not be held up for a hundred of their turns."""
+    turns: list[None] = []
+
+    def yield_to_others() -> None:
+        turns.append(None)
+        time.sleep(0.001)
+
+    monkeypatch.setattr(os, "sched_yield", yield_to_others)
+
+    @virtual_time
+    async def main() -> None:
+        async with two_nodes() as (_, counter, _):
+            await counter.ask(Add(1), Total)
+
+    main()
+    assert (len(polled), len(turns)) == (1, 1)
 
 
 def test_who_is_not_alone_sleeps_at_once(polled: list[int]) -> None:
@@ -131,6 +151,30 @@ def test_a_node_that_has_crashed_takes_in_nothing_for_who_polls(
     main()
     assert polled == [1]
     assert taken == []
+
+
+def test_what_an_onlooker_raises_to_who_polls_leaves_the_node_able_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a reviewer: the node took itself for being in the middle of a pass for ever after, and sent nothing."""
+
+    @virtual_time
+    async def main() -> None:
+        async with two_nodes() as (a, counter, _):
+            await counter.ask(Add(1), Total)
+
+            def cannot_see(*_: object) -> None:
+                raise ValueError("it cannot see")
+
+            transport = a._transport
+            assert isinstance(transport, MemoryTransport)
+            await counter.ask(Add(1), Total)  # sleeps; the next one polls
+            monkeypatch.setattr(os, "sched_yield", lambda: transport.arrive(trio.current_time(), "b", b"anything"))
+            with monkeypatch.context() as patch:
+                patch.setattr(a.peers["b"], "receive", cannot_see)
+                with pytest.raises(ValueError, match="cannot see"):
+                    await counter.ask(Add(1), Total)
+            assert not a.departures.in_pass
+
+    main()
 
 
 # ---------------------------------------------------------------- with a node in another thread
@@ -233,6 +277,7 @@ def test_what_came_behind_the_answer_is_noticed(
     """Found over ZeroMQ, which tells of an arrival once: who polled took the answer, and what else had come was not
     heard of before the next question."""
     monkeypatch.setattr("nfactor.actors.reception._DATAGRAMS_MAX", datagrams_max)
+    monkeypatch.setattr("nfactor.actors.reception._POLL_S_MAX", 20.0)
     pauses_s = [0.002]
     monkeypatch.setattr(os, "sched_yield", lambda: time.sleep(pauses_s[0]))
     open_end = over()
@@ -263,6 +308,7 @@ def test_what_came_behind_the_answer_is_noticed(
 @pytest.mark.parametrize("over", [over_udp, over_zmq])
 def test_an_answer_that_comes_soon_wakes_nobody(over: Callable[[], OpenEnd], monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[object] = []
+    turns: list[None] = []
     wait = Reception.wait
 
     async def note(reception: Reception, answer: Answer) -> None:
@@ -270,19 +316,31 @@ def test_an_answer_that_comes_soon_wakes_nobody(over: Callable[[], OpenEnd], mon
         await wait(reception, answer)
 
     monkeypatch.setattr(Reception, "wait", note)
-    monkeypatch.setattr(os, "sched_yield", lambda: time.sleep(0.002))
+    monkeypatch.setattr("nfactor.actors.reception._POLL_S_MAX", 20.0)
+
+    def yield_to_others() -> None:
+        turns.append(None)
+        time.sleep(0.002)
+
+    monkeypatch.setattr(os, "sched_yield", yield_to_others)
     open_end = over()
 
     async def main() -> None:
         async with open_end("left") as end, open_node("left", end, MESSAGES) as node:
             teller = node.ref("right", "teller")
             await teller.ask(Add(0), Total)
+            with pytest.raises(ActorDead):
+                await node.ref("right", "nobody").ask(Add(0), Total)
             slept.clear()
             assert node.reception is not None
             node.reception._pause = 15
             with trio.fail_after(20):
                 for number in range(30):
                     assert Total(number) == await teller.ask(Add(number), Total)
+                turns.clear()
+                with pytest.raises(ActorDead):
+                    await node.ref("right", "nobody").ask(Add(0), Total)
+                assert len(turns) < 20, "an error is an answer as well"
             assert node.reception._pause == 0, "it was not in vain"
 
     with teller_in_a_thread(open_end):

@@ -29,7 +29,7 @@ from tests.actors.samples import (
     Who,
     virtual_time,
 )
-from tests.actors.worlds import one_node
+from tests.actors.worlds import one_node, two_nodes
 
 
 @virtual_time
@@ -226,3 +226,33 @@ async def test_a_crash_runs_no_stopping_hooks() -> None:
         await trio.sleep_forever()
     assert [] == seen
     assert {} == node.statistics().mailboxes
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@virtual_time
+async def test_a_crash_sends_nothing_more(count: int) -> None:
+    """Not even what handlers tell while they are cancelled."""
+
+    class Loud(Sleeper):
+        @handles(Nap)
+        async def nap(self, message: Nap) -> Total:
+            there = self.context.node.ref("b", "counter")
+            try:
+                await trio.sleep_forever()
+            finally:
+                for _ in range(count):
+                    there.tell_nowait(Add(1))
+
+    async with two_nodes() as world, open_supervisor(world.a) as mine:
+        counter = Counter()
+        await world.supervisor.start(lambda: counter, name="counter")
+        loud = await mine.start(Loud)
+        await world.a.ref("b", "counter").ask(Add(0), Total)
+        await loud.tell(Nap(math.inf))
+        await trio.sleep(0.1)
+        sent = world.network.datagrams
+        world.a.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.5)
+            assert counter.total == 0
+            assert world.network.datagrams == sent

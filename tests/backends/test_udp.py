@@ -154,3 +154,32 @@ def test_a_callers_mistakes_are_named() -> None:
                     pass
 
     trio.run(main)
+
+
+class Forgetful(UdpTransport):
+    """Who waits in it is forgotten when somebody else finds nothing there."""
+
+    _is_forgotten = False
+
+    def receive(self) -> tuple[str, bytes] | None:
+        got = super().receive()
+        self._is_forgotten = self._is_forgotten or got is None
+        return got
+
+    async def wait_readable(self) -> None:
+        self._is_forgotten = False
+        await super().wait_readable()
+        if self._is_forgotten:
+            await trio.sleep_forever()
+
+
+def test_a_transport_that_forgets_who_waits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes rely on it: who waits for an answer asks the transport while the node's own task sleeps there."""
+    monkeypatch.setattr("nfactor.backends.udp.UdpTransport", Forgetful)
+    monkeypatch.setattr("nfactor.testing.conformance.ARRIVAL_WITHIN_S", 0.3)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - a group, of which the leaf is looked at
+        trio.run(check_transport, lambda: two_transports(1400))
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert "after another task had received" in str(error)
