@@ -105,6 +105,23 @@ def test_junk_is_counted_and_nothing_else() -> None:
     trio.run(main)
 
 
+def test_what_is_no_frame_makes_no_peer() -> None:
+    """Whoever's name is in front of it; or a stranger could have a node remember as many as he likes."""
+
+    async def main() -> None:
+        async with two_transports() as (left, _), open_node("left", left, MESSAGES) as node:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                for number in range(200):
+                    name = b"stranger-%d" % number
+                    stranger.sendto(bytes([len(name)]) + name + bytes(number % 40), left.address)
+                with trio.fail_after(5):
+                    while node.statistics().strangers < 200:  # noqa: ASYNC110 - the node tells nobody
+                        await trio.sleep(0.01)
+            assert node.peers == {}
+
+    trio.run(main)
+
+
 def test_a_peer_may_move_and_may_be_away_for_a_while() -> None:
     """What is sent to it then goes where the book says at that time; and an earlier packet that nobody took does not
     cost a later one."""

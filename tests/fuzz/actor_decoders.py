@@ -103,6 +103,7 @@ def seeds() -> list[bytes]:
         b"\2" + tell + asked,
         b"\3" + here,
         b"\4" + tell + asked,
+        bytes.fromhex("008d2400308d3d00000000000000000000141414141014141414141414140000000000000000"),
         b"\4" + msgpack.packb([0, "teller", None, MESSAGES.to_array(Here(Ref("b", "counter")))]),
     ]
 

@@ -239,6 +239,9 @@ def test_the_command_in_a_failure_replays_it(monkeypatch: pytest.MonkeyPatch) ->
     here = "tests/testing/test_simulate.py::test_the_command_in_a_failure_replays_it"
     assert command(local) == ["python", "-m", "pytest", here]
     assert command(fails_with, object()) == ["python", "-m", "pytest", here]
+    with monkeypatch.context() as patch:
+        patch.setattr(fails_with, "__module__", "test_simulate")  # as where tests are no package
+        assert command(fails_with, "it's") == ["python", "-m", "pytest", here]
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     assert command(local) == ["python", *sys.argv]
 
