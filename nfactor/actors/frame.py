@@ -151,7 +151,9 @@ def parse(datagram: bytes) -> Frame:
     if end < _FLAGS.size:
         raise FrameError("malformed")
     if zlib.crc32(datagram) != _CHECKSUM_OF_ALL:
-        raise FrameError("corrupt")
+        # Until version 3 it travelled the other way round.
+        is_older = zlib.crc32(datagram[:end]) == int.from_bytes(datagram[end:], "big")
+        raise FrameError("other_version" if is_older else "corrupt")
     flags = datagram[0]
     if flags & _VERSION_MASK != _VERSION:
         raise FrameError("other_version")

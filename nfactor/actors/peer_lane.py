@@ -25,11 +25,7 @@ from nfactor.actors.quick_link import QuickLink
 from nfactor.actors.ref import Ref
 from nfactor.actors.runs import NO_RUN, Route
 from nfactor.actors.session import Ended
-from nfactor.errors import (
-    CallerError,
-    MailboxFull,
-    PeerDown,
-)
+from nfactor.errors import CallerError, MailboxFull, PeerDown
 
 if TYPE_CHECKING:
     from nfactor.actors.node import Node
@@ -198,12 +194,16 @@ class PeerLane:
         self.asks[number] = answer
         self.link.expects_answer = True
         self._asked += 1
-        if len(self.asks) > 1:
-            out.put(payload)
-            self._send_questions()
-        elif not self._send_alone(payload, node.now()):  # nobody has anything to send along, but the link is not ready
-            out.put(payload)
-            self.send_now()
+        try:
+            if len(self.asks) > 1:
+                out.put(payload)
+                self._send_questions()
+            elif not self._send_alone(payload, node.now()):  # the link is not ready, or something waits
+                out.put(payload)
+                self.send_now()
+        except BaseException:  # a transport whose address book is wrong, for one
+            del self.asks[number]
+            raise
         return number
 
     def ask_in_run(self, ref: Ref, message: object, answer: Answer) -> int:

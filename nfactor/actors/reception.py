@@ -34,7 +34,8 @@ _POLL_S_MAX = 0.0005
 """And no longer than this, even if others have the core meanwhile, to whom it was offered. Then it is better to sleep:
 who wakes up has its turn before who has worked."""
 _PAUSE_MAX = 255
-"""Asks that sleep at once after one that polled in vain, if all before were in vain too."""
+"""Asks that sleep at once after one that polled in vain, if all before were in vain too; half as many after each that
+was not."""
 
 
 class Reception:
@@ -117,7 +118,7 @@ class Reception:
             return
         begun = perf_counter()
         if self.poll(answer, self._answer_polls_max) and perf_counter() - begun < _POLL_S_MAX:
-            self._pause = 0
+            self._pause //= 2
         else:
             self.polls_in_vain += 1
             self._pause = self._pause_left = min(2 * self._pause + 1, _PAUSE_MAX)

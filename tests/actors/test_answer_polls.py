@@ -341,7 +341,7 @@ def test_an_answer_that_comes_soon_wakes_nobody(over: Callable[[], OpenEnd], mon
                 with pytest.raises(ActorDead):
                     await node.ref("right", "nobody").ask(Add(0), Total)
                 assert len(turns) < 20, "an error is an answer as well"
-            assert node.reception._pause == 0, "it was not in vain"
+            assert node.reception._pause == 0, "it was not in vain, again and again"
 
     with teller_in_a_thread(open_end):
         trio.run(main)

@@ -114,6 +114,10 @@ def test_a_peer_of_another_version_is_counted_as_such() -> None:
     link.receive(sealed(b"\x20" + HEADER[1:]), 0.0)
     counts = link.statistics()
     assert (1, 0, 0) == (counts.other_version, counts.malformed, counts.corrupt)
+    body = b"\x60" + HEADER[1:]  # until version 3 the checksum came the other way round
+    link.receive(body + struct.pack("!I", zlib.crc32(body)), 0.0)
+    counts = link.statistics()
+    assert (2, 0, 0) == (counts.other_version, counts.malformed, counts.corrupt)
 
 
 @given(st.integers(0, 2**40), st.integers(-(2**30), 2**30))

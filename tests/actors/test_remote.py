@@ -203,6 +203,25 @@ async def test_a_full_link_makes_tell_wait_and_refuses_the_rest() -> None:
 
 
 @virtual_time
+async def test_a_transport_that_raises_leaves_no_question_under_way() -> None:
+    """Its address book may be wrong; who asks is told, and nothing else is."""
+    async with two_nodes() as world:
+        await world.supervisor.start(Counter, name="counter")
+        counter = world.a.ref("b", "counter")
+        await counter.ask(Add(1), Total)
+
+        def refuse(*_: object) -> bool:
+            raise CallerError("tcp://: cannot be connected to")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.network.transports["a"], "send", refuse)
+            with pytest.raises(CallerError, match="cannot be connected to"):
+                await counter.ask(Add(1), Total)
+        assert peer(world.a, "b").asks_waiting == 0
+        assert await counter.ask(Add(1), Total) in (Total(2), Total(3))
+
+
+@virtual_time
 async def test_questions_under_way_are_bounded() -> None:
     """So that answers are."""
     async with two_nodes(asks_max=1) as world, trio.open_nursery() as nursery:
