@@ -7,7 +7,8 @@ are compared, as ratios within one run: absolute rates mean little on a shared m
 installed into an environment of their own (``.venv-peers``), unless ``--peers`` names an interpreter that has them.
 
 Remote tells are acknowledged by the link, and counted when the receiver has handled them. ``udp`` and ``zmq`` are
-nfactor's transports, on one host.
+nfactor's transports, on one host, with nodes as they are by default: who asks alone polls for its answer for a moment
+before it sleeps. ``udp busy`` has nodes that poll on both sides.
 """
 
 import argparse
