@@ -1,9 +1,9 @@
-"""A node: the actors of one name on the network, and the three tasks that carry their messages.
+"""A node: the actors of one name on the network, and the tasks that carry their messages.
 
-One task pumps messages to handlers and flushes what they sent, one receives datagrams, one wakes for what is due. A
-node lives exactly as long as its ``async with`` block. Cancelling ``node.cancel_scope`` is a crash: nothing more is
-sent, no ``stopping`` hook runs. The transport stays the caller's: the node does not close it, and lives on, unheard,
-when somebody else does.
+One task pumps messages to handlers and flushes what they sent, one receives datagrams, one wakes for what is due; a
+fourth only sleeps, and notes a crash. A node lives exactly as long as its ``async with`` block. Cancelling
+``node.cancel_scope`` is a crash: nothing more is sent, no ``stopping`` hook runs. The transport stays the caller's: the
+node does not close it, and lives on, unheard, when somebody else does.
 """
 
 import contextvars
