@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from nfactor.actors import tracing
-from nfactor.actors.calls import CALL, Probe, chase, current_call
+from nfactor.actors.calls import Probe, chase, current_call
 from nfactor.actors.mailbox import Asker, Entry
 from nfactor.actors.parking import Answer
 from nfactor.actors.ref import Ref
@@ -48,9 +48,7 @@ async def ask(node: "Node", ref: Ref, message: object, reply: type[R] | None, wi
         await trio.lowlevel.checkpoint_if_cancelled()
         value = await _ask_here(node, ref, message, answer, trace, within_s)
         return value if reply is not None and isinstance(value, reply) else _no_reply(ref, message, value, reply)
-    lane, call, reception = ref.lane_for(message), CALL.get(), node.reception
-    if call is not None and call.is_over:
-        call = None
+    lane, call, reception = ref.lane_for(message), current_call(), node.reception
     number = lane.ask_in_run(ref, message, answer) if lane.asks and call is None and trace is None else 0
     if not number:  # it may leave at once
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -22,8 +22,7 @@ class Departures:
     def __init__(self, timers: Timers, wake: Callable[[], None]) -> None:
         self._timers = timers
         self._wake = wake
-        self.marked: dict[PeerLane, None] = {}
-        """The lanes that have something to send."""
+        self._marked: dict[PeerLane, None] = {}
         self._due: dict[PeerLane, None] = {}
         self._wake_up: Timer | None = None
         self.in_pass = False
@@ -37,14 +36,14 @@ class Departures:
 
     def mark(self, lane: "PeerLane") -> None:
         """A lane has something to send."""
-        self.marked[lane] = None
+        self._marked[lane] = None
         if not self.in_pass:
             self._wake()
 
     def flush(self, now: float | None = None) -> None:
         """Send what is to be sent, now. ``now``: trio's clock, if it was looked at a moment ago."""
         self.in_pass = self.is_urgent = False
-        marked = self.marked
+        marked = self._marked
         if not marked:
             return
         if now is None:

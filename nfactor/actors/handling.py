@@ -39,9 +39,7 @@ def ask_at_once(node: "Node", cell: Cell, message: object, asker: Asker) -> bool
     function = actor.plain_functions.get(type(message))
     if function is None or node.onlookers.see_messages:
         return False
-    mailbox = cell.mailbox
-    if mailbox is None:
-        mailbox = cell.make_mailbox()
+    mailbox = cell.make_mailbox()
     assert not mailbox.user.items, "an idle actor has messages"
     mailbox.handled += 1
     cell.in_handler = True

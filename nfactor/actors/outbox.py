@@ -60,7 +60,7 @@ class RoundTrip:
     """The time-out for a resend: smoothed round trip plus four times its deviation and what the peer may wait with an
     acknowledgement, doubled on each time-out."""
 
-    __slots__ = ("_acknowledge_after_s", "_base", "_deviation", "_least", "_most", "factor", "smoothed", "time_out")
+    __slots__ = ("_acknowledge_after_s", "_base", "_deviation", "_factor", "_least", "_most", "smoothed", "time_out")
 
     def __init__(self, limits: LinkLimits) -> None:
         self._acknowledge_after_s = limits.acknowledge_after_s
@@ -69,12 +69,11 @@ class RoundTrip:
         self._base = max(self._least, limits.resend_after_s + limits.acknowledge_after_s)
         self._deviation = 0.0
         self.smoothed: float | None = None
-        self.factor = 1.0
-        """How often the time-out was doubled: it is so many times as long."""
+        self._factor = 1.0
         self._note_time_out()
 
     def _note_time_out(self) -> None:
-        self.time_out = min(self._base * self.factor, self._most)
+        self.time_out = min(self._base * self._factor, self._most)
         """Seconds to wait for an acknowledgement."""
 
     def sample(self, seconds: float) -> None:
@@ -96,12 +95,13 @@ class RoundTrip:
 
     def progress(self) -> None:
         """Something was acknowledged: time-outs are short again."""
-        self.factor = 1.0
-        self._note_time_out()
+        if self._factor > 1.0:
+            self._factor = 1.0
+            self._note_time_out()
 
     def timed_out(self) -> None:
         """Nothing came in time: wait longer next time."""
-        self.factor = min(self.factor * 2, _FACTOR_MAX)
+        self._factor = min(self._factor * 2, _FACTOR_MAX)
         self._note_time_out()
 
 
@@ -293,8 +293,7 @@ class Outbox:
         if newest is not None and newest.sends == 1:
             self.round_trip.sample(max(now - newest.sent_at, 0.0))
         if progress:
-            if self.round_trip.factor > 1.0:
-                self.round_trip.progress()
+            self.round_trip.progress()
             self.resend_at = now + self.round_trip.time_out if self.flight else None
         return progress
 
@@ -309,8 +308,7 @@ class Outbox:
             self.acknowledged += 1
         if segment.sends == 1 and not segment.arrived:
             round_trip.sample(now - segment.sent_at if now > segment.sent_at else 0.0)
-        if round_trip.factor > 1.0:
-            round_trip.progress()
+        round_trip.progress()
         self.resend_at = now + round_trip.time_out if self.flight else None
         return True
 

@@ -132,13 +132,20 @@ class Outgoing:
             route.run = self.run
         return self.run
 
-    def begin_exchange(self, kind: int, actor_name: str, flat: Flat) -> Run:
-        """A run of questions or of answers, which ``join`` may; NO_RUN if not even one would fit into a datagram."""
-        self.end_run()
-        count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
-        if count > 0:
-            self.run = Run(kind, actor_name, None, flat, count)
-        return self.run
+    def join(self, kind: int, actor_name: str, flat: Flat, number: int, message: object) -> Run:
+        """Let a question or an answer join the run that is open, or begin one; NO_RUN: it cannot travel so."""
+        run = self.run
+        if run.flat is not flat or run.kind != kind or run.actor_name != actor_name or len(run.values) >= run.end:
+            self.end_run()
+            count = self._run_messages_max(actor_name, flat.octets_max + _NUMBER_OCTETS)
+            if count <= 0:
+                return NO_RUN
+            run = self.run = Run(kind, actor_name, None, flat, count)
+        if not run.note(message, run.values):
+            return NO_RUN
+        run.numbers.append(number)
+        self.queued += 1
+        return run
 
     def take_back(self, number: int) -> bool:
         """A question is not to leave; False: it has left."""

@@ -95,11 +95,7 @@ class Answer:
             return False
         self.is_given = self.is_over = True
         self._value = value
-        if self._asker is not None:
-            trio.lowlevel.reschedule(self._asker, _GOING)
-            self._asker = None
-        elif self.interrupt is not None:
-            self.interrupt()
+        self._wake()
         return True
 
     def fail(self, error: Exception) -> bool:

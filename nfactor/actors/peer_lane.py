@@ -187,8 +187,7 @@ class PeerLane:
             payload = self._checked([envelope.ASK, ref.actor_name, ref.key, number, messages.to_array(message)])
         if len(payload) > self._limits.message_octets_max:
             raise self._too_long(payload)
-        if out.run is not NO_RUN:
-            out.end_run()
+        out.end_run()
         if len(self.asks) >= node.asks_max or out.queued >= out.queue_max:
             raise self._full(ref)
         self.asks[number] = answer
@@ -202,7 +201,7 @@ class PeerLane:
                 out.put(payload)
                 self.send_now()
         except BaseException:  # a transport whose address book is wrong, for one
-            del self.asks[number]
+            self._forget(number)
             raise
         return number
 
@@ -214,16 +213,11 @@ class PeerLane:
             self._send_questions()
         if flat is None or ref.key is not None or len(asks) >= self.node.asks_max or out.queued >= out.queue_max:
             return 0
-        run = out.run
-        is_other = run.flat is not flat or run.kind != ASK_RUN or run.actor_name != ref.actor_name
-        if is_other or len(run.values) >= run.end:
-            run = out.begin_exchange(ASK_RUN, ref.actor_name, flat)
-        if run is NO_RUN or not run.note(message, run.values):
-            return 0
         number = self.node.next_number()
-        run.numbers.append(number)
+        run = out.join(ASK_RUN, ref.actor_name, flat, number, message)
+        if run is NO_RUN:
+            return 0
         run.answers.append(answer)
-        out.queued += 1
         asks[number] = answer
         self._asked += 1
         if not self._is_marked:
@@ -265,10 +259,14 @@ class PeerLane:
 
     def asked(self, ref: Ref, number: int, answer: Answer) -> None:
         """Nobody waits for that answer any more."""
-        if self.asks.pop(number, None) is not None and not answer.is_given and not self.out.take_back(number):
+        if self._forget(number) and not answer.is_given and not self.out.take_back(number):
             self.put([envelope.WITHDRAW, number, ref.actor_name])
+
+    def _forget(self, number: int) -> bool:
+        was_known = self.asks.pop(number, None) is not None
         if not self.asks:
             self.link.expects_answer = self.keeps_watch
+        return was_known
 
     def answer(self, session: tuple[Identity, Identity] | None, number: int, payload: bytes) -> bool:
         """Answer a question of the session; False: that session is over, or the question was taken back."""
@@ -286,13 +284,8 @@ class PeerLane:
         """The same of a message that may join a run; None: it cannot, and nothing was done."""
         if session is None or session != self.link.session or number not in self.arrivals.questions:
             return False
-        out, run = self.out, self.out.run
-        if run.flat is not flat or run.kind != REPLY_RUN or len(run.values) >= run.end:
-            run = out.begin_exchange(REPLY_RUN, "", flat)
-        if run is NO_RUN or not run.note(value, run.values):
+        if self.out.join(REPLY_RUN, "", flat, number, value) is NO_RUN:
             return None
-        run.numbers.append(number)
-        out.queued += 1
         del self.arrivals.questions[number]
         self._answered()
         return True

@@ -40,9 +40,6 @@ class QuickLink(Link):
         if self._ack_in is not None or self._sent is not None:
             self.settle()
         self._peer_knows, self._heard_at, self._ack_in = True, now, ack
-        if self._ack_at is None:
-            self._ack_at = now + self._limits.acknowledge_after_s
-        else:
-            self._owes_frame = True
+        self._owe_acknowledgement(now)
         self._counts["delivered"] += 1
         return octets

@@ -156,10 +156,13 @@ class Reception:
             while arrived is not None:
                 departures.in_pass = True
                 name, datagram = arrived
-                if name in peers or is_frame(datagram):
-                    (peers.get(name) or node.peer(name)).receive(datagram, now)
-                else:
+                peer = peers.get(name)
+                if peer is None and is_frame(datagram):
+                    peer = node.peer(name)
+                if peer is None:
                     node.strangers += 1
+                else:
+                    peer.receive(datagram, now)
                 taken += 1
                 if departures.is_urgent:
                     departures.flush(now)
@@ -167,8 +170,6 @@ class Reception:
                     break
                 arrived = receive()
         finally:
-            departures.in_pass = departures.is_urgent = False
-            if departures.marked:
-                departures.flush(now)
+            departures.flush(now)
         self._poll_until = now + self._busy_poll_s
         return taken

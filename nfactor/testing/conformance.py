@@ -13,7 +13,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
@@ -131,11 +131,7 @@ async def _transport_lets_go_of_who_waits(left: Transport, right: Transport) -> 
         await left.wait_readable()
         returned.append(True)
 
-    with trio.move_on_after(ARRIVAL_WITHIN_S):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait)
-            await trio.sleep(QUIET_S)
-            left.interrupt()
+    await _do_while_waiting(wait, left.interrupt)
     assert returned, "interrupt did not wake who waited in wait_readable"
     assert left.receive() is None, "interrupt made something arrive"
     await _until_one_arrives(right, left, b"after an interrupt")
@@ -311,6 +307,15 @@ async def _check_waiting(end: Transport | Port, send: Callable[[int], bool], rec
     await arrives(6, "last of three at once, the first having been received")
 
 
+async def _do_while_waiting(wait: Callable[[], Awaitable[None]], do: Callable[[], None]) -> None:
+    """Let a task wait, do something, and give it some time to end."""
+    with trio.move_on_after(ARRIVAL_WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(QUIET_S)
+            do()
+
+
 async def _check_closing(end: Transport | Port) -> None:
     woken: list[bool] = []
 
@@ -322,11 +327,7 @@ async def _check_closing(end: Transport | Port) -> None:
         except trio.ClosedResourceError:
             woken.append(True)
 
-    with trio.move_on_after(ARRIVAL_WITHIN_S):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait)
-            await trio.sleep(QUIET_S)
-            end.close()
+    await _do_while_waiting(wait, end.close)
     assert woken, "wait_readable did not raise trio.ClosedResourceError when the end was closed"
     end.close()
     try:
