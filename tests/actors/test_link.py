@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from nfactor.actors import LinkLimits
 from nfactor.actors.frame import NOBODY, Frame, Identity, build
 from nfactor.actors.link import Link
+from nfactor.actors.outbox import RoundTrip
 from nfactor.actors.session import STEPS, Effect, Source, State
 from nfactor.errors import CallerError
 from tests.actors.links import LIMITS, exchange, open_pair
@@ -357,3 +358,18 @@ def test_only_a_greater_incarnation_is_news() -> None:
     assert 2 == a.peer_incarnation
     a.note_incarnation(3)
     assert ["restarted"] == [ended.reason for ended in a.ended()]
+
+
+def test_a_time_out_is_doubled_each_time_and_short_again_when_something_comes() -> None:
+    """Up to its longest."""
+    limits = LinkLimits(resend_after_s=0.02, resend_after_max_s=0.5)
+    round_trip = RoundTrip(limits)
+    short = round_trip.time_out
+    for times in (2, 4, 8, 16):
+        round_trip.timed_out()
+        assert round_trip.time_out == pytest.approx(min(times * short, 0.5))
+    for _ in range(10):
+        round_trip.timed_out()
+    assert round_trip.time_out == 0.5
+    round_trip.progress()
+    assert round_trip.time_out == short

@@ -218,6 +218,7 @@ async def test_a_transport_that_raises_leaves_no_question_under_way() -> None:
             with pytest.raises(CallerError, match="cannot be connected to"):
                 await counter.ask(Add(1), Total)
         assert peer(world.a, "b").asks_waiting == 0
+        assert not world.a.peers["b"].user.link.expects_answer, "or it would probe for ever"
         assert await counter.ask(Add(1), Total) in (Total(2), Total(3))
 
 
